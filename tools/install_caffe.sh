@@ -1,0 +1,221 @@
+#!/usr/bin/env bash
+# Builds BVLC Caffe (commit 99bd997, 2018-08-21) from source on Debian 12 and installs it with pycaffe.
+#
+#   tools/install_caffe.sh            build and install into .caffe/ (CAFFE_PREFIX=dir for another place)
+#   tools/install_caffe.sh test       build and run BVLC's own C++ test suite against this build
+#
+#   CAFFE_SRC=path    a Git checkout of that commit, Debian's unpacked source tree, or the source tarball
+#   CUDA_ARCHS="..."  compute capabilities of a CUDA build; one is made where nvcc 11 and its libraries are
+#
+# Each step leaves its result under a final name only when it is whole, so a run that was interrupted
+# is simply run again. build.json is written last and says that all is there.
+set -euo pipefail
+
+commit=99bd99795dcdf0b1d3086a8d67ab1782a8a08383
+tarball_sha256=e0eb3f06794f7402c77b7dec8e8480273ee1a1bb192e9122b621a69d4147ad0c
+debian_version='1.0.0+git20180821.99bd997-8'
+
+repo=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+prefix=${CAFFE_PREFIX:-$repo/.caffe}
+python=${PYTHON:-$repo/.venv/bin/python}
+patches=$repo/tools/patches
+stamp=$prefix/build.json
+
+say() { printf '[caffe] %s\n' "$*"; }
+die() { printf '[caffe] %s\n' "$*" >&2; exit 1; }
+
+# What the build depends on: when one of these changes, Caffe is built again.
+build_key() {
+    { echo "$commit $prefix"; "$python" -c 'import numpy, sys; print(numpy.__version__, sys.version)'
+      find "$patches" -name '*.patch' | sort | xargs cat; } | sha256sum | cut -c1-16
+}
+
+install_packages() {
+    local missing=() name
+    for name in "$@"; do
+        dpkg-query -W -f '${Status}' "$name" 2>/dev/null | grep -q 'ok installed' || missing+=("$name")
+    done
+    [ ${#missing[@]} -eq 0 ] && return
+    [ "$(id -u)" -eq 0 ] || die "these Debian packages are needed: run as root 'apt-get install ${missing[*]}', then repeat."
+    say "installing Debian packages: ${missing[*]}"
+    apt-get -qq update
+    DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends "${missing[@]}" \
+        </dev/null >"$prefix/apt.log" 2>&1 || { tail -n 5 "$prefix/apt.log" >&2; die "apt-get failed; all of its words are in $prefix/apt.log"; }
+}
+
+# fetch_from MIRROR FOLDER [apt options]: Debian 11's source package, signature-checked by apt.
+fetch_from() {
+    local mirror=$1 folder=$2; shift 2
+    mkdir -p "$folder/lists/partial" "$folder/cache/archives/partial"
+    echo "deb-src [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] $mirror bullseye main" >"$folder/bullseye.list"
+    local apt=(apt-get -qq -o Dir::Etc::SourceList="$folder/bullseye.list" -o Dir::Etc::SourceParts=/dev/null
+        -o Dir::State::lists="$folder/lists" -o Dir::Cache="$folder/cache" -o APT::Sandbox::User= -o Acquire::Retries=2 "$@")
+    "${apt[@]}" update && (cd "$folder" && "${apt[@]}" source --download-only "caffe=$debian_version")
+}
+
+unpack_tarball() {
+    echo "$tarball_sha256  $1" | sha256sum --check --status \
+        || die "$1 is not the source of commit 99bd997: its SHA-256 should be $tarball_sha256"
+    mkdir -p "$2" && tar -xzf "$1" -C "$2"
+}
+
+# Leaves the verified, unpatched source in the folder $1.
+fetch_source() {
+    local target=$1 download=$prefix/download mirror
+    if [ -n "${CAFFE_SRC:-}" ]; then
+        say "source: CAFFE_SRC=$CAFFE_SRC"
+        if [ -f "$CAFFE_SRC" ]; then
+            unpack_tarball "$CAFFE_SRC" "$target"
+        elif [ -e "$CAFFE_SRC/.git" ]; then
+            [ "$(git -C "$CAFFE_SRC" rev-parse HEAD)" = "$commit" ] \
+                || die "CAFFE_SRC=$CAFFE_SRC is not at commit $commit: git checkout 99bd997 there first."
+            mkdir -p "$target" && git -C "$CAFFE_SRC" archive "$commit" | tar -x -C "$target"
+        elif head -n 1 "$CAFFE_SRC/debian/changelog" 2>/dev/null | grep -qF "($debian_version)"; then
+            cp -r "$CAFFE_SRC/." "$target"
+        else
+            die "CAFFE_SRC=$CAFFE_SRC is none of: the tarball, a Git checkout, Debian's tree of caffe $debian_version."
+        fi
+        return
+    fi
+    rm -rf "$download"
+    for mirror in $(apt-get indextargets --format '$(CODENAME) $(SITE)' 'Created-By: Packages' | sed -n "s/^$(. /etc/os-release; echo "$VERSION_CODENAME") //p" | sort -u); do
+        say "source: Debian 11's caffe $debian_version, from this machine's own mirror"
+        if fetch_from "$mirror" "$download"; then break; fi
+    done
+    if [ ! -e "$download/caffe_${debian_version%-*}.orig.tar.gz" ]; then
+        say "source: this machine's mirror has no Debian 11 any more; trying Debian's archive"
+        fetch_from http://archive.debian.org/debian "$download" -o Acquire::Check-Valid-Until=false || true
+    fi
+    if [ -e "$download/caffe_${debian_version%-*}.orig.tar.gz" ]; then
+        unpack_tarball "$download/caffe_${debian_version%-*}.orig.tar.gz" "$target"
+    else
+        say "source: Debian's archive does not answer either; trying BVLC's repository"
+        install_packages git ca-certificates
+        git clone --quiet https://github.com/BVLC/caffe.git "$download/git" \
+            || die "no route to Caffe's source worked. Put a checkout of BVLC/caffe at 99bd997, or the tarball caffe_${debian_version%-*}.orig.tar.gz, on this machine and give its path as CAFFE_SRC=."
+        mkdir -p "$target" && git -C "$download/git" archive "$commit" | tar -x -C "$target"
+    fi
+    rm -rf "$download"
+}
+
+apply_patches() {
+    local patch list=("$patches"/*.patch)
+    [ -e "$1/debian/changelog" ] || list+=("$patches"/plain/*.patch)
+    for patch in "${list[@]}"; do
+        say "patch: ${patch##*/}"
+        patch --silent --directory="$1" --strip=1 <"$patch"
+    done
+}
+
+# Prints the CMake options of a CUDA build where one can be made here, else says why not and fails.
+cuda_options() {
+    local probe archs=${CUDA_ARCHS:-60 61 70 75 80 86 89 90}
+    command -v nvcc >/dev/null || { say "no nvcc: building for the CPU" >&2; return 1; }
+    nvcc --version | grep -q 'release 11\.' || { say "nvcc is not of CUDA 11, which this Caffe needs: building for the CPU" >&2; return 1; }
+    command -v g++-11 >/dev/null || { say "nvcc 11 needs g++-11, which is not installed: building for the CPU" >&2; return 1; }
+    probe=$(mktemp -d)
+    echo 'int main() { return 0; }' >"$probe/probe.cu"
+    if ! nvcc -ccbin g++-11 -o "$probe/probe" "$probe/probe.cu" -lcudart -lcublas -lcurand >/dev/null 2>&1; then
+        rm -r "$probe"
+        say "nvcc does not link cudart, cuBLAS and cuRAND here: building for the CPU" >&2; return 1
+    fi
+    rm -r "$probe"
+    printf '%s\n' -DCPU_ONLY=OFF -DUSE_CUDNN=OFF -DCUDA_ARCH_NAME=Manual "-DCUDA_ARCH_BIN=$archs" \
+        "-DCUDA_ARCH_PTX=${archs##* }" -DCUDA_HOST_COMPILER=/usr/bin/g++-11 \
+        -DCMAKE_C_COMPILER=gcc-11 -DCMAKE_CXX_COMPILER=g++-11
+}
+
+configure() {
+    local device=() multiarch
+    multiarch=$(dpkg-architecture -qDEB_HOST_MULTIARCH)
+    mapfile -t device < <(cuda_options)
+    [ ${#device[@]} -gt 0 ] || device=(-DCPU_ONLY=ON)
+    # Debian's own Python, its headers, and NumPy's headers of the venv that will import pycaffe.
+    local version; version=$("$python" -c 'import sys; print("%d.%d" % sys.version_info[:2])')
+    cmake -S "$prefix/src" -B "$prefix/build" -Wno-dev -DCMAKE_BUILD_TYPE=Release -DCMAKE_INSTALL_PREFIX="$prefix" \
+        -DBLAS=Open -DUSE_LEVELDB=OFF -DUSE_LMDB=ON -DUSE_OPENCV=ON -DBUILD_docs=OFF -DBUILD_matlab=OFF \
+        -DBUILD_python=ON -DBUILD_python_layer=ON -Dpython_version="$version" -DPYTHON_EXECUTABLE="$python" \
+        -DPYTHON_INCLUDE_DIR="/usr/include/python$version" -DPYTHON_LIBRARY="/usr/lib/$multiarch/libpython$version.so" \
+        "${device[@]}" >"$prefix/cmake.log" 2>&1 || { tail -n 20 "$prefix/cmake.log" >&2; die "cmake failed: $prefix/cmake.log"; }
+}
+
+compile() {
+    say "compiling $1 on $(nproc) cores (log: $prefix/make.log)"
+    if [ -t 1 ]; then
+        make -C "$prefix/build" -j"$(nproc)" "$1" 2>"$prefix/make.err" | tee "$prefix/make.log" \
+            | sed -un 's/^\[ *\([0-9]*%\)\].*/\1/p' | while read -r percent; do printf '\r[caffe] %s ' "$percent"; done
+        printf '\r'
+    else
+        make -C "$prefix/build" -j"$(nproc)" "$1" >"$prefix/make.log" 2>"$prefix/make.err"
+    fi || { grep -m 5 -iE 'error|cannot' "$prefix/make.err" >&2; die "the build failed; see $prefix/make.err"; }
+}
+
+build_packages=(build-essential cmake patch dpkg-dev python3-dev protobuf-compiler libprotobuf-dev
+    libboost-system-dev libboost-thread-dev libboost-filesystem-dev libboost-python-dev
+    libgoogle-glog-dev libgflags-dev libhdf5-dev liblmdb-dev libopenblas-dev
+    libopencv-core-dev libopencv-imgproc-dev libopencv-imgcodecs-dev libopencv-highgui-dev)
+
+mkdir -p "$prefix"
+[ -x "$python" ] || die "there is no Python at $python: run 'make venv' first."
+prefix=$(cd "$prefix" && pwd)
+exec 9>"$prefix/.lock" && flock 9   # two builds at once would trip over each other
+
+if [ "${1:-}" = test ]; then
+    [ -e "$prefix/build/Makefile" ] || die "there is no build tree in $prefix/build: run 'make caffe' first."
+    compile test.testbin
+    cd "$prefix/build" && exec ./test/test.testbin --gtest_shuffle=0
+fi
+
+# Every Python of the venv finds this pycaffe, without PYTHONPATH.
+echo "$prefix/python" >"$("$python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/caffe.pth"
+
+key=$(build_key)
+if [ -e "$stamp" ] && grep -q "\"key\": \"$key\"" "$stamp"; then
+    exit 0
+fi
+started=$SECONDS
+say "Caffe 99bd997 goes into $prefix"
+install_packages "${build_packages[@]}"
+source_key=$(cat "$patches"/*.patch "$patches"/plain/*.patch | sha256sum | cut -c1-16)
+if [ "$(cat "$prefix/src/.patched" 2>/dev/null)" != "$source_key" ]; then
+    rm -rf "$prefix/src" "$prefix/src.partial" "$prefix/build"
+    mkdir "$prefix/src.partial"
+    fetch_source "$prefix/src.partial"
+    apply_patches "$prefix/src.partial"
+    echo "$source_key" >"$prefix/src.partial/.patched"
+    mv "$prefix/src.partial" "$prefix/src"
+fi
+configure
+compile all
+rm -f "$stamp"
+rm -rf "$prefix/python"
+make -C "$prefix/build" install >"$prefix/install.log" 2>&1 || { tail -n 5 "$prefix/install.log" >&2; die "the installation failed: $prefix/install.log"; }
+# Debian's tree installs pycaffe under lib/python3/dist-packages; one place serves both trees.
+if [ -d "$prefix/lib/python3/dist-packages" ]; then mv "$prefix/lib/python3/dist-packages" "$prefix/python"; fi
+
+say "checking: import caffe, one-layer net"
+GLOG_minloglevel=2 "$python" -W error - <<'PY' || die "pycaffe was built but does not work; see above."
+import tempfile
+
+import caffe
+
+text = 'layer { name: "in" type: "Input" top: "x" input_param { shape { dim: 2 dim: 3 } } }\n'
+text += 'layer { name: "s" type: "Sigmoid" bottom: "x" top: "y" }'
+with tempfile.NamedTemporaryFile("w", suffix=".prototxt") as file:
+    file.write(text)
+    file.flush()
+    net = caffe.Net(file.name, caffe.TEST)
+net.blobs["x"].data[...] = 0
+assert (net.forward()["y"] == 0.5).all(), "Sigmoid(0) is not 0.5"
+assert "Python" in caffe.layer_type_list(), "built without Python layers"
+PY
+
+device=CPU
+if grep -q '^CPU_ONLY:BOOL=OFF' "$prefix/build/CMakeCache.txt"; then device=CUDA; fi
+cat >"$stamp.partial" <<J
+{"key": "$key", "commit": "$commit", "device": "$device", "blas": "OpenBLAS",
+ "compiler": "$(sed -n 's/^CMAKE_CXX_COMPILER:[A-Z]*=//p' "$prefix/build/CMakeCache.txt" | xargs -I{} {} -dumpfullversion)",
+ "source": "$([ -e "$prefix/src/debian/changelog" ] && echo "Debian's tree" || echo "BVLC's tree")"}
+J
+sync "$stamp.partial" && mv "$stamp.partial" "$stamp"
+say "Caffe ($device) is ready in $prefix after $((SECONDS - started)) s"

@@ -1,0 +1,107 @@
+"""What a call asks for: the variables of `make`, resolved and checked, as one dict.
+
+Every stage (data, train, codes, report) parses the same options, so that any of them can be run alone.
+"""
+
+import argparse
+import sys
+import tomllib
+from pathlib import Path
+
+REPO = Path(__file__).resolve().parent.parent
+PROTOTXT = REPO / "prototxt"
+DEFAULT_NET = {"mnist": "lenet", "fashion_mnist": "lenet", "digits": "lenet"}  # else alexnet
+
+
+def nets():
+    """Return prototxt/nets.toml: {"nets": {name: {...}}, "weights": {name: {...}}}."""
+    return tomllib.loads((PROTOTXT / "nets.toml").read_text())
+
+
+def stop(message):
+    """End the process with one sentence on stderr and exit code 1."""
+    sys.exit(f"error: {message}")
+
+
+def parser(description):
+    """Return the parser of the options that all stages share; an empty value means the default."""
+    p = argparse.ArgumentParser(description=description)
+    p.add_argument("--dataset", default="mnist")
+    p.add_argument("--name", default="", help="the data set's folder name, where it is not DATASET")
+    p.add_argument("--net", default="")
+    p.add_argument("--bits", default="48")
+    p.add_argument("--device", default="auto")
+    p.add_argument("--iters", default="")
+    p.add_argument("--seed", default="42")
+    p.add_argument("--batch", default="")
+    p.add_argument("--subset", default="")
+    p.add_argument("--weights", default="")
+    for term in ("alpha", "beta", "gamma"):
+        p.add_argument(f"--{term}", default="1")
+    p.add_argument("--data-root", default="data")
+    p.add_argument("--runs", default="runs")
+    p.add_argument("--run", default="")
+    return p
+
+
+def whole(name, text, low, high):
+    """Return the whole number of an option; stop with a sentence where it is none or out of range."""
+    try:
+        value = int(text)
+    except ValueError:
+        stop(f"{name}={text} is not a whole number")
+    if not low <= value <= high:
+        stop(f"{name}={value} is out of range: {low} to {high}")
+    return value
+
+
+def number(name, text):
+    """Return the number of an option; stop with a sentence where it is none or negative."""
+    try:
+        value = float(text)
+    except ValueError:
+        stop(f"{name}={text} is not a number")
+    if not 0 <= value < 1e6:
+        stop(f"{name}={text} is out of range: 0 or more")
+    return value
+
+
+def resolve(args):
+    """Return the job of parsed options.
+
+    Keys: dataset, net, bits, device, iters, seed, batch, subset (0: all), weights, alpha, beta, gamma,
+    spec (the net's entry in nets.toml), data and run (folders, Path).
+    """
+    known = nets()["nets"]
+    net = args.net or DEFAULT_NET.get(args.dataset, "alexnet")
+    if net not in known:
+        stop(f"NET={net} is not known; there are {', '.join(known)}")
+    spec = known[net]
+    name = args.name or args.dataset
+    job = {
+        "dataset": name,
+        "net": net,
+        "bits": whole("BITS", args.bits, 8, 1024),
+        "device": args.device,
+        "iters": whole("ITERS", args.iters or spec["iters"], 1, 10**8),
+        "seed": whole("SEED", args.seed, 0, 2**31 - 1),
+        "batch": whole("BATCH", args.batch or spec["batch"], 1, 10**5),
+        "subset": whole("SUBSET", args.subset or 0, 0, 10**9),
+        "weights": args.weights or spec["weights"],
+        **{term: number(term.upper(), getattr(args, term)) for term in ("alpha", "beta", "gamma")},
+        "spec": spec,
+    }
+    folder = f"{spec['side']}x{spec['channels']}" + (f"-{job['subset']}" if job["subset"] else "")
+    job["data"] = (Path(args.data_root) / name / folder).resolve()
+    job["run"] = (Path(args.runs) / (args.run or f"{name}-{net}-{job['bits']}")).resolve()
+    return job
+
+
+def manifest(job):
+    """Return the data folder's manifest.json; stop where the data has not been made."""
+    import json
+
+    path = job["data"] / "manifest.json"
+    if not path.exists():
+        stop(f"there is no data in {job['data']}: run 'make data' with the same variables first")
+    return json.loads(path.read_text())
