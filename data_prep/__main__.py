@@ -1,0 +1,128 @@
+"""Command line of data_prep; heavy imports wait until something has to be made."""
+
+import argparse
+import sys
+import time
+from pathlib import Path
+
+from data_prep import DataError
+from data_prep.checksum import file_digest
+from data_prep.manifest import check_asked, data_folder, read_manifest
+
+DATASETS = ("mnist", "cifar10", "fashion_mnist", "digits", "folder")
+DEFAULTS = {"seed": 42, "encoding": "raw"}
+
+
+def main() -> int:
+    """Run the command line; return the exit code."""
+    try:
+        prepare(parse())
+    except (DataError, OSError) as error:
+        print(f"data_prep: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("data_prep: interrupted; run it again", file=sys.stderr)
+        return 130
+    return 0
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="data_prep", description="Make a data set's LMDBs.")
+    parser.add_argument("dataset", choices=DATASETS)
+    parser.add_argument("--root", type=Path, required=True, help="where data sets are kept")
+    parser.add_argument("--side", type=positive, required=True, help="pixels, as the net wants")
+    parser.add_argument("--channels", type=int, choices=(1, 3), required=True)
+    parser.add_argument("--mean", choices=("train", "imagenet"), required=True)
+    parser.add_argument("--subset", type=positive, help="evenly spaced pictures of each split")
+    parser.add_argument("--seed", type=int, help=f"of the shuffle (default {DEFAULTS['seed']})")
+    parser.add_argument("--encoding", choices=("raw", "png", "jpeg"), help="default: raw")
+    parser.add_argument("--images", type=Path, help="the pictures of data set folder")
+    parser.add_argument("--cifar10-archive", type=Path, help="binary version, or pictures")
+    args = parser.parse_args()
+    if (args.dataset == "folder") != (args.images is not None):
+        parser.error("data set folder needs --images, and only it takes them")
+    if args.cifar10_archive and args.dataset != "cifar10":
+        parser.error("--cifar10-archive is for cifar10")
+    return args
+
+
+def positive(text: str) -> int:
+    """Return a whole number above zero, for argparse."""
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not above zero")
+    return value
+
+
+def prepare(args: argparse.Namespace) -> None:
+    """Make the data folder, or return at once where it is there, made as asked."""
+    name, asked = args.dataset, {"mean": args.mean}
+    asked |= {key: getattr(args, key) for key in DEFAULTS if getattr(args, key) is not None}
+    if args.dataset == "folder":
+        from data_prep import folder
+
+        name, listed = folder.name(args.images), folder.listing(args.images)
+        asked["sources"] = [folder.source(args.images, listed)]
+    if args.cifar10_archive:
+        if not args.cifar10_archive.is_file():
+            raise DataError(f"{args.cifar10_archive}: there is no such archive; correct its path")
+        digest = file_digest(args.cifar10_archive, "sha256")
+        asked["sources"] = [{"file": args.cifar10_archive.name, "sha256": digest}]
+
+    target = data_folder(args.root, name, args.side, args.channels, args.subset)
+    if ready(target, asked):
+        return
+    from data_prep.build import build, only_one
+
+    with only_one(target.parent):
+        if ready(target, asked):  # made by the process that we waited for
+            return
+        started = time.monotonic()
+        raw = target.parent / "raw"
+        if args.dataset == "mnist":
+            from data_prep import mnist
+
+            dataset = mnist.load(raw)
+        elif args.dataset == "fashion_mnist":
+            from data_prep import fashion_mnist
+
+            dataset = fashion_mnist.load(raw)
+        elif args.dataset == "cifar10":
+            from data_prep import cifar10
+
+            dataset = cifar10.load(raw, args.cifar10_archive)
+        elif args.dataset == "digits":
+            from data_prep import digits
+
+            dataset = digits.load()
+        else:
+            dataset = folder.load(args.images, listed)
+        for note in dataset.notes:
+            print(note, flush=True)
+        settings = DEFAULTS | {key: asked[key] for key in DEFAULTS if key in asked}
+        build(
+            target,
+            name,
+            dataset,
+            side=args.side,
+            channels=args.channels,
+            mean=args.mean,
+            count=args.subset,
+            **settings,
+        )
+    counts = read_manifest(target)["counts"]
+    seconds = time.monotonic() - started
+    print(f"{target}: {counts['train']} + {counts['test']} pictures in {seconds:.1f} s")
+
+
+def ready(target: Path, asked: dict) -> bool:
+    """Tell whether the data folder is there; DataError where it was not made as asked."""
+    if not target.is_dir():
+        return False
+    check_asked(target, read_manifest(target), asked)
+    print(f"{target} is ready")
+    return True
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,38 @@
+"""Pictures laid out as ``train/<class>/`` and ``test/<class>/``, in a folder or an archive."""
+
+from collections.abc import Iterable
+from pathlib import PurePosixPath
+
+import numpy as np
+
+ORDER_SEED = 0
+ORDER = f"each split's sorted paths under numpy.random.RandomState({ORDER_SEED}).permutation"
+PICTURE_SUFFIXES = {
+    ".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm",
+}  # fmt: skip
+
+
+def is_picture(path: str) -> bool:
+    """Tell a picture from ``README``, ``Thumbs.db`` or ``.DS_Store`` by its name."""
+    name = PurePosixPath(path).name
+    return not name.startswith(".") and PurePosixPath(name).suffix.lower() in PICTURE_SUFFIXES
+
+
+def skipped_note(origin: object, skipped: list[str]) -> list[str]:
+    """Return the sentence that says which files are left out, as a list of none or one."""
+    if not skipped:
+        return []
+    shown = ", ".join(skipped[:5]) + (", ..." if len(skipped) > 5 else "")
+    return [f"{origin}: left out {len(skipped)} files that are not pictures: {shown}"]
+
+
+def arrange(paths: Iterable[str], split: str, classes: list[str]) -> tuple[list[str], np.ndarray]:
+    """Return a split's keys and labels (N,) int32, mixed since their order breaks ranking ties.
+
+    paths: those of all splits, ``train/cat/1.jpg``; classes: names in the order of their labels.
+    """
+    ordered = sorted(path for path in paths if path.split("/")[0] == split)
+    rows = np.random.RandomState(ORDER_SEED).permutation(len(ordered))
+    label_of = {name: label for label, name in enumerate(classes)}
+    keys = [ordered[row] for row in rows]
+    return keys, np.array([label_of[key.split("/")[1]] for key in keys], np.int32)

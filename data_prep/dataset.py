@@ -1,0 +1,75 @@
+"""What every data set module returns, and the checks that hold for all of them."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from data_prep import DataError
+
+
+@dataclass
+class Split:
+    """One split of N pictures in the data set's own order, the order that breaks ties in a ranking.
+
+    keys: N strings, each leading back to its picture (``train/cat/1.jpg`` or ``train/00000017``).
+    labels: (N,) int32.
+    read: row -> the picture as a file's bytes or a uint8 array, H x W grey or H x W x 3 BGR;
+        called from several threads.
+    origin: the file or folder that holds the pictures, for messages.
+    """
+
+    keys: Sequence[str]
+    labels: np.ndarray
+    read: Callable[[int], bytes | np.ndarray]
+    origin: Path | str
+
+
+@dataclass
+class Dataset:
+    """Both splits, the class names by label, and what the manifest says of them.
+
+    sources: the files it comes from, each with ``file`` and ``sha256``.
+    order: what the data set's own order is; notes: sentences to be shown to the user.
+    """
+
+    train: Split
+    test: Split
+    classes: Sequence[str]
+    sources: list[dict]
+    order: str
+    notes: list[str] = field(default_factory=list)
+
+
+def check(dataset: Dataset) -> None:
+    """Raise DataError for an empty split, a label out of range or a class without pictures."""
+    for name, split in (("train", dataset.train), ("test", dataset.test)):
+        if not len(split.keys):
+            raise DataError(f"{split.origin}: the {name} split is empty; put its pictures there")
+        labels = np.asarray(split.labels)
+        wrong = np.flatnonzero((labels < 0) | (labels >= len(dataset.classes)))
+        if len(wrong):
+            raise DataError(
+                f"{split.origin}: {split.keys[wrong[0]]} has label {labels[wrong[0]]}, outside "
+                f"0..{len(dataset.classes) - 1}; correct its label"
+            )
+        counts = np.bincount(labels, minlength=len(dataset.classes))
+        empty = np.flatnonzero(counts == 0)
+        if len(empty):
+            raise DataError(
+                f"{split.origin}: class {empty[0]} ({dataset.classes[empty[0]]}) has no {name} "
+                "pictures; add some, or remove the class and number the labels without gaps"
+            )
+
+
+def subset(split: Split, count: int) -> Split:
+    """Return min(count, N) evenly spaced rows of the split, in its own order."""
+    size = len(split.keys)
+    rows = np.arange(min(count, size)) * size // min(count, size)
+    return Split(
+        keys=[split.keys[row] for row in rows],
+        labels=np.asarray(split.labels)[rows],
+        read=lambda index: split.read(rows[index]),
+        origin=split.origin,
+    )

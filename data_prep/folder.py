@@ -1,0 +1,182 @@
+"""One's own pictures: a folder a class below train/ and test/, or lists of ``path label`` lines.
+
+Lists are ``train.txt`` and ``test.txt`` in the pictures' folder, their paths relative to it or
+absolute; ``classes.txt``, a name a line, is optional. Where there are lists they decide.
+"""
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from data_prep import DataError
+from data_prep.checksum import file_digest
+from data_prep.class_folders import ORDER, arrange, is_picture, skipped_note
+from data_prep.dataset import Dataset, Split
+
+SPLITS = ("train", "test")
+
+
+@dataclass
+class Listing:
+    """What lies in a folder of pictures, without any of them opened."""
+
+    keys: dict[str, list[str]]  # by split, in the data set's own order; relative to the folder
+    labels: dict[str, np.ndarray]  # by split, (N,) int32
+    classes: list[str]
+    order: str
+    notes: list[str]
+
+
+def name(images: Path) -> str:
+    """Return the data set's name, ``folder-<the folder's own name>``."""
+    return f"folder-{images.resolve().name}"
+
+
+def listing(images: Path) -> Listing:
+    """Return what the folder holds; DataError where it is laid out in neither way."""
+    if not images.is_dir():
+        raise DataError(f"{images}: there is no such folder of pictures; correct IMAGES")
+    if (images / "train.txt").is_file() and (images / "test.txt").is_file():
+        return _from_lists(images)
+    if (images / "train").is_dir() and (images / "test").is_dir():
+        return _from_class_folders(images)
+    raise DataError(
+        f"{images}: needs train/<class>/ and test/<class>/ folders, or train.txt and test.txt "
+        "with `path label` lines"
+    )
+
+
+def source(images: Path, listed: Listing) -> dict:
+    """Return the manifest's source entry: SHA-256 over every picture's path, label and size."""
+    digest, total = hashlib.sha256(), 0
+    for split in SPLITS:
+        for key, label in zip(listed.keys[split], listed.labels[split], strict=True):
+            try:
+                size = (images / key).stat().st_size
+            except OSError as error:
+                raise DataError(
+                    f"{images / key}: {error.strerror}; correct the list or the file"
+                ) from None
+            digest.update(f"{split} {key} {label} {size}\n".encode())
+            total += size
+    return {
+        "file": images.resolve().name,
+        "sha256": digest.hexdigest(),
+        "sha256_of": "split, path, label and size of each picture",
+        "bytes": total,
+    }
+
+
+def load(images: Path, listed: Listing) -> Dataset:
+    """Return the data set; DataError where a picture lies in both splits."""
+    _check_shared(images, listed)
+    splits = {
+        split: Split(
+            keys=listed.keys[split],
+            labels=listed.labels[split],
+            read=_reader(images, listed.keys[split]),
+            origin=images,
+        )
+        for split in SPLITS
+    }
+    return Dataset(
+        classes=listed.classes,
+        sources=[source(images, listed)],
+        order=listed.order,
+        notes=listed.notes,
+        **splits,
+    )
+
+
+def _reader(images: Path, keys: Sequence[str]):
+    def read(row: int) -> bytes:
+        try:
+            return (images / keys[row]).read_bytes()
+        except OSError as error:
+            raise DataError(f"cannot be read ({error.strerror})") from None
+
+    return read
+
+
+def _from_class_folders(images: Path) -> Listing:
+    classes = {
+        path.name for split in SPLITS for path in (images / split).iterdir() if path.is_dir()
+    }
+    classes = sorted(each for each in classes if not each.startswith("."))
+    pictures, skipped = [], []
+    for split in SPLITS:
+        for path in (images / split).rglob("*"):
+            relative = path.relative_to(images).as_posix()
+            if path.is_dir():
+                continue
+            if is_picture(relative) and relative.split("/")[1] in classes:
+                pictures.append(relative)
+            else:
+                skipped.append(relative)
+    arranged = {split: arrange(pictures, split, classes) for split in SPLITS}
+    return Listing(
+        keys={split: keys for split, (keys, _) in arranged.items()},
+        labels={split: labels for split, (_, labels) in arranged.items()},
+        classes=classes,
+        order=ORDER,
+        notes=skipped_note(images, sorted(skipped)),
+    )
+
+
+def _from_lists(images: Path) -> Listing:
+    keys, labels = {}, {}
+    for split in SPLITS:
+        keys[split], labels[split] = _read_list(images / f"{split}.txt")
+    names = images / "classes.txt"
+    if names.is_file():
+        classes = names.read_text().splitlines()
+    else:
+        count = max(1 + max(labels[split], default=-1) for split in SPLITS)
+        classes = [str(label) for label in range(count)]
+    return Listing(keys, labels, classes, order="the list files' own order", notes=[])
+
+
+def _read_list(path: Path) -> tuple[list[str], np.ndarray]:
+    """Return a list file's paths and labels; a path may hold spaces, as convert_imageset has it."""
+    keys, labels = [], []
+    for number, line in enumerate(path.read_text().splitlines(), start=1):
+        key, _, label = line.rpartition(" ")
+        if not key or not label.isdecimal():
+            raise DataError(
+                f"{path}, line {number}: {line!r} is not `path label` with a label from 0 up; "
+                "correct the line"
+            )
+        keys.append(key)
+        labels.append(int(label))
+    return keys, np.array(labels, np.int32)
+
+
+def _check_shared(images: Path, listed: Listing) -> None:
+    """Stop where a training and a test picture are the same file or have the same content."""
+    by_size = {split: defaultdict(list) for split in SPLITS}
+    for split in SPLITS:
+        for key in listed.keys[split]:
+            by_size[split][(images / key).stat().st_size].append(key)
+    common = by_size["train"].keys() & by_size["test"].keys()
+    candidates = {
+        split: [key for size in common for key in by_size[split][size]] for split in SPLITS
+    }
+
+    def digest(key: str) -> str:
+        return file_digest(images / key, "sha256")
+
+    with ThreadPoolExecutor() as pool:
+        train = dict(zip(pool.map(digest, candidates["train"]), candidates["train"], strict=True))
+        digests = pool.map(digest, candidates["test"])
+        pairs = zip(digests, candidates["test"], strict=True)
+        shared = [(train[found], key) for found, key in pairs if found in train]
+    if shared:
+        raise DataError(
+            f"{images}: {len(shared)} test pictures are training pictures too, such as "
+            f"{shared[0][1]} (test) and {shared[0][0]} (train); remove them from one split"
+        )

@@ -1,0 +1,56 @@
+"""MNIST's idx files, plain or gzipped: found, verified by MD5 and read. Also Fashion-MNIST's."""
+
+import gzip
+import hashlib
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from data_prep import DataError
+from data_prep.checksum import file_digest
+from data_prep.dataset import Dataset, Split
+
+FILES = {
+    "train": ("train-images-idx3-ubyte", "train-labels-idx1-ubyte"),
+    "test": ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"),
+}
+
+
+def find(folders: Iterable[Path], name: str) -> Path | None:
+    """Return the first of ``name`` and ``name.gz`` that lies in one of the folders, or None."""
+    candidates = [folder / file for folder in folders for file in (name, f"{name}.gz")]
+    return next((path for path in candidates if path.is_file()), None)
+
+
+def read(path: Path, md5: str) -> np.ndarray:
+    """Return an idx file's uint8 array, N x H x W or N.
+
+    md5: of the uncompressed file. Raises DataError where the file is damaged or another one.
+    """
+    try:
+        data = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+    except (EOFError, gzip.BadGzipFile) as error:
+        raise DataError(f"{path}: damaged gzip file ({error}); delete it and run again") from None
+    found = hashlib.md5(data).hexdigest()
+    if found != md5:
+        raise DataError(f"{path}: uncompressed MD5 is {found}, not {md5}; delete it and run again")
+    dimensions = data[3]
+    shape = np.frombuffer(data, ">i4", dimensions, offset=4)
+    return np.frombuffer(data, np.uint8, offset=4 + 4 * dimensions).reshape(shape)
+
+
+def load(folders: Sequence[Path], md5: dict[str, str], classes: Sequence[str]) -> Dataset:
+    """Return the data set of the four idx files, all of which lie in the folders."""
+    splits, sources = {}, []
+    for name, files in FILES.items():
+        paths = [find(folders, file) for file in files]
+        images, labels = (read(path, md5[file]) for path, file in zip(paths, files, strict=True))
+        splits[name] = Split(
+            keys=[f"{name}/{row:08d}" for row in range(len(images))],
+            labels=labels.astype(np.int32),
+            read=images.__getitem__,
+            origin=paths[0],
+        )
+        sources += [{"file": path.name, "sha256": file_digest(path, "sha256")} for path in paths]
+    return Dataset(classes=classes, sources=sources, order="the idx files' own order", **splits)

@@ -1,0 +1,54 @@
+"""Reads the LMDBs that lmdb_writer makes: keys, pictures in LMDB order, pictures by row."""
+
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import lmdb
+import numpy as np
+
+from data_prep import DataError
+from data_prep.picture import from_datum
+
+
+def read_keys(path: Path) -> tuple[np.ndarray, list[str]]:
+    """Return an LMDB's rows and keys.
+
+    rows: (N,) int64, the row in the data set's own order of each record in LMDB order, the order
+        in which Caffe's Data layer meets them: ``codes[rows] = output`` puts outputs in rows.
+    keys: N strings by row, each leading back to its picture.
+    """
+    records = _record_keys(path)
+    rows = np.array([int(key.split(b"_", 2)[1]) for key in records], np.int64)
+    keys = [""] * len(records)
+    for row, key in zip(rows, records, strict=True):
+        keys[row] = key.split(b"_", 2)[2].decode()
+    return rows, keys
+
+
+def iterate(path: Path) -> Iterator[tuple[int, str, int, np.ndarray]]:
+    """Yield (row, key, label, picture) in LMDB order; a picture is uint8 C x H x W, BGR."""
+    with _open(path) as env, env.begin(buffers=True) as txn:
+        for key, value in txn.cursor():
+            _, row, name = bytes(key).split(b"_", 2)
+            picture, label = from_datum(value)
+            yield int(row), name.decode(), label, picture
+
+
+def read_pictures(path: Path, rows: Sequence[int]) -> np.ndarray:
+    """Return the pictures at the rows of the data set's own order, uint8 N x C x H x W, BGR."""
+    record_of = {int(key.split(b"_", 2)[1]): key for key in _record_keys(path)}
+    with _open(path) as env, env.begin(buffers=True) as txn:
+        return np.stack([from_datum(txn.get(record_of[int(row)]))[0] for row in rows])
+
+
+def _open(path: Path) -> lmdb.Environment:
+    try:
+        return lmdb.open(os.fspath(path), readonly=True, lock=False, create=False)
+    except lmdb.Error as error:
+        raise DataError(f"{path}: not an LMDB that can be read ({error}); make it anew") from None
+
+
+def _record_keys(path: Path) -> list[bytes]:
+    with _open(path) as env, env.begin() as txn:
+        return list(txn.cursor().iternext(keys=True, values=False))

@@ -1,0 +1,64 @@
+"""One picture to one Datum, as Caffe's convert_imageset makes it, and back."""
+
+import cv2
+import numpy as np
+from caffe.proto import caffe_pb2
+
+from data_prep import DataError
+
+SUFFIX = {"png": ".png", "jpeg": ".jpg"}
+
+
+def decode(source: bytes | np.ndarray, channels: int) -> np.ndarray:
+    """Return the picture as uint8, H x W for 1 channel or H x W x 3 BGR for 3, as cv::imread would.
+
+    source: a picture file's bytes, or a uint8 array, H x W or H x W x 3 BGR. Palettes, CMYK and
+    16-bit depth become 8-bit BGR or grey; transparency is dropped, as Caffe drops it.
+    Raises DataError (without the file's name, which the caller adds) where it can't be decoded.
+    """
+    if isinstance(source, bytes):
+        if not source:
+            raise DataError("is empty")
+        flag = cv2.IMREAD_COLOR if channels == 3 else cv2.IMREAD_GRAYSCALE
+        picture = cv2.imdecode(np.frombuffer(source, np.uint8), flag)
+        if picture is None:
+            raise DataError("cannot be decoded (damaged, cut short, or not a picture OpenCV reads)")
+        return picture
+    if source.ndim == 2 and channels == 3:
+        return cv2.cvtColor(source, cv2.COLOR_GRAY2BGR)
+    if source.ndim == 3 and channels == 1:
+        return cv2.cvtColor(source, cv2.COLOR_BGR2GRAY)
+    return source
+
+
+def to_datum(
+    source: bytes | np.ndarray, label: int, side: int, channels: int, encoding: str
+) -> bytes:
+    """Return the serialized Datum of a picture resized (bilinear) to side x side.
+
+    encoding: ``raw`` (C x H x W bytes, BGR), ``png`` (lossless) or ``jpeg`` (OpenCV's quality 95).
+    Source: ReadImageToDatum and CVMatToDatum in caffe/src/caffe/util/io.cpp.
+    """
+    picture = cv2.resize(decode(source, channels), (side, side))
+    if encoding == "raw":
+        data = b"".join(cv2.split(picture))
+        datum = caffe_pb2.Datum(
+            channels=channels, height=side, width=side, data=data, label=label, encoded=False
+        )
+    else:
+        data = cv2.imencode(SUFFIX[encoding], picture)[1].tobytes()
+        datum = caffe_pb2.Datum(data=data, label=label, encoded=True)
+    return datum.SerializeToString()
+
+
+def from_datum(value: bytes) -> tuple[np.ndarray, int]:
+    """Return a serialized Datum's pixels, uint8 C x H x W (BGR), and its label.
+
+    Encoded Datums are decoded in their own channels, as DecodeDatumNative does.
+    """
+    datum = caffe_pb2.Datum.FromString(value)
+    if not datum.encoded:
+        shape = (datum.channels, datum.height, datum.width)
+        return np.frombuffer(datum.data, np.uint8).reshape(shape), datum.label
+    picture = cv2.imdecode(np.frombuffer(datum.data, np.uint8), cv2.IMREAD_UNCHANGED)
+    return np.atleast_3d(picture).transpose(2, 0, 1), datum.label
