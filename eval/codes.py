@@ -1,0 +1,346 @@
+"""The codes file: one reader, with every check, and one writer.
+
+An HDF5 file, `codes.h5` of a run or one from elsewhere:
+
+    attributes        bits (K), bit_order ("big", as numpy.packbits), class_names, dataset, net,
+                      net_fingerprint, row_order (a sentence)
+    database, query   groups, one row a picture, each with
+      codes           N x ceil(K/8) uint8, bit 0 the most significant bit of byte 0
+      labels          N int32, or N x L uint8 of 0 and 1 where a picture has several labels
+      latent          N x K float32, activations of the latent layer; a bit is latent > 0.5
+      probabilities   N x C float32
+      key             N fixed-length UTF-8 strings that lead back to the pictures
+      row_order_sha256  attribute: SHA-256 of the keys joined by newlines
+
+Only `bits` and each group's `codes` and `labels` are required.
+"""
+
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from eval.files import InputError, write_atomically
+
+ROWS_PER_PIECE = 8192
+
+
+@dataclass(frozen=True)
+class Split:
+    """Rows of one group, in the file's order.
+
+    codes: (N, ceil(K/8)) uint8. labels: (N,) int32 or (N, L) uint8.
+    keys: (N,) bytes, or None. predictions: (N,) int64, the most probable class, or None.
+    """
+
+    codes: np.ndarray
+    labels: np.ndarray
+    keys: np.ndarray | None
+    predictions: np.ndarray | None
+
+
+@dataclass(frozen=True)
+class Codes:
+    """What a codes file says, checked; `latent` and `probabilities` stay on disk."""
+
+    bits: int
+    class_names: list[str]
+    dataset: str | None
+    net: str | None
+    net_fingerprint: str | None
+    row_order: str | None
+    database: Split
+    query: Split
+
+
+def read_codes(path: str | Path) -> Codes:
+    """Read and check a codes file, in pieces; memory holds packed codes, labels and keys.
+
+    Raises InputError for a file that is missing, damaged or contradicts itself.
+    """
+    try:
+        with h5py.File(path, "r") as file:
+            return _read_file(file, path)
+    except FileNotFoundError:
+        raise InputError(f"{path} does not exist; name a codes file") from None
+    except OSError as error:
+        raise InputError(
+            f"{path} cannot be read as HDF5 (truncated, or another format); "
+            f"extract the codes again ({_one_line(error)})"
+        ) from None
+
+
+def codes_sha256(codes: Codes) -> str:
+    """SHA-256 (hex) of all that the metrics depend on: bits, codes, labels, predictions, keys."""
+    digest = hashlib.sha256(str(codes.bits).encode())
+    for split in (codes.database, codes.query):
+        for array in (split.codes, split.labels, split.predictions, split.keys):
+            if array is not None:
+                digest.update(f"{array.dtype.str}{array.shape}".encode())
+                digest.update(np.ascontiguousarray(array))
+    return digest.hexdigest()
+
+
+def row_order_sha256(keys: Sequence[bytes] | np.ndarray) -> str:
+    """SHA-256 (hex) of the keys joined by newlines."""
+    return hashlib.sha256(b"\n".join(keys)).hexdigest()
+
+
+@contextmanager
+def create_codes(
+    path: str | Path,
+    *,
+    bits: int,
+    class_names: Sequence[str],
+    dataset: str,
+    net: str,
+    net_fingerprint: str,
+    row_order: str,
+    labels: dict[str, np.ndarray],
+    keys: dict[str, Sequence[str]],
+) -> Iterator[Callable[[str, int, np.ndarray, np.ndarray], None]]:
+    """Create a codes file and yield `write(split, start, latent, probabilities)`.
+
+    `labels` and `keys` hold the entries "database" and "query": (N,) integers or (N, L) 0/1, and
+    N strings. Each `write` fills rows from `start` on with latent (n, bits) and probabilities
+    (n, classes), both float32, in any order of pieces; codes are derived from latent. The file
+    gets its name when the block ends with every row written; otherwise nothing is left.
+    Raises InputError where activations are not finite, ValueError where rows are missing.
+    """
+    with write_atomically(path) as partial, h5py.File(partial, "w") as file:
+        file.attrs["bits"] = bits
+        file.attrs["bit_order"] = "big"
+        file.attrs["class_names"] = np.array(list(class_names), h5py.string_dtype())
+        file.attrs["dataset"] = dataset
+        file.attrs["net"] = net
+        file.attrs["net_fingerprint"] = net_fingerprint
+        file.attrs["row_order"] = row_order
+        written = {}
+        for name in ("database", "query"):
+            _create_group(file, name, bits, len(class_names), labels[name], keys[name])
+            written[name] = np.zeros(len(labels[name]), bool)
+
+        def write(split: str, start: int, latent: np.ndarray, probabilities: np.ndarray) -> None:
+            rows = slice(start, start + len(latent))
+            for kind, values in (("latent", latent), ("probabilities", probabilities)):
+                if not np.isfinite(values).all():
+                    raise InputError(
+                        f"{path}: {kind} of {split} rows {rows.start} to {rows.stop - 1} hold a "
+                        "value that is not finite; check the weights and the mean image"
+                    )
+            file[split]["latent"][rows] = latent
+            file[split]["codes"][rows] = pack_latent(latent)
+            file[split]["probabilities"][rows] = probabilities
+            written[split][rows] = True
+
+        yield write
+        for name, rows in written.items():
+            if not rows.all():
+                raise ValueError(f"{path}: {np.count_nonzero(~rows)} {name} rows were not written")
+
+
+def pack_latent(latent: np.ndarray) -> np.ndarray:
+    """Codes (N, ceil(K/8)) uint8 of activations (N, K): bit = latent > 0.5 (the releases' rule)."""
+    return np.packbits(latent > 0.5, axis=1)
+
+
+def _create_group(file, name, bits, classes, labels, keys) -> None:
+    labels = np.asarray(labels)
+    labels = labels.astype(np.int32 if labels.ndim == 1 else np.uint8)
+    keys = [key.encode() for key in keys]
+    rows = len(labels)
+    if rows == 0 or len(keys) != rows:
+        raise ValueError(f"{file.filename}: {name} has {rows} labels and {len(keys)} keys")
+    group = file.create_group(name)
+    group.create_dataset("latent", (rows, bits), np.float32)
+    group.create_dataset("codes", (rows, -(-bits // 8)), np.uint8)
+    group.create_dataset("probabilities", (rows, classes), np.float32)
+    group.create_dataset("labels", data=labels)
+    key_type = h5py.string_dtype("utf-8", max(1, max(map(len, keys))))
+    group.create_dataset("key", data=np.array(keys, key_type))
+    group.attrs["row_order_sha256"] = row_order_sha256(keys)
+
+
+def _read_file(file: h5py.File, path: str | Path) -> Codes:
+    bits = file.attrs.get("bits")
+    if bits is None:
+        raise InputError(f"{path} has no attribute 'bits'; state the code length there")
+    if np.ndim(bits) or bits != int(bits) or not 1 <= bits <= 65534:
+        raise InputError(f"{path}: attribute 'bits' is {bits}, but must be from 1 to 65534")
+    bits = int(bits)
+    bit_order = _text(file.attrs.get("bit_order", "big"))
+    if bit_order != "big":
+        raise InputError(
+            f"{path}: bit_order is {bit_order!r}, but must be 'big'; pack with numpy.packbits"
+        )
+    database, query = (_read_split(file, name, bits, path) for name in ("database", "query"))
+    if database.labels.shape[1:] != query.labels.shape[1:]:
+        raise InputError(
+            f"{path}: labels are {_width(database.labels)} a row in 'database' and "
+            f"{_width(query.labels)} in 'query'; give both the same"
+        )
+    return Codes(
+        bits=bits,
+        class_names=_class_names(file, database.labels, query.labels, path),
+        dataset=_text(file.attrs.get("dataset")),
+        net=_text(file.attrs.get("net")),
+        net_fingerprint=_text(file.attrs.get("net_fingerprint")),
+        row_order=_text(file.attrs.get("row_order")),
+        database=database,
+        query=query,
+    )
+
+
+def _read_split(file: h5py.File, name: str, bits: int, path: str | Path) -> Split:
+    for required in (name, f"{name}/codes", f"{name}/labels"):
+        if required not in file:
+            raise InputError(f"{path} has no '{required}'; see eval/codes.py for the format")
+    group = file[name]
+    codes = _read_codes_dataset(group, bits, path)
+    for other in ("labels", "latent", "probabilities", "key"):
+        if other in group and len(group[other]) != len(codes):
+            raise InputError(
+                f"{path}: '{name}' has {len(codes)} codes but {len(group[other])} rows of "
+                f"'{other}'; extract the codes again"
+            )
+    labels = _read_labels(group, path)
+    if "latent" in group:
+        _check_latent(group, codes, bits, path)
+    return Split(
+        codes=codes,
+        labels=labels,
+        keys=_read_keys(group, path) if "key" in group else None,
+        predictions=_read_predictions(group, path) if "probabilities" in group else None,
+    )
+
+
+def _read_codes_dataset(group: h5py.Group, bits: int, path: str | Path) -> np.ndarray:
+    dataset = group["codes"]
+    if dataset.dtype != np.uint8 or dataset.ndim != 2:
+        raise InputError(
+            f"{path}: '{dataset.name}' is {dataset.dtype} with {dataset.ndim} dimensions; "
+            "packed codes are uint8, one row a picture"
+        )
+    if dataset.shape[0] == 0:
+        raise InputError(f"{path}: '{group.name}' has no rows; extract that split again")
+    if dataset.shape[1] != -(-bits // 8):
+        raise InputError(
+            f"{path}: '{dataset.name}' has {dataset.shape[1]} bytes a row, but {bits} bits "
+            f"take {-(-bits // 8)}; correct 'bits' or pack the codes again"
+        )
+    codes = np.empty(dataset.shape, np.uint8)
+    padding = (1 << (-bits % 8)) - 1
+    for rows in _pieces(len(codes)):
+        codes[rows] = dataset[rows]
+        if np.any(codes[rows, -1] & padding):
+            raise InputError(
+                f"{path}: '{dataset.name}' has bits set beyond its {bits} bits; correct 'bits' "
+                "or pack the codes again"
+            )
+    return codes
+
+
+def _read_labels(group: h5py.Group, path: str | Path) -> np.ndarray:
+    dataset = group["labels"]
+    if dataset.dtype.kind not in "iub" or dataset.ndim not in (1, 2):
+        raise InputError(
+            f"{path}: '{dataset.name}' is {dataset.dtype} with {dataset.ndim} dimensions; labels "
+            "are integers, one a row, or a row of 0 and 1"
+        )
+    labels = dataset[:].astype(np.int64)
+    if labels.ndim == 2 and not np.isin(labels, (0, 1)).all():
+        raise InputError(f"{path}: '{dataset.name}' holds values other than 0 and 1")
+    if labels.min() < 0:
+        raise InputError(f"{path}: '{dataset.name}' holds {labels.min()}; labels start at 0")
+    return labels.astype(np.int32 if labels.ndim == 1 else np.uint8)
+
+
+def _check_latent(group: h5py.Group, codes: np.ndarray, bits: int, path: str | Path) -> None:
+    dataset = group["latent"]
+    if dataset.shape != (len(codes), bits) or dataset.dtype.kind != "f":
+        raise InputError(
+            f"{path}: '{dataset.name}' is {dataset.dtype} {dataset.shape}, but must be float32 "
+            f"({len(codes)}, {bits})"
+        )
+    for rows in _pieces(len(codes)):
+        latent = dataset[rows]
+        if not np.isfinite(latent).all():
+            raise InputError(
+                f"{path}: '{dataset.name}' holds a value that is not finite among rows "
+                f"{rows.start} to {rows.stop - 1}; extract the codes again"
+            )
+        if not np.array_equal(pack_latent(latent), codes[rows]):
+            raise InputError(
+                f"{path}: '{group.name}/codes' is not latent > 0.5 among rows {rows.start} to "
+                f"{rows.stop - 1}; extract the codes again"
+            )
+
+
+def _read_keys(group: h5py.Group, path: str | Path) -> np.ndarray:
+    dataset = group["key"]
+    if dataset.dtype.kind != "S":
+        raise InputError(f"{path}: '{dataset.name}' must hold fixed-length strings")
+    keys = dataset[:]
+    stated = _text(group.attrs.get("row_order_sha256"))
+    if stated is not None and stated != row_order_sha256(keys):
+        raise InputError(
+            f"{path}: the keys of '{group.name}' do not have the stated row_order_sha256; rows "
+            "were reordered or replaced, so extract the codes again"
+        )
+    return keys
+
+
+def _read_predictions(group: h5py.Group, path: str | Path) -> np.ndarray:
+    dataset = group["probabilities"]
+    if dataset.ndim != 2 or dataset.shape[1] == 0 or dataset.dtype.kind != "f":
+        raise InputError(
+            f"{path}: '{dataset.name}' is {dataset.dtype} {dataset.shape}, but must be float32, "
+            "one column a class"
+        )
+    predictions = np.empty(len(dataset), np.int64)
+    for rows in _pieces(len(dataset)):
+        probabilities = dataset[rows]
+        if not np.isfinite(probabilities).all():
+            raise InputError(
+                f"{path}: '{dataset.name}' holds a value that is not finite among rows "
+                f"{rows.start} to {rows.stop - 1}; extract the codes again"
+            )
+        predictions[rows] = probabilities.argmax(axis=1)
+    return predictions
+
+
+def _class_names(file, database_labels, query_labels, path) -> list[str]:
+    if database_labels.ndim == 2:
+        classes = database_labels.shape[1]
+    else:
+        classes = int(max(database_labels.max(), query_labels.max())) + 1
+    names = file.attrs.get("class_names")
+    if names is None:
+        return [str(label) for label in range(classes)]
+    if len(names) < classes:
+        raise InputError(
+            f"{path}: labels need {classes} classes, but 'class_names' has {len(names)}; "
+            "correct either"
+        )
+    return [_text(name) for name in names]
+
+
+def _pieces(rows: int) -> Iterator[slice]:
+    for start in range(0, rows, ROWS_PER_PIECE):
+        yield slice(start, min(start + ROWS_PER_PIECE, rows))
+
+
+def _text(value: str | bytes | None) -> str | None:
+    return value.decode() if isinstance(value, bytes) else value
+
+
+def _width(labels: np.ndarray) -> str:
+    return "one" if labels.ndim == 1 else f"{labels.shape[1]} of 0 and 1"
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())

@@ -1,0 +1,69 @@
+"""Hamming distances of packed codes: XOR and popcount on 64-bit words."""
+
+import numpy as np
+from numba.core import types
+from numba.extending import intrinsic
+
+from eval.compiled import compiled
+
+
+def code_words(codes: np.ndarray) -> np.ndarray:
+    """Packed codes (N, bytes) uint8 as word planes (ceil(bytes/8), N) uint64, zero-padded.
+
+    Plane w holds word w of every code, so that a scan reads memory in order.
+    """
+    rows, width = codes.shape
+    padded = np.zeros((rows, -(-width // 8) * 8), np.uint8)
+    padded[:, :width] = codes
+    return np.ascontiguousarray(padded.view(np.uint64).T)
+
+
+def distinct_codes(codes: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Distinct rows of (N, bytes) uint8 in ascending order.
+
+    Returns the first row with each, the place of every row's code among them, and how many rows
+    have each: three int64 arrays.
+    """
+    scalars = np.ascontiguousarray(codes).view(f"V{codes.shape[1]}")[:, 0]
+    _, first, place, count = np.unique(
+        scalars, return_index=True, return_inverse=True, return_counts=True
+    )
+    return first, place, count
+
+
+def nearest(query: np.ndarray, database: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Rows and distances of the `count` nearest codes, ties in database order.
+
+    query: (bytes,) uint8; database: (N, bytes) uint8. Returns two (min(count, N),) int64 arrays.
+    """
+    words = code_words(database)
+    distances = np.empty(len(database), np.uint16)
+    hamming_distances(code_words(query[None])[:, 0], words, 0, len(database), distances)
+    rows = np.argsort(distances, kind="stable")[:count]
+    return rows, distances[rows].astype(np.int64)
+
+
+@intrinsic
+def _popcount(typing_context, word):
+    def generate(context, builder, signature, arguments):
+        return builder.ctpop(arguments[0])
+
+    return types.uint64(types.uint64), generate
+
+
+@compiled
+def hamming_distances(query, database, start, stop, distances):
+    """Write the distances of `query` to rows start..stop-1 into `distances` (uint16).
+
+    query: (words,) uint64; database: (words, N) uint64, as `code_words` gives them.
+    """
+    rows = stop - start
+    word = query[0]
+    plane = database[0, start:stop]
+    for i in range(rows):
+        distances[i] = _popcount(word ^ plane[i])
+    for w in range(1, len(query)):
+        word = query[w]
+        plane = database[w, start:stop]
+        for i in range(rows):
+            distances[i] += _popcount(word ^ plane[i])

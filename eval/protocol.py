@@ -1,0 +1,115 @@
+"""From a codes file to the content of metrics.json: which queries, against which rows."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from eval.codes import Codes, Split, read_codes
+from eval.files import InputError
+from eval.metrics import Figures, evaluate_queries
+from eval.summary import summarize
+
+RELEASE_K = 1000  # the k of KevinNet's run_cifar10.m
+SUBSET_SEED = 0
+
+
+def measure(
+    path: Path,
+    k: int = RELEASE_K,
+    per_class: int | None = None,
+    leave_one_out: bool = False,
+    evaluate: Callable[..., Figures] = evaluate_queries,
+) -> dict:
+    """Metrics of the codes file `path`, as `eval.summary.summarize` lists them.
+
+    With `per_class`, only so many queries of each class count. With `leave_one_out`, the row
+    with a query's own key is left out of its ranking. `evaluate` takes the arguments of
+    `evaluate_queries`; one that shares blocks of queries out gives the same metrics.
+    Raises InputError, naming the file, for a file or a choice that cannot be measured.
+    """
+    codes = read_codes(path)
+    chosen = np.arange(len(codes.query.labels))
+    if per_class is not None:
+        chosen = choose_queries(codes.query.labels, per_class, path)
+    figures = evaluate(
+        codes.query.codes[chosen],
+        codes.query.labels[chosen],
+        codes.database.codes,
+        codes.database.labels,
+        codes.bits,
+        k,
+        excluded_rows(codes, chosen, leave_one_out, path),
+    )
+    metrics = summarize(codes, figures, chosen, k)
+    metrics["leave_one_out"] = leave_one_out
+    metrics["subset"] = per_class and {"queries_per_class": per_class, "seed": SUBSET_SEED}
+    return metrics
+
+
+def metrics_path(path: Path, k: int = RELEASE_K, per_class: int | None = None) -> Path:
+    """metrics.json beside the codes file, or metrics-q<queries a class>-k<k>.json."""
+    if k == RELEASE_K and per_class is None:
+        return path.with_name("metrics.json")
+    return path.with_name(f"metrics-q{per_class or 'all'}-k{k}.json")
+
+
+def choose_queries(labels: np.ndarray, per_class: int, path: Path) -> np.ndarray:
+    """Query rows, ascending: `per_class` of each class, drawn without repeats by SUBSET_SEED.
+
+    labels: (Q,) int32 or (Q, L) uint8. Raises InputError, naming the file `path`, where a class
+    has too few.
+    """
+    random = np.random.default_rng(SUBSET_SEED)
+    members = labels if labels.ndim == 2 else labels[:, None] == np.unique(labels)
+    free = np.ones(len(labels), bool)
+    for label, carries in enumerate(members.T):
+        rows = np.flatnonzero(free & (carries > 0))
+        if len(rows) < per_class:
+            raise InputError(
+                f"{path}: {per_class} queries a class were asked for, but class {label} has "
+                f"{len(rows)}; ask for fewer"
+            )
+        free[random.choice(rows, per_class, replace=False)] = False
+    return np.flatnonzero(~free)
+
+
+def excluded_rows(
+    codes: Codes, chosen: np.ndarray, leave_one_out: bool, path: Path
+) -> np.ndarray | None:
+    """For leave-one-out, the database row (Q,) int64 with the key of each chosen query, or None.
+
+    Raises InputError, naming the file `path`, where queries are in the database and
+    `leave_one_out` was not asked for, or where it was and a query's own row cannot be found.
+    """
+    if codes.query.keys is None or codes.database.keys is None:
+        if leave_one_out:
+            raise InputError(f"{path} has no keys, by which leave-one-out finds a query's own row")
+        return None
+    keys = codes.query.keys[chosen].tolist()
+    row_of = _rows_with_keys(codes.database, set(keys), path)
+    if row_of and not leave_one_out:
+        raise InputError(
+            f"{path}: {len(row_of)} query pictures are also in the database; pass "
+            "--leave-one-out to rank the other rows only"
+        )
+    if not leave_one_out:
+        return None
+    absent = len(set(keys) - set(row_of))
+    if absent or len(codes.database.keys) == 1:
+        raise InputError(
+            f"{path}: leave-one-out needs each query among two or more database rows, but "
+            f"{absent} queries are not there and the database has {len(codes.database.keys)} rows"
+        )
+    return np.array([row_of[key] for key in keys])
+
+
+def _rows_with_keys(database: Split, wanted: set[bytes], path: Path) -> dict[bytes, int]:
+    row_of = {}
+    for row, key in enumerate(database.keys.tolist()):
+        if key in wanted and row_of.setdefault(key, row) != row:
+            raise InputError(
+                f"{path}: database rows {row_of[key]} and {row} have the key {key.decode()!r}; "
+                "keys must be unique"
+            )
+    return row_of

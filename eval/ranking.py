@@ -1,0 +1,123 @@
+"""Rankings by Hamming distance, ties in database order, without sorting.
+
+Distances are integers from 0 to K, so a stable sort is a counting sort: the rank of a row is the
+number of rows at smaller distances, plus its place among the rows at its own distance.
+"""
+
+import numpy as np
+
+from eval.compiled import compiled
+from eval.hamming import hamming_distances
+
+ROWS_PER_CHUNK = 2048  # distances and counters of a chunk stay in the first-level cache
+
+
+def relevant_rows(
+    query_labels: np.ndarray, database_labels: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Database rows that share a label with each query, ascending.
+
+    Labels: (Q,) and (N,) integers, or (Q, L) and (N, L) of 0 and 1. Returns `rows`, `first` and
+    `last`: the rows of query q are rows[first[q]:last[q]]; queries with equal labels share them.
+    """
+    distinct, which = np.unique(query_labels, axis=0, return_inverse=True)
+    if database_labels.ndim == 1:
+        lists = [np.flatnonzero(database_labels == label) for label in distinct]
+    else:
+        lists = [np.flatnonzero(database_labels[:, label > 0].any(axis=1)) for label in distinct]
+    ends = np.cumsum([0] + [len(rows) for rows in lists])
+    return np.concatenate(lists), ends[:-1][which], ends[1:][which]
+
+
+@compiled
+def rank_relevant(queries, database, rows, first, last, excluded, bits, cutoffs):
+    """Where the relevant rows of each query stand in its stable ranking.
+
+    queries: (Q, words) uint64. database: (words, N) uint64. rows, first, last: as `relevant_rows`
+    returns them. excluded: (Q,) int64, one row that is left out of the ranking of each query, or
+    -1. cutoffs: (C,) int64, ascending, the last one not below the number of ranked rows.
+
+    Returns, per query,
+      counts            (Q, bits + 1) int64: rows at each distance
+      relevant_counts   (Q, bits + 1) int64: relevant rows at each distance
+      hits              (Q, C) int64: relevant rows among the first k, for each cutoff k
+      precision_sums    (Q, C) float64: sum of the precisions at the relevant ranks among the
+                        first k, for each cutoff k
+    """
+    total = len(queries)
+    most = 0
+    for q in range(total):
+        most = max(most, last[q] - first[q])
+    # The excluded row sits in an extra bucket behind every ranked one, at distance bits + 1.
+    buckets = np.zeros((total, 4, bits + 2), np.int32)
+    distance_of = np.empty((total, most), np.uint16)
+    place_of = np.empty((total, most), np.int32)
+    distances = np.empty(ROWS_PER_CHUNK, np.uint16)
+    upcoming = first.copy()
+    for start in range(0, database.shape[1], ROWS_PER_CHUNK):
+        stop = min(start + ROWS_PER_CHUNK, database.shape[1])
+        for q in range(total):
+            hamming_distances(queries[q], database, start, stop, distances)
+            if start <= excluded[q] < stop:
+                distances[excluded[q] - start] = bits + 1
+            i = 0
+            while upcoming[q] < last[q] and rows[upcoming[q]] < stop:
+                j = rows[upcoming[q]] - start
+                _count(distances, i, j, buckets[q])
+                i = j
+                n = upcoming[q] - first[q]
+                distance_of[q, n] = distances[j]
+                place_of[q, n] = _in_bucket(buckets[q], distances[j])
+                upcoming[q] += 1
+            _count(distances, i, stop - start, buckets[q])
+
+    counts = np.zeros((total, bits + 1), np.int64)
+    relevant_counts = np.zeros((total, bits + 1), np.int64)
+    hits = np.zeros((total, len(cutoffs)), np.int64)
+    precision_sums = np.zeros((total, len(cutoffs)), np.float64)
+    for q in range(total):
+        relevant = np.zeros(bits + 2, np.int64)
+        for n in range(last[q] - first[q]):
+            relevant[distance_of[q, n]] += 1
+        before = np.zeros(bits + 2, np.int64)
+        relevant_before = np.zeros(bits + 2, np.int64)
+        for d in range(bits + 1):
+            counts[q, d] = _in_bucket(buckets[q], d)
+            relevant_counts[q, d] = relevant[d]
+            before[d + 1] = before[d] + counts[q, d]
+            relevant_before[d + 1] = relevant_before[d] + relevant[d]
+        for n in range(last[q] - first[q]):
+            d = distance_of[q, n]
+            if d > bits:
+                continue
+            relevant_before[d] += 1
+            rank = before[d] + place_of[q, n] + 1
+            c = len(cutoffs) - 1
+            while c > 0 and rank <= cutoffs[c - 1]:
+                c -= 1
+            hits[q, c] += 1
+            precision_sums[q, c] += relevant_before[d] / rank
+        for c in range(1, len(cutoffs)):
+            hits[q, c] += hits[q, c - 1]
+            precision_sums[q, c] += precision_sums[q, c - 1]
+    return counts, relevant_counts, hits, precision_sums
+
+
+@compiled
+def _count(distances, start, stop, buckets):
+    """Count distances[start:stop], in turns into four counters, so that none waits for the last."""
+    i = start
+    while i + 4 <= stop:
+        buckets[0, distances[i]] += 1
+        buckets[1, distances[i + 1]] += 1
+        buckets[2, distances[i + 2]] += 1
+        buckets[3, distances[i + 3]] += 1
+        i += 4
+    while i < stop:
+        buckets[0, distances[i]] += 1
+        i += 1
+
+
+@compiled
+def _in_bucket(buckets, d):
+    return buckets[0, d] + buckets[1, d] + buckets[2, d] + buckets[3, d]
