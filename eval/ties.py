@@ -194,7 +194,7 @@ def _first_places_sum(before, hits, x, harmonic):
 
 @compiled
 def _last_places_sum(before, hits, m, x, harmonic):
-    """Sum of (R + i)/(N + m - x + i) over i = 1..x: the last x of m places are the relevant ones."""
+    """Sum of (R + i)/(N + m - x + i) over i = 1..x: the last x of m places are relevant."""
     return x + (hits - before - m + x) * _span(before + m - x, before + m, harmonic)
 
 
