@@ -18,6 +18,7 @@ from eval.hamming import code_words, distinct_codes
 from eval.ranking import rank_relevant, relevant_rows
 from eval.ties import average_precision_under_ties, harmonic_numbers, hits_under_ties
 
+RADIUS = 2  # of the look-up by Hamming ball
 PRECISION_CUTOFFS = (1, 2, 5, 10, 20, 50, *range(100, 1001, 100))
 QUERIES_PER_TILE = 32
 TILE_ROWS = 2**24  # bounds the memory of a tile: queries x database rows
@@ -32,7 +33,7 @@ class Figures(NamedTuple):
     ap_at_k: (Q, 4) float64, AP@k divided by the relevant rows among the first k (release).
     ap_at_k_trec: (Q, 4) float64, AP@k divided by all relevant rows (TREC).
     precision: (Q, C, 4) float64, precision at each cutoff.
-    within_radius: (Q, 2) int64, rows within Hamming distance 2, and the relevant ones of them.
+    within_radius: (Q, 2) int64, rows within Hamming distance RADIUS, and the relevant ones of them.
     pooled: (2, K + 1) int64, rows and relevant rows at each distance, summed over queries.
     """
 
@@ -103,7 +104,9 @@ def evaluate_queries(
             ap_at_k=_beside(sums[:, at_k], hits[:, at_k], cut[0]),
             ap_at_k_trec=_beside(sums[:, at_k], relevant, cut[1]),
             precision=curve_hits / curve[:, None],
-            within_radius=np.stack([counts, relevant_counts], axis=1)[:, :, :3].sum(axis=2),
+            within_radius=np.stack([counts, relevant_counts], axis=1)[:, :, : RADIUS + 1].sum(
+                axis=2
+            ),
             pooled=np.stack([repeats @ counts, repeats @ relevant_counts]),
         )
 

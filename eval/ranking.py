@@ -12,6 +12,13 @@ from eval.hamming import hamming_distances
 ROWS_PER_CHUNK = 2048  # distances and counters of a chunk stay in the first-level cache
 
 
+def shares_label(label: np.ndarray, database_labels: np.ndarray) -> np.ndarray:
+    """Which rows (N,) bool share a label with one query: its label, or its row of 0 and 1."""
+    if database_labels.ndim == 1:
+        return database_labels == label
+    return database_labels[:, label > 0].any(axis=1)
+
+
 def relevant_rows(
     query_labels: np.ndarray, database_labels: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -21,10 +28,7 @@ def relevant_rows(
     `last`: the rows of query q are rows[first[q]:last[q]]; queries with equal labels share them.
     """
     distinct, which = np.unique(query_labels, axis=0, return_inverse=True)
-    if database_labels.ndim == 1:
-        lists = [np.flatnonzero(database_labels == label) for label in distinct]
-    else:
-        lists = [np.flatnonzero(database_labels[:, label > 0].any(axis=1)) for label in distinct]
+    lists = [np.flatnonzero(shares_label(label, database_labels)) for label in distinct]
     ends = np.cumsum([0] + [len(rows) for rows in lists])
     return np.concatenate(lists), ends[:-1][which], ends[1:][which]
 
