@@ -1,7 +1,8 @@
 """Reads the LMDBs that lmdb_writer makes: keys, pictures in LMDB order, pictures by row."""
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import lmdb
@@ -35,11 +36,23 @@ def iterate(path: Path) -> Iterator[tuple[int, str, int, np.ndarray]]:
             yield int(row), name.decode(), label, picture
 
 
-def read_pictures(path: Path, rows: Sequence[int]) -> np.ndarray:
-    """Return the pictures at the rows of the data set's own order, uint8 N x C x H x W, BGR."""
+@contextmanager
+def open_rows(path: Path) -> Iterator[tuple[list[str], Callable]]:
+    """Open an LMDB by row of the data set's own order; yield (keys, read).
+
+    keys: N strings by row. read(rows): the pictures at some rows, uint8 n x C x H x W, BGR, and their
+    labels, (n,) int32.
+    """
     record_of = {int(key.split(b"_", 2)[1]): key for key in _record_keys(path)}
+    keys = [record_of[row].split(b"_", 2)[2].decode() for row in range(len(record_of))]
     with _open(path) as env, env.begin(buffers=True) as txn:
-        return np.stack([from_datum(txn.get(record_of[int(row)]))[0] for row in rows])
+
+        def read(rows: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
+            records = [from_datum(txn.get(record_of[int(row)])) for row in rows]
+            pictures, labels = zip(*records, strict=True)
+            return np.stack(pictures), np.array(labels, np.int32)
+
+        yield keys, read
 
 
 def _open(path: Path) -> lmdb.Environment:

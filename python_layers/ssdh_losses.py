@@ -8,7 +8,8 @@ With a the sigmoid activations of the latent layer (N pictures x K bits) and m t
 These are the terms of the SSDH release. The paper (arXiv 1507.00101) writes them without the 1/2
 and the 1/N, so a loss_weight of 1 here is not the paper's beta or gamma of 1.
 
-To use them in any Caffe that was built with WITH_PYTHON_LAYER, put this file on PYTHONPATH and write
+To use them in any Caffe that was built with WITH_PYTHON_LAYER, put this file on PYTHONPATH and
+write
 
     layer {
       name: "binarization"  type: "Python"  bottom: "latent_sigmoid"  top: "binarization"
@@ -22,7 +23,7 @@ import numpy as np
 
 
 def check_blobs(layer, bottom, top):
-    """Raise ValueError with a sentence where the layer is not wired as one activation blob -> one loss."""
+    """Raise ValueError where the layer is not wired as one activation blob -> one loss."""
     if len(bottom) != 1:
         raise ValueError(
             f"{layer} takes one bottom, the sigmoid activations (N x K), but has {len(bottom)}"

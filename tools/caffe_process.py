@@ -1,7 +1,7 @@
 """Run a module that uses Caffe in a child process.
 
-Caffe ends its process on a failed CHECK and writes its log to stderr. In a child, the log goes to a file
-and the death becomes a sentence.
+Caffe ends its process on a failed CHECK and writes its log to stderr. In a child, the log goes to
+a file and the death becomes a sentence.
 """
 
 import ctypes
@@ -17,7 +17,7 @@ PR_SET_PDEATHSIG = 1
 
 
 def environment(threads):
-    """Return the child's environment: its OpenBLAS threads, and where Caffe finds the Python layers."""
+    """Return the child's environment: OpenBLAS threads, and the way to the Python layers."""
     paths = [str(REPO), str(REPO / "python_layers"), os.environ.get("PYTHONPATH", "")]
     return {
         **os.environ,
@@ -27,41 +27,45 @@ def environment(threads):
     }
 
 
-def last_words(log):
-    """Return the failed CHECK or Python's error line at the end of a log file, or ''."""
-    lines = Path(log).read_text(errors="replace").splitlines()
+def terminal():
+    """Return the person's terminal, a text file, in a process that run() started."""
+    return os.fdopen(int(os.environ["SSDH_TERMINAL"]), "w", buffering=1)
+
+
+def last_words(text):
+    """Return the failed CHECK, or else the last error line, of a log's text, or ''."""
+    lines = text.splitlines()
     fatal = [line for line in lines if line.startswith("F") and "] " in line]
     if fatal:
         return fatal[-1].split("] ", 1)[1]
-    errors = [line for line in lines if "Error: " in line and not line.startswith(" ")]
-    return errors[-1] if errors else ""
+    errors = [line for line in lines if "rror: " in line and not line.startswith(" ")]
+    return errors[-1].split("rror: ", 1)[1] if errors else ""
 
 
 def run(module, arguments, threads, log):
-    """Run `python -m module arguments` with stderr into the file log (appended); return its exit code.
+    """Run `python -m module arguments`, stderr appended to the file log.
 
-    The child gets file descriptor 3, this process's stderr, for its progress bar. SIGTERM and SIGINT are
-    left to the child, which ends in its own time. Where the child dies of a signal, stop with a sentence.
+    The child's terminal() is this process's stderr, for its progress bar. SIGTERM and SIGINT are
+    left to the child, which ends in its own time: this process then exits as the child did. Where
+    the child fails or dies, stop with a sentence that has its last words.
     """
 
-    def die_with_parent():
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
-        os.dup2(terminal, 3)
-
-    terminal = os.dup(2)
+    bar = os.dup(2)
     with open(log, "ab") as stderr:
+        before = stderr.tell()
         child = subprocess.Popen(
             [sys.executable, "-m", module, *arguments],
             stderr=stderr,
-            env=environment(threads),
-            pass_fds=(3,) if terminal == 3 else (3, terminal),
-            preexec_fn=die_with_parent,
+            env=environment(threads) | {"SSDH_TERMINAL": str(bar)},
+            pass_fds=(bar,),
+            preexec_fn=lambda: ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM),
         )
     signal.signal(signal.SIGTERM, lambda *_: child.send_signal(signal.SIGTERM))
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal sends it to the child as well
     code = child.wait()
-    if code < 0:
-        words = last_words(log)
-        name = signal.Signals(-code).name
-        stop(f"Caffe's process died of {name}{': ' + words if words else ''} (its log: {log})")
-    return code
+    if code in (128 + signal.SIGINT, 128 + signal.SIGTERM):
+        sys.exit(code)
+    if code:
+        words = last_words(Path(log).read_bytes()[before:].decode(errors="replace"))
+        how = f"died of {signal.Signals(-code).name}" if code < 0 else "failed"
+        stop(f"Caffe's process {how}: {words or 'without a word'} (log: {log})")

@@ -10,7 +10,7 @@ from tools.job import REPO, stop
 
 
 def build():
-    """Return build.json of the Caffe installation: commit, device ("CPU" or "CUDA"), compiler, ..."""
+    """Return build.json of the Caffe installation: commit, device (CPU or CUDA), compiler, ..."""
     path = Path(os.environ.get("CAFFE_PREFIX", REPO / ".caffe")) / "build.json"
     if not path.exists():
         stop(f"Caffe is not installed: {path} is missing; run 'make caffe'")
@@ -50,7 +50,7 @@ def choose(device):
 
 
 def threads(spec):
-    """Return the number of OpenBLAS threads of a net: what nets.toml measured, 0 there for all cores."""
+    """Return a net's number of OpenBLAS threads, from nets.toml; 0 there means all cores."""
     cores = len(os.sched_getaffinity(0))
     return min(spec["threads"], cores) if spec["threads"] else cores
 

@@ -212,9 +212,11 @@ PY
 
 device=CPU
 if grep -q '^CPU_ONLY:BOOL=OFF' "$prefix/build/CMakeCache.txt"; then device=CUDA; fi
+compiler=$(sed -n 's/^CMAKE_CXX_COMPILER:[A-Z]*=//p' "$prefix/build/CMakeCache.txt")
+compiler="$("$compiler" --version | head -n 1)"
 cat >"$stamp.partial" <<J
 {"key": "$key", "commit": "$commit", "device": "$device", "blas": "OpenBLAS",
- "compiler": "$(sed -n 's/^CMAKE_CXX_COMPILER:[A-Z]*=//p' "$prefix/build/CMakeCache.txt" | xargs -I{} {} -dumpfullversion)",
+ "compiler": "$compiler",
  "source": "$([ -e "$prefix/src/debian/changelog" ] && echo "Debian's tree" || echo "BVLC's tree")"}
 J
 sync "$stamp.partial" && mv "$stamp.partial" "$stamp"

@@ -1,16 +1,17 @@
 """What a call asks for: the variables of `make`, resolved and checked, as one dict.
 
-Every stage (data, train, codes, report) parses the same options, so that any of them can be run alone.
+Every stage (data, train, codes, report) parses the same options, so that any of them can be run
+alone.
 """
 
 import argparse
+import json
 import sys
 import tomllib
 from pathlib import Path
 
 REPO = Path(__file__).resolve().parent.parent
 PROTOTXT = REPO / "prototxt"
-DEFAULT_NET = {"mnist": "lenet", "fashion_mnist": "lenet", "digits": "lenet"}  # else alexnet
 
 
 def nets():
@@ -26,26 +27,22 @@ def stop(message):
 def parser(description):
     """Return the parser of the options that all stages share; an empty value means the default."""
     p = argparse.ArgumentParser(description=description)
-    p.add_argument("--dataset", default="mnist")
-    p.add_argument("--name", default="", help="the data set's folder name, where it is not DATASET")
-    p.add_argument("--net", default="")
-    p.add_argument("--bits", default="48")
+    for name in ("dataset", "net", "bits", "run"):
+        p.add_argument(f"--{name}", required=True)
+    p.add_argument("--data-root", default="data")
+    p.add_argument("--images", default="", help="the pictures of DATASET=folder")
+    p.add_argument("--cifar10-archive", default="")
     p.add_argument("--device", default="auto")
-    p.add_argument("--iters", default="")
     p.add_argument("--seed", default="42")
-    p.add_argument("--batch", default="")
-    p.add_argument("--subset", default="")
-    p.add_argument("--weights", default="")
+    for name in ("iters", "batch", "subset", "weights"):
+        p.add_argument(f"--{name}", default="", help="the net's own where empty")
     for term in ("alpha", "beta", "gamma"):
         p.add_argument(f"--{term}", default="1")
-    p.add_argument("--data-root", default="data")
-    p.add_argument("--runs", default="runs")
-    p.add_argument("--run", default="")
     return p
 
 
 def whole(name, text, low, high):
-    """Return the whole number of an option; stop with a sentence where it is none or out of range."""
+    """Return the whole number of an option; stop where it is none or out of range."""
     try:
         value = int(text)
     except ValueError:
@@ -69,18 +66,21 @@ def number(name, text):
 def resolve(args):
     """Return the job of parsed options.
 
-    Keys: dataset, net, bits, device, iters, seed, batch, subset (0: all), weights, alpha, beta, gamma,
-    spec (the net's entry in nets.toml), data and run (folders, Path).
+    Keys: dataset, net, bits, device, iters, seed, batch, subset (0: all), weights, alpha, beta,
+    gamma, spec (the net's entry in nets.toml), data and run (folders, Path).
     """
     known = nets()["nets"]
-    net = args.net or DEFAULT_NET.get(args.dataset, "alexnet")
-    if net not in known:
-        stop(f"NET={net} is not known; there are {', '.join(known)}")
-    spec = known[net]
-    name = args.name or args.dataset
+    if args.net not in known:
+        stop(f"NET={args.net} is not known; there are {', '.join(known)}")
+    spec = known[args.net]
+    name = args.dataset
+    if name == "folder":
+        if not args.images:
+            stop("DATASET=folder needs IMAGES=, the folder with your pictures")
+        name = f"folder-{Path(args.images).resolve().name}"
     job = {
         "dataset": name,
-        "net": net,
+        "net": args.net,
         "bits": whole("BITS", args.bits, 8, 1024),
         "device": args.device,
         "iters": whole("ITERS", args.iters or spec["iters"], 1, 10**8),
@@ -93,15 +93,13 @@ def resolve(args):
     }
     folder = f"{spec['side']}x{spec['channels']}" + (f"-{job['subset']}" if job["subset"] else "")
     job["data"] = (Path(args.data_root) / name / folder).resolve()
-    job["run"] = (Path(args.runs) / (args.run or f"{name}-{net}-{job['bits']}")).resolve()
+    job["run"] = Path(args.run).resolve()
     return job
 
 
-def manifest(job):
-    """Return the data folder's manifest.json; stop where the data has not been made."""
-    import json
-
-    path = job["data"] / "manifest.json"
+def read_manifest(data):
+    """Return a data folder's manifest.json; stop where the data has not been made."""
+    path = Path(data) / "manifest.json"
     if not path.exists():
-        stop(f"there is no data in {job['data']}: run 'make data' with the same variables first")
+        stop(f"there is no data in {data}: run 'make data' with the same variables first")
     return json.loads(path.read_text())

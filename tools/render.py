@@ -1,7 +1,7 @@
 """Templates under prototxt/ to the prototxt that Caffe reads.
 
-A template is a Caffe file with a few $placeholders. Every placeholder must get a value, and the result is
-parsed with Caffe's own protobuf text format before anybody uses it.
+A template is a Caffe file with a few $placeholders. Every placeholder must get a value, and the
+result is parsed with Caffe's own protobuf text format before anybody uses it.
 """
 
 import string
@@ -14,8 +14,8 @@ FILES = ("train_val.prototxt", "deploy.prototxt", "solver.prototxt")
 def values(job, classes, test_pictures, data, folder, iters):
     """Return the value of every placeholder.
 
-    data and folder are the paths written into the files, iters what solver.prototxt has as max_iter:
-    the fingerprint renders with fixed ones, since none of the three decides the weights.
+    data and folder are the paths written into the files, iters what solver.prototxt has as
+    max_iter: the fingerprint renders with fixed ones, since none of the three decides the weights.
     """
     return {
         "data": data,
@@ -48,7 +48,7 @@ def render(net, values):
 
 
 def parse(text, name):
-    """Return the NetParameter or SolverParameter of a prototxt; stop where Caffe could not read it."""
+    """Return the NetParameter or SolverParameter of a prototxt; stop where it is not valid."""
     from caffe.proto import caffe_pb2
     from google.protobuf import text_format
 

@@ -1,0 +1,129 @@
+# Deep binary hashing on BVLC Caffe. `make train` is the main job, `make help` tells the rest.
+
+# ---- what to do; every variable can be given on the command line ---------------------------------
+DATASET   ?= mnist
+BITS      ?= 48
+NET       ?= $(if $(filter mnist fashion_mnist digits,$(DATASET)),lenet,alexnet)
+DEVICE    ?= auto
+ITERS     ?=
+BATCH     ?=
+WEIGHTS   ?=
+SEED      ?= 42
+SUBSET    ?=
+ALPHA     ?= 1
+BETA      ?= 1
+GAMMA     ?= 1
+IMAGES    ?=
+DATA_ROOT ?= data
+RUNS      ?= runs
+RUN       ?= $(if $(filter folder,$(DATASET)),folder-$(notdir $(abspath $(IMAGES))),$(DATASET))-$(NET)-$(BITS)
+FEATURES  ?=
+CIFAR10_ARCHIVE ?=
+CAFFE_PREFIX ?= $(CURDIR)/.caffe
+
+export CAFFE_PREFIX
+export SSDH_COMMAND = make $(MAKECMDGOALS) $(MAKEOVERRIDES)
+export GLOG_minloglevel ?= 0
+
+PYTHON  := .venv/bin/python
+FOLDER  := $(RUNS)/$(RUN)
+OPTIONS = --dataset '$(DATASET)' --net '$(NET)' --bits '$(BITS)' --run '$(FOLDER)' \
+          --data-root '$(DATA_ROOT)' --images '$(IMAGES)' --cifar10-archive '$(CIFAR10_ARCHIVE)' \
+          --device '$(DEVICE)' --iters '$(ITERS)' --batch '$(BATCH)' --seed '$(SEED)' \
+          --subset '$(SUBSET)' --weights '$(WEIGHTS)' --alpha '$(ALPHA)' --beta '$(BETA)' --gamma '$(GAMMA)'
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help venv caffe data train codes eval report clean-run test lint weights \
+        caffe-test bench-train bench-data bench-eval bench-distance same-run
+
+# ---- set-up ---------------------------------------------------------------------------------------
+venv:                ## make .venv with the pinned requirements
+	@tools/make_venv.sh
+
+caffe: venv          ## build BVLC Caffe from source into .caffe (CAFFE_PREFIX=, CAFFE_SRC=)
+	@tools/install_caffe.sh
+
+# ---- the stages of a run, each from the file before it ----------------------------------------------
+data: caffe          ## the data set's LMDBs, into DATA_ROOT
+	@$(PYTHON) -m tools.data $(OPTIONS)
+
+train: data          ## the main job: data, training, codes, metrics, report
+	@$(PYTHON) -m tools.train $(OPTIONS)
+	@$(MAKE) --no-print-directory $(FOLDER)/report.html
+	@echo "the report is $(FOLDER)/report.html"
+
+same-run: caffe      # the later stages work on a trained run, and only on the one that was asked for
+	@$(PYTHON) -m tools.train --check $(OPTIONS)
+
+codes: same-run      ## codes of a trained run (FEATURES=1: its feature layer as well)
+	@$(MAKE) --no-print-directory $(FOLDER)/codes.h5 $(if $(FEATURES),$(FOLDER)/features.h5)
+
+eval: same-run       ## metrics of a trained run
+	@$(MAKE) --no-print-directory $(FOLDER)/metrics.json
+
+report: same-run     ## the page of a trained run
+	@$(MAKE) --no-print-directory $(FOLDER)/report.html
+
+$(FOLDER)/codes.h5: $(FOLDER)/model.caffemodel
+	@$(PYTHON) -m tools.extract $(OPTIONS) $(if $(FEATURES),--features)
+
+$(FOLDER)/features.h5: $(FOLDER)/codes.h5
+	@$(PYTHON) -m tools.extract $(OPTIONS) --features
+
+$(FOLDER)/metrics.json: $(FOLDER)/codes.h5
+	@$(PYTHON) -m eval $<
+
+$(FOLDER)/report.html: $(FOLDER)/metrics.json
+	@$(PYTHON) -m tools.report $(OPTIONS)
+
+clean-run:           ## remove the run's folder
+	rm -rf '$(FOLDER)'
+
+weights: caffe       ## fetch and verify the pretrained weights of NET
+	@$(PYTHON) -m tools.weights '$(NET)'
+
+# ---- checks -----------------------------------------------------------------------------------------
+lint: venv           ## ruff: lint and format
+	@$(PYTHON) -m ruff check . && $(PYTHON) -m ruff format --check .
+
+test: caffe lint     ## style and tests
+	@$(PYTHON) -m pytest
+
+caffe-test: caffe    ## BVLC's own C++ tests on this build (long)
+	@tools/install_caffe.sh test
+
+bench-train: caffe   ## the training loop beside `caffe train`
+	@$(PYTHON) -m tools.bench_train
+
+bench-data: caffe    ## the LMDB writer beside convert_imageset
+	@$(PYTHON) -m tools.bench_data
+
+bench-eval: venv     ## the evaluator beside scikit-learn, FAISS and argsort
+	@$(PYTHON) -m eval.bench_eval
+
+bench-distance: venv ## Hamming beside Euclidean distance, and this machine's limits
+	@$(PYTHON) -m eval.bench_distance
+
+help:                ## this page
+	@echo "make TARGET [VARIABLE=value ...]"; echo
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 20
+	@echo; echo "variables and their defaults"
+	@printf '  %-16s %s\n' \
+	  DATASET '$(DATASET)  (mnist, fashion_mnist, cifar10, digits, folder)' \
+	  BITS '$(BITS)  (8 to 1024)' \
+	  NET '$(NET)  (lenet, cifar_small, alexnet; by DATASET)' \
+	  DEVICE '$(DEVICE)  (auto, cpu, gpu:N)' \
+	  ITERS "the net's own: $$(awk '/^\[nets/{gsub(/.*\.|\]/,""); n=$$0} /^iters/{printf "%s%s %s", s, n, $$3; s=", "}' prototxt/nets.toml)" \
+	  BATCH "the net's own: $$(awk '/^\[nets/{gsub(/.*\.|\]/,""); n=$$0} /^batch/{printf "%s%s %s", s, n, $$3; s=", "}' prototxt/nets.toml)" \
+	  WEIGHTS "the net's own: $$(awk '/^\[nets/{gsub(/.*\.|\]/,""); n=$$0} /^weights = /{gsub(/"/,""); printf "%s%s %s", s, n, $$3; s=", "}' prototxt/nets.toml); or a path, or none" \
+	  SEED '$(SEED)' \
+	  SUBSET 'all pictures  (or N, evenly spaced, of each split)' \
+	  ALPHA,BETA,GAMMA '$(ALPHA), $(BETA), $(GAMMA)  (weights of classification, binarization, balance)' \
+	  IMAGES 'none  (the folder of DATASET=folder)' \
+	  CIFAR10_ARCHIVE 'none: the official one  (or a zip or tar of pictures)' \
+	  FEATURES 'none  (1: make codes writes features.h5 too)' \
+	  DATA_ROOT '$(DATA_ROOT)' \
+	  RUNS '$(RUNS)' \
+	  RUN '$(RUN)' \
+	  CAFFE_PREFIX '.caffe in this folder'

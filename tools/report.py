@@ -1,0 +1,35 @@
+"""The page of a run, report.html, with pictures from the LMDBs of its data: `make report`."""
+
+import time
+from contextlib import ExitStack
+
+import cv2
+
+from data_prep.lmdb_reader import open_rows
+from eval.report import write_report
+from tools import runs
+from tools.extract_loop import SPLITS
+from tools.job import parser, resolve
+
+
+def main():
+    job = resolve(parser(__doc__).parse_args())
+    began = time.monotonic()
+    with ExitStack() as stack:
+        read = {
+            group: stack.enter_context(open_rows(job["data"] / f"{split}_lmdb"))[1]
+            for group, split in SPLITS.items()
+        }
+
+        def picture(group, row):
+            """Return the PNG of a row's picture, as it lies in the LMDB."""
+            pixels = read[group]([row])[0][0]
+            return cv2.imencode(".png", pixels.transpose(1, 2, 0))[1].tobytes()
+
+        page = write_report(job["run"], picture)
+    runs.add_stage(job["run"], "report", time.monotonic() - began)
+    print(f"report: {page}")
+
+
+if __name__ == "__main__":
+    main()

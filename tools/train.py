@@ -1,0 +1,88 @@
+"""Train the net of a job, or say that it is done already: `make train`.
+
+Prepares the run's folder and starts the training loop (tools/train_loop.py) in a process of its
+own.
+"""
+
+from tools import caffe_process, device, render, runs, snapshots, weights
+from tools.job import parser, read_manifest, resolve, stop
+
+
+def prepare(job, manifest, mark, where):
+    """Make or check the run's folder; return the iteration to go on from, None where done."""
+    run = job["run"]
+    runs.check_same(job, mark)
+    done = (snapshots.complete(run / "snapshots") or [0])[-1]
+    if done > job["iters"]:
+        stop(f"{run} is at iteration {done}, beyond ITERS={job['iters']}: choose RUN=name")
+    if done == job["iters"] and (run / "model.caffemodel").exists():
+        return None
+    files = runs.render_job(job, manifest, str(job["data"]), str(run), job["iters"])
+    for name, text in files.items():
+        render.parse(text, f"prototxt/{job['net']}/{name}")
+    (run / "snapshots").mkdir(parents=True, exist_ok=True)
+    for name, text in files.items():
+        (run / name).write_text(text)
+    runs.write(
+        run,
+        {
+            "command": runs.command(),
+            "git_commit": runs.git_commit(),
+            "caffe": device.build(),
+            "machine": runs.machine() | {"device": where, "threads": device.threads(job["spec"])},
+            "settings": runs.settings(job),
+            "from_scratch": mark["parts"]["weights"] == "none",
+            "weights": {"source": job["weights"], "sha256": mark["parts"]["weights"]},
+            "fingerprint": mark,
+            "stages": runs.read(run).get("stages", {}),
+            "warnings": runs.read(run).get("warnings", []) if done else [],
+        },
+    )
+    return done
+
+
+def main():
+    p = parser(__doc__)
+    p.add_argument(
+        "--check", action="store_true", help="only check that the trained run is this one"
+    )
+    args = p.parse_args()
+    job = resolve(args)
+    manifest = read_manifest(job["data"])
+    caffemodel = weights.find(job["weights"])
+    mark = runs.fingerprint(
+        job, manifest, runs.sha256_of_file(caffemodel) if caffemodel else "none"
+    )
+    run = job["run"]
+    if args.check:
+        runs.check_same(job, mark)
+        if not (run / "model.caffemodel").exists():
+            stop(
+                f"there is no trained net in {run}: 'make train' with the same variables makes one"
+            )
+        return
+    gpu, where = device.choose(job["device"])
+    start = prepare(job, manifest, mark, where)
+    if start is None:
+        print(f"{run} is trained already: {job['iters']} iterations, {job['bits']} bits")
+        return
+    threads = device.threads(job["spec"])
+    print(f"training {job['net']} on {job['dataset']}, {job['bits']} bits, in {run}")
+    print(
+        f"  on: {where}, {threads} OpenBLAS thread(s); weights: {job['weights']}"
+        + (" (from scratch)" if not caffemodel else "")
+    )
+    arguments = [str(run), "--start", str(start), "--pictures", str(manifest["counts"]["test"])]
+    arguments += ["--classes", str(len(manifest["classes"]))]
+    arguments += ["--gpu", str(gpu)] if gpu is not None else []
+    arguments += ["--weights", str(caffemodel)] if caffemodel else []
+    log = run / "train.log"
+    if not start:
+        log.unlink(missing_ok=True)
+    caffe_process.run("tools.train_loop", arguments, threads, log)
+    snapshots.publish(run / "snapshots", job["iters"], run / "model.caffemodel")
+    print(f"trained: {run / 'model.caffemodel'}")
+
+
+if __name__ == "__main__":
+    main()
