@@ -20,6 +20,7 @@ PAGE_COLOURS = {
 }
 INK, GRID, MUTED, *SERIES = PAGE_COLOURS
 DASHES = ("-", (0, (4, 2)))  # lines differ without colour, too
+LABEL_GAP = 0.05  # between the names of background lines, in units of the y axis
 SETTINGS = {
     "svg.fonttype": "none",
     "font.family": "sans-serif",
@@ -62,11 +63,12 @@ def line_chart(
         figure = Figure(figsize=(4.6, 3.0), layout="constrained")
         FigureCanvasSVG(figure)
         axes = figure.add_subplot()
-        for line in background:
+        ends = _apart([line.y[-1] for line in background], LABEL_GAP)
+        for line, end in zip(background, ends, strict=True):
             axes.plot(line.x, line.y, color=MUTED, linewidth=0.8)
             axes.annotate(
                 line.name,
-                (line.x[-1], line.y[-1]),
+                (line.x[-1], end),
                 xytext=(3, 0),
                 textcoords="offset points",
                 va="center",
@@ -98,6 +100,15 @@ def line_chart(
         figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
     description = "; ".join(f"{line.name} ends at {line.y[-1]:.4g}" for line in lines)
     return _for_page(buffer.getvalue(), f"{title}: {description}")
+
+
+def _apart(heights: list[float], gap: float) -> list[float]:
+    """Heights moved up where needed, so that no two are closer than `gap`."""
+    moved = list(heights)
+    last = float("-inf")
+    for i in sorted(range(len(heights)), key=heights.__getitem__):
+        last = moved[i] = max(heights[i], last + gap)
+    return moved
 
 
 def _for_page(svg: str, description: str) -> str:

@@ -43,11 +43,10 @@ def compare(run: dict, metrics: dict, tests: list[dict[str, float]]) -> list[dic
 def precision_curves(run: dict, metrics: dict) -> dict[str, tuple[list[int], list[float]]]:
     """Published precision-at-k curves (k, precision) by method, for the run's data and bits."""
     curves = {}
-    if (run["settings"]["dataset"], metrics["bits"]) == ("cifar10", 48):
-        for row in read_published("precision_at_k_cifar10_48bit"):
-            ks, precisions = curves.setdefault(row["method"], ([], []))
-            ks.append(int(row["k"]))
-            precisions.append(float(row["precision"]))
+    for row in _precision_rows(run, metrics):
+        ks, precisions = curves.setdefault(row["method"], ([], []))
+        ks.append(int(row["k"]))
+        precisions.append(float(row["precision"]))
     return curves
 
 
@@ -111,18 +110,25 @@ def _maps(run: dict, metrics: dict) -> list[dict]:
 
 def _precisions(run: dict, metrics: dict) -> list[dict]:
     curve = metrics["precision_at_k"]
-    ours = dict(zip(curve["k"], curve["precision"], strict=True))
+    last = curve["k"][-1]
     return [
         _row(
-            f"precision@{ks[-1]}",
-            {"method": method, "source": "published/precision_at_k_cifar10_48bit.csv"},
+            f"precision@{last}",
+            row,
             protocol="split not stated",
-            published=precisions[-1],
-            ours=ours.get(ks[-1]),
+            published=float(row["precision"]),
+            ours=curve["precision"][-1],
             differs=["net not stated", "protocol not stated"],
         )
-        for method, (ks, precisions) in precision_curves(run, metrics).items()
+        for row in _precision_rows(run, metrics)
+        if int(row["k"]) == last
     ]
+
+
+def _precision_rows(run: dict, metrics: dict) -> list[dict[str, str]]:
+    if (run["settings"]["dataset"], metrics["bits"]) != ("cifar10", 48):
+        return []
+    return read_published("precision_at_k_cifar10_48bit")
 
 
 def _losses(run: dict, tests: list[dict[str, float]]) -> list[dict]:

@@ -18,6 +18,7 @@ from eval.metrics import RADIUS
 from eval.published import compare, precision_curves
 from eval.ranking import shares_label
 
+RUN_KEYS = ["settings", "from_scratch", "warnings"]
 LOSS_TERMS = ("classification", "binarization", "balance")
 QUERIES_SHOWN = 10
 NEAREST_SHOWN = 10
@@ -31,8 +32,8 @@ def write_report(run_folder: Path, picture: Callable[[str, int], bytes]) -> Path
     PNG bytes of a row of "query" or "database". Raises InputError, naming the file, where one is
     missing, damaged, or metrics.json was measured on other codes.
     """
-    run = _read_json(run_folder / "run.json", "make train")
-    metrics = _read_json(run_folder / "metrics.json", "make eval")
+    run = _read_json(run_folder / "run.json", RUN_KEYS, "make train")
+    metrics = _read_json(run_folder / "metrics.json", ["codes_sha256"], "make eval")
     codes = read_codes(run_folder / "codes.h5")
     if metrics["codes_sha256"] != codes_sha256(codes):
         raise InputError(
@@ -227,13 +228,17 @@ def _data_uri(png: bytes) -> str:
     return "data:image/png;base64," + base64.b64encode(png).decode()
 
 
-def _read_json(path: Path, maker: str) -> dict:
+def _read_json(path: Path, needed: list[str], maker: str) -> dict:
     try:
-        return json.loads(path.read_text())
+        content = json.loads(path.read_text())
     except FileNotFoundError:
         raise InputError(f"{path} does not exist; run {maker}") from None
     except ValueError as error:
         raise InputError(f"{path} is no JSON ({error}); run {maker} again") from None
+    for name in needed:
+        if name not in content:
+            raise InputError(f"{path} lacks '{name}'; run {maker} again")
+    return content
 
 
 def _template() -> jinja2.Template:

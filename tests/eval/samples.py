@@ -1,0 +1,81 @@
+"""Small codes files and run folders, made of random numbers, for tests."""
+
+import csv
+import json
+
+import cv2
+import numpy as np
+
+from eval.codes import create_codes
+
+
+def random_split(random, rows, bits, classes):
+    """Latent (rows, bits), probabilities (rows, classes) and labels (rows,), loosely related."""
+    labels = random.integers(classes, size=rows)
+    centres = np.random.default_rng(0).random((classes, bits))
+    latent = 0.6 * centres[labels] + 0.4 * random.random((rows, bits))
+    probabilities = 0.7 * np.eye(classes)[labels] + random.random((rows, classes))
+    probabilities /= probabilities.sum(axis=1, keepdims=True)
+    return latent.astype(np.float32), probabilities.astype(np.float32), labels
+
+
+def write_sample(path, queries=30, rows=100, bits=12, classes=4, dataset="digits", net="lenet"):
+    """A codes file with everything in it; returns its splits as `random_split` makes them."""
+    random = np.random.default_rng(1)
+    splits = {
+        "database": random_split(random, rows, bits, classes),
+        "query": random_split(random, queries, bits, classes),
+    }
+    with create_codes(
+        path,
+        bits=bits,
+        class_names=[f"class {label}" for label in range(classes)],
+        dataset=dataset,
+        net=net,
+        net_fingerprint="fingerprint of a test",
+        row_order="the order of the test",
+        labels={name: split[2] for name, split in splits.items()},
+        keys={
+            name: [f"{name}/é{i}" for i in range(len(split[2]))] for name, split in splits.items()
+        },
+    ) as write:
+        for name, (latent, probabilities, _) in splits.items():
+            for start in reversed(range(0, len(latent), 32)):
+                part = slice(start, start + 32)
+                write(name, start, latent[part], probabilities[part])
+    return splits
+
+
+TRAINING = [
+    {"iteration": 0, "classification": "", "test_accuracy": 0.1, "test_binarization": -0.01},
+    {"iteration": 50, "classification": 1.2, "learning_rate": 0.01, "binarization": -0.05},
+    {"iteration": 100, "classification": 0.5, "test_accuracy": 0.9, "test_binarization": -0.11},
+]
+
+
+def write_training(path, rows=TRAINING):
+    columns = ["iteration", "learning_rate", "classification", "binarization", "balance"]
+    columns += ["test_accuracy", "test_classification", "test_binarization", "dead_bits"]
+    with open(path, "w", newline="") as file:
+        writer = csv.DictWriter(file, columns)
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def write_run(path, dataset="digits", net="lenet", bits=12, from_scratch=True, **others):
+    run = {
+        "command": "make train",
+        "caffe": {"commit": "99bd997", "build": "CPU"},
+        "settings": {"dataset": dataset, "net": net, "bits": bits, "subset": None},
+        "from_scratch": from_scratch,
+        "warnings": ["bit 3 never fires"],
+        **others,
+    }
+    path.write_text(json.dumps(run))
+    return run
+
+
+def picture(split, row):
+    """A PNG whose grey level tells the row."""
+    grey = np.full((8, 8), (row * 7 + (split == "query")) % 256, np.uint8)
+    return cv2.imencode(".png", grey)[1].tobytes()

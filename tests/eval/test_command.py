@@ -1,0 +1,209 @@
+"""python -m eval, as a person runs it."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+
+from eval.codes import read_codes
+from eval.protocol import choose_queries, measure
+from tests.eval import oracle
+from tests.eval.samples import write_sample
+
+ROOT = Path(__file__).parents[2]
+
+
+def run_eval(*arguments, **environment):
+    return subprocess.run(
+        [sys.executable, "-m", "eval", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        env={**os.environ, **environment},
+    )
+
+
+@pytest.fixture
+def path(tmp_path):
+    write_sample(tmp_path / "codes.h5")
+    return tmp_path / "codes.h5"
+
+
+def share(path, rows):
+    """Make the first `rows` queries part of the database, under the same keys."""
+    with h5py.File(path, "a") as file:
+        for name in ("codes", "latent", "labels", "probabilities", "key"):
+            own, others = file["database"][name][:rows], file["query"][name][rows:]
+            del file["query"][name]
+            file["query"][name] = np.concatenate([own, others])
+        for group in ("query", "database"):
+            del file[group].attrs["row_order_sha256"]
+
+
+def test_writes_metrics_beside_the_file_and_prints_a_summary(path):
+    done = run_eval(path)
+    assert done.returncode == 0, done.stderr
+    metrics = json.loads((path.parent / "metrics.json").read_text())
+    assert metrics == measure(path)
+    ties = metrics["ties"]["map"]
+    assert (
+        f"{metrics['map']:.4f} (ties: {ties['expected']:.4f}, "
+        f"{ties['worst']:.4f} to {ties['best']:.4f})"
+    ) in done.stdout
+    assert "Traceback" not in done.stderr
+
+
+def test_metrics_equal_the_double_loop(path):
+    splits = write_sample(path)
+    latent, _, labels = splits["database"]
+    aps, precisions, radius, correct = [], [], [], []
+    pooled = np.zeros((2, 13))
+    for query, probabilities, label in zip(*splits["query"], strict=True):
+        ranked = oracle.ranking((query > 0.5).tolist(), (latent > 0.5).tolist())
+        relevance = [int(labels[row] == label) for row, _ in ranked]
+        for hit, (_, distance) in zip(relevance, ranked, strict=True):
+            pooled[:, distance] += (1, hit)
+        near = [hit for hit, (_, d) in zip(relevance, ranked, strict=True) if d <= 2]
+        aps.append(float(oracle.average_precision(relevance, 100)))
+        precisions.append(
+            [float(oracle.precision(relevance, k)) for k in (1, 2, 5, 10, 20, 50, 100)]
+        )
+        radius.append(sum(near) / len(near) if near else 0)
+        correct.append(probabilities.argmax() == label)
+    metrics = measure(path)
+    assert metrics["map"] == pytest.approx(np.mean(aps), abs=1e-12)
+    assert metrics["map_at_1000"] == metrics["map"]
+    assert metrics["accuracy"] == pytest.approx(np.mean(correct), abs=1e-12)
+    assert metrics["precision_radius_2"] == pytest.approx(np.mean(radius), abs=1e-12)
+    assert metrics["precision_at_k"]["k"] == [1, 2, 5, 10, 20, 50, 100]
+    np.testing.assert_allclose(
+        metrics["precision_at_k"]["precision"], np.mean(precisions, axis=0), rtol=0, atol=1e-12
+    )
+    retrieved, relevant = pooled.cumsum(axis=1)
+    np.testing.assert_allclose(
+        metrics["precision_recall"]["recall"], relevant / relevant[-1], rtol=0, atol=1e-12
+    )
+    for precision, of, among in zip(
+        metrics["precision_recall"]["precision"], relevant, retrieved, strict=True
+    ):
+        assert precision == (pytest.approx(of / among, abs=1e-12) if among else None)
+    by_class = metrics["per_class"]
+    assert sum(row["queries"] for row in by_class) == metrics["queries"] == 30
+    assert sum(row["queries"] * row["map"] for row in by_class) / 30 == pytest.approx(np.mean(aps))
+
+
+def test_another_k_or_a_subset_never_overwrites_the_full_figures(path):
+    assert run_eval(path).returncode == 0
+    full = (path.parent / "metrics.json").read_bytes()
+    assert run_eval(path, "--k", 7).returncode == 0
+    assert run_eval(path, "--k", 7, "--queries", 2).returncode == 0
+    assert (path.parent / "metrics.json").read_bytes() == full
+    assert "map_at_7" in json.loads((path.parent / "metrics-qall-k7.json").read_text())
+    subset = json.loads((path.parent / "metrics-q2-k7.json").read_text())
+    assert subset["queries"] == 8
+    assert subset["subset"] == {"queries_per_class": 2, "seed": 0}
+
+
+def test_chosen_queries_are_a_fixed_draw_of_each_class(path):
+    labels = read_codes(path).query.labels
+    chosen = choose_queries(labels, 3, path)
+    assert np.bincount(labels[chosen]).tolist() == [3, 3, 3, 3]
+    np.testing.assert_array_equal(chosen, choose_queries(labels, 3, path))
+    several = (np.random.default_rng(0).random((50, 5)) < 0.4).astype(np.uint8)
+    chosen = choose_queries(several, 4, path)
+    assert len(chosen) == 20 and (several[chosen].sum(axis=0) >= 4).all()
+
+
+def test_leave_one_out_ranks_the_other_rows(path):
+    share(path, 30)
+    refused = run_eval(path)
+    assert refused.returncode == 1
+    assert "30 query pictures are also in the database; pass --leave-one-out" in refused.stderr
+    metrics = measure(path, leave_one_out=True)
+    codes = read_codes(path)
+    bits = [np.unpackbits(split.codes, axis=1) for split in (codes.query, codes.database)]
+    aps = []
+    for own, label in enumerate(codes.query.labels):
+        ranked = oracle.ranking(bits[0][own].tolist(), bits[1].tolist(), own)
+        relevance = [int(codes.database.labels[row] == label) for row, _ in ranked]
+        aps.append(float(oracle.average_precision(relevance, len(relevance))))
+    assert metrics["map"] == pytest.approx(np.mean(aps), abs=1e-12)
+    assert metrics["leave_one_out"] is True
+
+
+def repeat_a_key(path):
+    share(path, 30)
+    with h5py.File(path, "a") as file:
+        file["database/key"][50] = file["database/key"][0]
+
+
+def drop_keys(path):
+    with h5py.File(path, "a") as file:
+        del file["query/key"]
+
+
+@pytest.mark.parametrize(
+    ("spoil", "arguments", "message"),
+    [
+        (lambda path: path.unlink(), (), "does not exist"),
+        (lambda path: path.write_text("no HDF5"), (), "cannot be read as HDF5"),
+        (lambda path: path.write_bytes(path.read_bytes()[:3000]), (), "cannot be read as HDF5"),
+        (lambda path: None, ("--queries", 100), "100 queries a class were asked for, but class"),
+        (drop_keys, ("--leave-one-out",), "has no keys"),
+        (lambda path: share(path, 5), ("--leave-one-out",), "25 queries are not there"),
+        (repeat_a_key, ("--leave-one-out",), "rows 0 and 50 have the key"),
+    ],
+)
+def test_bad_input_is_one_sentence_and_leaves_no_metrics(path, spoil, arguments, message):
+    spoil(path)
+    done = run_eval(path, *arguments)
+    assert done.returncode == 1
+    assert message in done.stderr and str(path) in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert not list(path.parent.glob("*metrics*"))
+
+
+@pytest.mark.parametrize("arguments", [("--k", 0), ("--queries", -1), ("--k", "many")])
+def test_bad_numbers_are_refused(path, arguments):
+    done = run_eval(path, *arguments)
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+    assert not list(path.parent.glob("*metrics*"))
+
+
+def test_runs_from_a_checkout_where_nothing_can_be_written(path, tmp_path):
+    # Numba finds no folder for its cache: files take the place of the ones it would make.
+    checkout = tmp_path / "checkout"
+    shutil.copytree(ROOT / "eval", checkout / "eval", ignore=shutil.ignore_patterns("__pycache__"))
+    (checkout / "eval" / "__pycache__").touch()
+    (tmp_path / "home").touch()
+    done = subprocess.run(
+        [sys.executable, "-m", "eval", path],
+        capture_output=True,
+        text=True,
+        cwd=checkout,
+        env={"HOME": str(tmp_path / "home"), "XDG_CACHE_HOME": str(tmp_path / "home")},
+    )
+    assert done.returncode == 0, done.stderr
+    assert json.loads((path.parent / "metrics.json").read_text()) == measure(path)
+
+
+def test_several_labels_a_picture(tmp_path):
+    random = np.random.default_rng(2)
+    path = tmp_path / "codes.h5"
+    with h5py.File(path, "w") as file:
+        file.attrs["bits"] = 8
+        for name, rows in (("database", 60), ("query", 20)):
+            file[f"{name}/codes"] = random.integers(256, size=(rows, 1), dtype=np.uint8)
+            file[f"{name}/labels"] = (random.random((rows, 5)) < 0.3).astype(np.uint8)
+    metrics = measure(path)
+    assert metrics["relevance"] == "any shared label"
+    assert metrics["accuracy"] is metrics["per_class"] is None
+    assert 0 < metrics["map"] < 1
+    assert run_eval(path).returncode == 0
