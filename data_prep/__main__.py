@@ -1,12 +1,13 @@
 """Command line of data_prep; heavy imports wait until something has to be made."""
 
 import argparse
+import os
 import sys
 import time
 from pathlib import Path
 
 from data_prep import DataError
-from data_prep.checksum import file_digest
+from data_prep.files import file_digest
 from data_prep.manifest import check_asked, data_folder, read_manifest
 
 DATASETS = ("mnist", "cifar10", "fashion_mnist", "digits", "folder")
@@ -15,10 +16,14 @@ DEFAULTS = {"seed": 42, "encoding": "raw"}
 
 def main() -> int:
     """Run the command line; return the exit code."""
+    os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")  # what it can't decode, we say ourselves
     try:
         prepare(parse())
     except (DataError, OSError) as error:
         print(f"data_prep: {error}", file=sys.stderr)
+        return 1
+    except ModuleNotFoundError as error:
+        print(f"data_prep: {error}; run `make caffe`, which installs it", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("data_prep: interrupted; run it again", file=sys.stderr)

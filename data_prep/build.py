@@ -13,6 +13,7 @@ import cv2
 
 from data_prep import DataError
 from data_prep.dataset import Dataset, check, subset
+from data_prep.files import sync, write_synced
 from data_prep.lmdb_writer import estimate_bytes, record_keys, write_lmdb
 from data_prep.mean_image import imagenet_mean, to_binaryproto, train_mean
 
@@ -77,7 +78,7 @@ def build(
         }
         if image is None:
             image = train_mean(partial / "train_lmdb")
-        _write(partial / "mean.binaryproto", to_binaryproto(image))
+        write_synced(partial / "mean.binaryproto", to_binaryproto(image))
         manifest = {
             "dataset": name,
             "side": side,
@@ -97,10 +98,10 @@ def build(
             "opencv": cv2.__version__,
         }
         text = json.dumps(manifest, indent=2, ensure_ascii=False) + "\n"
-        _write(partial / "manifest.json", text.encode())
-        _fsync(partial)
+        write_synced(partial / "manifest.json", text.encode())
+        sync(partial)
         partial.rename(folder)
-        _fsync(folder.parent)
+        sync(folder.parent)
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
         raise
@@ -119,16 +120,3 @@ def _check_space(folder: Path, needed: int) -> None:
             "free some, use another data root, keep fewer pictures (--subset), or store them as "
             "--encoding png (the same pixels) or jpeg"
         )
-
-
-def _write(path: Path, data: bytes) -> None:
-    with open(path, "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _fsync(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    os.fsync(handle)
-    os.close(handle)

@@ -11,10 +11,10 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from data_prep import DataError
-from data_prep.checksum import file_digest
 from data_prep.class_folders import ORDER, arrange, is_picture, skipped_note
 from data_prep.dataset import Dataset, Split
 from data_prep.download import download
+from data_prep.files import file_digest
 
 URL = "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz"
 MD5 = "c32a1d4ab5d03f1284b67883e8d87530"

@@ -5,6 +5,8 @@ from pathlib import PurePosixPath
 
 import numpy as np
 
+from data_prep import DataError
+
 ORDER_SEED = 0
 ORDER = f"each split's sorted paths under numpy.random.RandomState({ORDER_SEED}).permutation"
 PICTURE_SUFFIXES = {
@@ -32,6 +34,9 @@ def arrange(paths: Iterable[str], split: str, classes: list[str]) -> tuple[list[
     paths: those of all splits, ``train/cat/1.jpg``; classes: names in the order of their labels.
     """
     ordered = sorted(path for path in paths if path.split("/")[0] == split)
+    for path in ordered:
+        if not path.isprintable():  # neither a line break nor bytes that are not UTF-8
+            raise DataError(f"the file name {path!r} is not printable UTF-8 text; rename it")
     rows = np.random.RandomState(ORDER_SEED).permutation(len(ordered))
     label_of = {name: label for label, name in enumerate(classes)}
     keys = [ordered[row] for row in rows]

@@ -22,5 +22,5 @@ def apt_install(package: str, otherwise: str) -> None:
         except FileNotFoundError:
             raise DataError(f"{package} is missing and there is no apt-get: {by_hand}") from None
         except subprocess.CalledProcessError as error:
-            reason = error.stderr.strip().splitlines()[-1:]
-            raise DataError(f"`{' '.join(command)}` failed: {reason}; {by_hand}") from None
+            said = (error.stderr.strip() or "no reason given").splitlines()
+            raise DataError(f"`{' '.join(command)}` failed ({said[-1]}); {by_hand}") from None

@@ -1,7 +1,6 @@
 """Files from the web: resumed where they broke off, shown as they come, verified, then renamed."""
 
 import fcntl
-import os
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,7 +9,7 @@ import requests
 from tqdm import tqdm
 
 from data_prep import DataError
-from data_prep.checksum import file_digest
+from data_prep.files import file_digest, sync
 
 TIMEOUT = (10, 30)  # seconds to connect, and without a byte
 ATTEMPTS = 5  # connections to one server
@@ -41,9 +40,9 @@ def download(urls: Sequence[str], path: Path, checksum: str | None) -> None:
             except (requests.RequestException, _Refused) as error:
                 reasons.append(f"{url}: {_reason(error)}")
                 continue
-            with open(part, "rb") as file:
-                os.fsync(file.fileno())
+            sync(part)
             part.rename(path)
+            sync(path.parent)
             _validator(part).unlink(missing_ok=True)
             return
     if part.stat().st_size == 0:

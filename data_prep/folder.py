@@ -5,8 +5,9 @@ absolute; ``classes.txt``, a name a line, is optional. Where there are lists the
 """
 
 import hashlib
+import os
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,9 +15,9 @@ from pathlib import Path
 import numpy as np
 
 from data_prep import DataError
-from data_prep.checksum import file_digest
 from data_prep.class_folders import ORDER, arrange, is_picture, skipped_note
 from data_prep.dataset import Dataset, Split
+from data_prep.files import file_digest
 
 SPLITS = ("train", "test")
 
@@ -79,7 +80,7 @@ def load(images: Path, listed: Listing) -> Dataset:
         split: Split(
             keys=listed.keys[split],
             labels=listed.labels[split],
-            read=_reader(images, listed.keys[split]),
+            read=reader(images, listed.keys[split]),
             origin=images,
         )
         for split in SPLITS
@@ -93,10 +94,13 @@ def load(images: Path, listed: Listing) -> Dataset:
     )
 
 
-def _reader(images: Path, keys: Sequence[str]):
+def reader(images: Path, keys: Sequence[str]) -> Callable[[int], bytes]:
+    """Return the function that reads a row's picture file."""
+
     def read(row: int) -> bytes:
         try:
-            return (images / keys[row]).read_bytes()
+            with open(os.path.join(images, keys[row]), "rb", buffering=0) as file:
+                return file.read()
         except OSError as error:
             raise DataError(f"cannot be read ({error.strerror})") from None
 
@@ -134,7 +138,7 @@ def _from_lists(images: Path) -> Listing:
         keys[split], labels[split] = _read_list(images / f"{split}.txt")
     names = images / "classes.txt"
     if names.is_file():
-        classes = names.read_text().splitlines()
+        classes = [line.strip() for line in _lines(names) if line.strip()]
     else:
         count = max(1 + max(labels[split], default=-1) for split in SPLITS)
         classes = [str(label) for label in range(count)]
@@ -144,8 +148,10 @@ def _from_lists(images: Path) -> Listing:
 def _read_list(path: Path) -> tuple[list[str], np.ndarray]:
     """Return a list file's paths and labels; a path may hold spaces, as convert_imageset has it."""
     keys, labels = [], []
-    for number, line in enumerate(path.read_text().splitlines(), start=1):
-        key, _, label = line.rpartition(" ")
+    for number, line in enumerate(_lines(path), start=1):
+        if not line.strip():
+            continue
+        key, _, label = line.rstrip().rpartition(" ")
         if not key or not label.isdecimal():
             raise DataError(
                 f"{path}, line {number}: {line!r} is not `path label` with a label from 0 up; "
@@ -154,6 +160,13 @@ def _read_list(path: Path) -> tuple[list[str], np.ndarray]:
         keys.append(key)
         labels.append(int(label))
     return keys, np.array(labels, np.int32)
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        return path.read_text(encoding="utf-8").splitlines()
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: not UTF-8 text ({error.reason}); save it as UTF-8") from None
 
 
 def _check_shared(images: Path, listed: Listing) -> None:

@@ -2,14 +2,15 @@
 
 import gzip
 import hashlib
+import zlib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from data_prep import DataError
-from data_prep.checksum import file_digest
 from data_prep.dataset import Dataset, Split
+from data_prep.files import file_digest
 
 FILES = {
     "train": ("train-images-idx3-ubyte", "train-labels-idx1-ubyte"),
@@ -30,7 +31,7 @@ def read(path: Path, md5: str) -> np.ndarray:
     """
     try:
         data = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-    except (EOFError, gzip.BadGzipFile) as error:
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise DataError(f"{path}: damaged gzip file ({error}); delete it and run again") from None
     found = hashlib.md5(data).hexdigest()
     if found != md5:

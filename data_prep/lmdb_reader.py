@@ -40,8 +40,8 @@ def iterate(path: Path) -> Iterator[tuple[int, str, int, np.ndarray]]:
 def open_rows(path: Path) -> Iterator[tuple[list[str], Callable]]:
     """Open an LMDB by row of the data set's own order; yield (keys, read).
 
-    keys: N strings by row. read(rows): the pictures at some rows, uint8 n x C x H x W, BGR, and their
-    labels, (n,) int32.
+    keys: N strings by row. read(rows): the pictures at some rows, uint8 n x C x H x W, BGR, and
+    their labels, (n,) int32.
     """
     record_of = {int(key.split(b"_", 2)[1]): key for key in _record_keys(path)}
     keys = [record_of[row].split(b"_", 2)[2].decode() for row in range(len(record_of))]

