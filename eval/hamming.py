@@ -44,7 +44,9 @@ def nearest(query: np.ndarray, database: np.ndarray, count: int) -> tuple[np.nda
 
 
 @intrinsic
-def _popcount(typing_context, word):
+def popcount(typing_context, word):
+    """Set bits of a uint64, in compiled code: one machine instruction, or a vector of them."""
+
     def generate(context, builder, signature, arguments):
         return builder.ctpop(arguments[0])
 
@@ -61,9 +63,9 @@ def hamming_distances(query, database, start, stop, distances):
     word = query[0]
     plane = database[0, start:stop]
     for i in range(rows):
-        distances[i] = _popcount(word ^ plane[i])
+        distances[i] = popcount(word ^ plane[i])
     for w in range(1, len(query)):
         word = query[w]
         plane = database[w, start:stop]
         for i in range(rows):
-            distances[i] += _popcount(word ^ plane[i])
+            distances[i] += popcount(word ^ plane[i])
