@@ -30,8 +30,7 @@ def load_net(run, caffemodel, batch):
     transform takes uint8, n x C x H x W, BGR, and gives float32, n x C x S x S.
     """
     net = caffe.Net(str(run / "deploy.prototxt"), caffe.TEST)
-    weights.check_fills(net, caffemodel)
-    net.copy_from(str(caffemodel))
+    weights.fill(net, caffemodel)
     net.blobs["data"].reshape(batch, *net.blobs["data"].data.shape[1:])
     net.reshape()
     train_val = render.parse((run / "train_val.prototxt").read_text(), "train_val.prototxt")

@@ -4,10 +4,13 @@ Caffe copies weights by layer name, leaves a layer without a match at random in 
 the process where shapes differ. So names and shapes are compared here first.
 """
 
+import argparse
 import os
 import tempfile
 from contextlib import contextmanager
 from pathlib import Path
+
+import numpy as np
 
 from data_prep import DataError
 from data_prep.download import download as fetch
@@ -132,8 +135,16 @@ def load_for_training(net, path):
     other = [name for name, _, _ in mismatched]
     with without_layers(path, model, other) as file:
         net.copy_from(str(file))
+    check_finite(net, path)
     fresh = absent + other
     return f"loaded from {path}: {', '.join(loaded)}; starting fresh: {', '.join(fresh) or 'none'}"
+
+
+def check_finite(net, path):
+    """Stop where a net that was filled from path holds weights that are not finite."""
+    for name, blobs in net.params.items():
+        if not all(np.isfinite(blob.data).all() for blob in blobs):
+            stop(f"{path} has weights that are not finite, in {name}: its training diverged")
 
 
 @contextmanager
@@ -152,11 +163,24 @@ def without_layers(path, model, names):
         yield file.name
 
 
-def check_fills(net, path):
-    """Stop where a caffemodel does not fill every layer of a net, by name and shape."""
+def fill(net, path):
+    """Copy a caffemodel into a net; stop where it does not fill every layer, by name and shape."""
     _, absent, mismatched = compare(shapes(read(path)), net_shapes(net))
     if absent:
         stop(f"{path} has no weights for the layer(s) {', '.join(absent)}: it is of another net")
     if mismatched:
         name, have, wanted = mismatched[0]
         stop(f"{path}: layer {name} has the shapes {have}, but this net needs {wanted}")
+    net.copy_from(str(path))
+    check_finite(net, path)
+
+
+def main():
+    p = argparse.ArgumentParser(description="Fetch and verify the pretrained weights of a net.")
+    p.add_argument("net", choices=nets()["nets"])
+    model = nets()["nets"][p.parse_args().net]["weights"]
+    print(find(model) or "this net is trained from scratch: there are no weights to fetch")
+
+
+if __name__ == "__main__":
+    main()

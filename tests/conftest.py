@@ -1,0 +1,82 @@
+"""What several test folders share: the repository, quiet logs, commands, and a small data set."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+REPO = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(REPO / "python_layers"))
+os.environ.setdefault("GLOG_minloglevel", "2")  # before the first import of caffe
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
+
+@pytest.fixture(scope="session")
+def command():
+    """Run `python -m module arguments` in the repository; return the finished process."""
+
+    def run(module, *arguments, **options):
+        return subprocess.run(
+            [sys.executable, "-m", module, *map(str, arguments)],
+            cwd=REPO,
+            capture_output=True,
+            text=True,
+            **options,
+        )
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def data_root(tmp_path_factory, command):
+    """A DATA_ROOT that holds scikit-learn's digits for lenet, made by the real data stage."""
+    root = tmp_path_factory.mktemp("data")
+    made = command(
+        *("data_prep", "digits", "--root", root, "--side", 28, "--channels", 1, "--mean", "train")
+    )
+    assert made.returncode == 0, made.stderr
+    return root
+
+
+def small_job(data_root, run):
+    """The options of a small job on digits, as the Makefile would give them."""
+    return {
+        "--dataset": "digits",
+        "--net": "lenet",
+        "--bits": 16,
+        "--run": run,
+        "--data-root": data_root,
+        "--device": "cpu",
+        "--iters": 60,
+    }
+
+
+@pytest.fixture
+def job(data_root, tmp_path):
+    """The options of a small job on digits that has not been trained."""
+    return small_job(data_root, tmp_path / "run")
+
+
+@pytest.fixture(scope="session")
+def trained_run(data_root, tmp_path_factory, command, options):
+    """The options of a job on digits that was trained once; tests get copies of it."""
+    job = small_job(data_root, tmp_path_factory.mktemp("trained") / "run")
+    done = command("tools.train", *options(job))
+    assert done.returncode == 0, done.stderr
+    return job
+
+
+@pytest.fixture
+def trained(trained_run, tmp_path):
+    """The options of a job on digits whose run is trained, in a folder of the test's own."""
+    shutil.copytree(trained_run["--run"], tmp_path / "run")
+    return trained_run | {"--run": tmp_path / "run"}
+
+
+@pytest.fixture(scope="session")
+def options():
+    """Flatten a dict of options to a list of arguments."""
+    return lambda job: [word for pair in job.items() for word in pair]
