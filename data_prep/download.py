@@ -12,7 +12,7 @@ from data_prep import DataError
 from data_prep.files import file_digest, sync
 
 TIMEOUT = (10, 30)  # seconds to connect, and without a byte
-ATTEMPTS = 5  # connections to one server
+ATTEMPTS = 4  # connections to one server
 BLOCK = 1 << 16
 BROKEN = (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError)
 

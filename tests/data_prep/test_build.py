@@ -1,0 +1,226 @@
+"""The data folder through the real command line: complete or absent, and never another one."""
+
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+import pytest
+from caffe.proto import caffe_pb2
+
+from data_prep.lmdb_reader import iterate, read_keys
+
+REPO = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def start(tmp_path):
+    """Start a build of the digits that takes a second or so; return the running process."""
+
+    def run():
+        command = [sys.executable, "-m", "data_prep", "digits", "--root", tmp_path / "data"]
+        command += ["--side", "128", "--channels", "3", "--mean", "train"]
+        return subprocess.Popen(
+            list(map(str, command)),
+            cwd=REPO,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def small_root(tmp_path_factory, command):
+    """A data root with digits/12x3-20, made once."""
+    root = tmp_path_factory.mktemp("small")
+    arguments = f"digits --root {root} --side 12 --channels 3 --mean train --subset 20"
+    made = command("data_prep", *arguments.split())
+    assert made.returncode == 0, made.stderr
+    return root
+
+
+@pytest.fixture
+def small(small_root, tmp_path):
+    """A copy of digits/12x3-20 of one's own, where `prepare` looks for it."""
+    shutil.copytree(small_root, tmp_path / "data")
+    return tmp_path / "data/digits/12x3-20"
+
+
+def wait_for(path, process):
+    """Wait until a running build has come as far as path."""
+    while not path.exists():
+        assert process.poll() is None, process.stderr.read()
+        time.sleep(0.001)
+
+
+def read_mean(path):
+    blob = caffe_pb2.BlobProto.FromString(path.read_bytes())
+    return np.array(blob.data, np.float32).reshape(blob.num, blob.channels, blob.height, blob.width)
+
+
+def test_digits(prepare, tmp_path):
+    made = prepare("digits", side=28, channels=1)
+    assert made.returncode == 0, made.stderr
+    folder = tmp_path / "data/digits/28x1"
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "manifest.json",
+        "mean.binaryproto",
+        "test_lmdb",
+        "train_lmdb",
+    ]
+    manifest = json.loads((folder / "manifest.json").read_text())
+    assert manifest["counts"] == {"train": 1442, "test": 355}
+    assert manifest["classes"] == [str(digit) for digit in range(10)]
+    for split in ("train", "test"):
+        rows, keys = read_keys(folder / f"{split}_lmdb")
+        assert (rows != np.sort(rows)).any()
+        order = "".join(f"{key}\n" for key in keys).encode()
+        assert manifest["row_order_sha256"][split] == hashlib.sha256(order).hexdigest()
+    pictures = [picture for *_, picture in iterate(folder / "train_lmdb")]
+    mean = read_mean(folder / "mean.binaryproto")
+    assert mean.shape == (1, 1, 28, 28)
+    np.testing.assert_array_equal(mean[0], np.mean(pictures, axis=0).astype(np.float32))
+
+
+def test_the_same_settings_make_the_same_folder(prepare, small, tmp_path):
+    assert prepare("digits", "--root", tmp_path / "again", "--subset", 20).returncode == 0
+    again = tmp_path / "again/digits/12x3-20"
+    for name in ("manifest.json", "mean.binaryproto", "train_lmdb/data.mdb", "test_lmdb/data.mdb"):
+        assert (again / name).read_bytes() == (small / name).read_bytes()
+
+
+def test_train_mean_is_compute_image_means(small, tmp_path):
+    binary = Path(find_spec("caffe").origin).parents[2] / "bin/compute_image_mean"
+    command = [binary, small / "train_lmdb", tmp_path / "mean.binaryproto"]
+    subprocess.run(command, check=True, capture_output=True)
+    np.testing.assert_array_equal(
+        read_mean(small / "mean.binaryproto"), read_mean(tmp_path / "mean.binaryproto")
+    )
+
+
+def test_imagenet_mean(prepare, tmp_path):
+    made = prepare("digits", "--subset", 10, side=256, mean="imagenet")
+    assert made.returncode == 0, made.stderr
+    mean = read_mean(tmp_path / "data/digits/256x3-10/mean.binaryproto")
+    assert mean.shape == (1, 3, 256, 256)
+    # the channel means that Caffe's own ImageNet examples subtract, BGR
+    np.testing.assert_allclose(mean.mean(axis=(0, 2, 3)), [104.007, 116.669, 122.679], atol=1e-3)
+
+
+def test_imagenet_mean_of_another_shape(prepare, refused, tmp_path):
+    message = refused(prepare("digits", mean="imagenet"))
+    assert "use --side 256 --channels 3, or --mean train" in message
+    assert list((tmp_path / "data/digits").iterdir()) == []
+
+
+def test_a_second_call_is_done_at_once(small, tmp_path):
+    code = (
+        "import sys; from data_prep.__main__ import main; code = main(); "
+        "assert not {'cv2', 'caffe', 'sklearn', 'lmdb', 'numpy'} & set(sys.modules); sys.exit(code)"
+    )
+    arguments = f"digits --root {tmp_path / 'data'} --side 12 --channels 3 --mean train --subset 20"
+    again = subprocess.run(
+        [sys.executable, "-c", code, *arguments.split()], cwd=REPO, capture_output=True, text=True
+    )
+    assert again.returncode == 0, again.stderr
+    assert again.stdout == f"{small} is ready\n"
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        (["--seed", 7], "was made with seed 42, and 7 is asked for; remove the folder"),
+        (["--encoding", "png"], "was made with encoding raw, and png is asked for"),
+    ],
+)
+def test_other_settings_never_pass_for_it(prepare, refused, small, asked, message):
+    before = (small / "manifest.json").read_bytes()
+    said = refused(prepare("digits", "--subset", 20, *asked))
+    assert str(small) in said
+    assert message in said
+    assert (small / "manifest.json").read_bytes() == before
+
+
+def test_another_mean_never_passes_for_it(prepare, refused, small):
+    message = refused(prepare("digits", "--subset", 20, mean="imagenet"))
+    assert f"{small} was made with mean train, and imagenet is asked for" in message
+
+
+def test_unstated_settings_take_what_is_there(prepare):
+    assert prepare("digits", "--subset", 20, "--seed", 7, "--encoding", "png").returncode == 0
+    assert prepare("digits", "--subset", 20).returncode == 0
+
+
+@pytest.mark.parametrize("lost", ["train_lmdb/data.mdb", "mean.binaryproto", "manifest.json"])
+def test_a_folder_that_lost_a_file(prepare, refused, small, lost):
+    (small / lost).unlink()
+    message = refused(prepare("digits", "--subset", 20))
+    assert f"12x3-20: {lost} is missing; remove the folder and make it again" in message
+
+
+def test_kill_in_the_middle(prepare, start, tmp_path):
+    folder = tmp_path / "data/digits/128x3"
+    partial = folder.with_name(".128x3.partial")
+    for reached in ("train_lmdb/data.mdb", "test_lmdb/data.mdb"):
+        process = start()
+        wait_for(partial / reached, process)
+        os.kill(process.pid, signal.SIGKILL)
+        process.communicate()
+        assert partial.exists()
+        assert not folder.exists()
+    assert prepare("digits", side=128).returncode == 0
+    assert [path.name for path in folder.parent.iterdir()] == ["128x3"]
+    assert sum(1 for _ in iterate(folder / "train_lmdb")) == 1442
+
+
+def test_interrupt(start, tmp_path):
+    process = start()
+    wait_for(tmp_path / "data/digits/.128x3.partial/train_lmdb/data.mdb", process)
+    process.send_signal(signal.SIGINT)
+    _, stderr = process.communicate()
+    assert process.returncode == 130
+    assert "Traceback" not in stderr
+    assert "interrupted; run it again" in stderr
+    assert list((tmp_path / "data/digits").iterdir()) == []
+
+
+def test_two_builds_at_once_take_turns(start, tmp_path):
+    folder = tmp_path / "data/digits"
+    folder.mkdir(parents=True)
+    held = os.open(folder, os.O_RDONLY)
+    fcntl.flock(held, fcntl.LOCK_EX)
+    processes = [start(), start()]
+    for process in processes:
+        assert (
+            process.stdout.readline() == f"Another process is preparing {folder}; waiting for it\n"
+        )
+    os.close(held)
+    ready, made = sorted((process.communicate()[0] for process in processes), key=len)
+    assert [process.returncode for process in processes] == [0, 0]
+    assert ready == f"{folder / '128x3'} is ready\n"
+    assert "1442 + 355 pictures in" in made
+
+
+def test_too_small_a_disk(prepare, refused, tmp_path):
+    message = refused(prepare("digits", side=30_000))
+    assert f"{tmp_path / 'data/digits'}: the LMDBs need 48" in message  # 4.85 TB
+    assert "GB are free; free some, use another data root" in message
+    assert list((tmp_path / "data/digits").iterdir()) == []
+
+
+def test_arguments_that_make_no_sense(prepare):
+    for arguments in (["--subset", 0], ["--images", "x"], ["--cifar10-archive", "x"]):
+        process = prepare("digits", *arguments)
+        assert process.returncode == 2
+        assert "Traceback" not in process.stderr
+    assert prepare("folder").returncode == 2
