@@ -49,11 +49,15 @@ class BinarizationLossLayer(caffe.Layer):
 
     def setup(self, bottom, top):
         check_blobs("BinarizationLossLayer", bottom, top)
+        self.shape = None
 
-    def reshape(self, bottom, top):
-        check_activations("BinarizationLossLayer", bottom[0])
-        self.deviation = np.empty(bottom[0].data.shape, np.float32)
-        top[0].reshape(1)
+    def reshape(self, bottom, top):  # Caffe calls it before every forward
+        shape = tuple(bottom[0].shape)
+        if shape != self.shape:
+            check_activations("BinarizationLossLayer", bottom[0])
+            self.shape = shape
+            self.deviation = np.empty(shape, np.float32)
+            top[0].reshape(1)
 
     def forward(self, bottom, top):
         np.subtract(bottom[0].data, 0.5, out=self.deviation)
@@ -75,21 +79,26 @@ class BalanceLossLayer(caffe.Layer):
 
     def setup(self, bottom, top):
         check_blobs("BalanceLossLayer", bottom, top)
+        self.shape = None
 
-    def reshape(self, bottom, top):
-        self.pictures, self.bits = check_activations("BalanceLossLayer", bottom[0])
-        self.deviation = np.empty(self.pictures, np.float32)
-        self.gradient = np.empty((self.pictures, 1), np.float32)
-        top[0].reshape(1)
+    def reshape(self, bottom, top):  # Caffe calls it before every forward
+        shape = tuple(bottom[0].shape)
+        if shape != self.shape:
+            self.pictures, self.bits = check_activations("BalanceLossLayer", bottom[0])
+            self.shape = shape
+            self.deviation = np.empty((self.pictures, 1), np.float32)
+            self.gradient = np.empty((self.pictures, 1), np.float32)
+            top[0].reshape(1)
 
     def forward(self, bottom, top):
         activations = bottom[0].data.reshape(self.pictures, self.bits)
-        np.mean(activations, axis=1, out=self.deviation)
+        np.mean(activations, axis=1, keepdims=True, out=self.deviation)
         self.deviation -= 0.5
-        top[0].data[0] = np.dot(self.deviation, self.deviation) / (2 * self.pictures)
+        flat = self.deviation.ravel()
+        top[0].data[0] = np.dot(flat, flat) / (2 * self.pictures)
 
     def backward(self, top, propagate_down, bottom):
         if propagate_down[0]:
             scale = top[0].diff[0] / (self.pictures * self.bits)
-            np.multiply(self.deviation, scale, out=self.gradient[:, 0])
+            np.multiply(self.deviation, scale, out=self.gradient)
             bottom[0].diff.reshape(self.pictures, self.bits)[...] = self.gradient
