@@ -6,6 +6,7 @@ From the official binary archive, or from an archive of pictures (zip or tar) th
 
 import tarfile
 import zipfile
+import zlib
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -59,12 +60,8 @@ def read_archive(path: Path) -> dict[str, bytes]:
             return {
                 item.name: archive.extractfile(item).read() for item in archive if item.isfile()
             }
-    except FileNotFoundError:
-        raise DataError(f"{path}: there is no such archive; correct the path") from None
-    except (zipfile.BadZipFile, tarfile.TarError, EOFError, OSError) as error:
-        raise DataError(
-            f"{path}: not a whole zip or tar archive ({error}); fetch it again"
-        ) from None
+    except (zipfile.BadZipFile, tarfile.TarError, EOFError, zlib.error):
+        raise DataError(f"{path}: not a whole zip or tar archive; fetch it again") from None
 
 
 def from_binary(archive: Path, members: dict[str, bytes]) -> Dataset:
