@@ -22,29 +22,32 @@ BIT_LENGTHS = (12, 24, 32, 48, 64, 128, 256, 512, 1024)
 QUERIES, DATABASE = 256, 2_000_000
 QUERIES_PER_TILE = 32
 FLOATS, FLOAT_QUERIES, FLOAT_DATABASE = 4096, 64, 20_000
-REPEATS = 5
+REPEATS = 7
 CORES = len(os.sched_getaffinity(0))
 
 
 def main() -> None:
-    faiss.omp_set_num_threads(CORES)
     published = {row["descriptor"]: row for row in read_published("distance_cost")}
     paper_hamming = float(published["SSDH-64"]["seconds_per_comparison"])
     paper_euclidean = float(published["CNN-fc7-4096"]["seconds_per_comparison"])
-    print(f"median of {REPEATS} runs on {CORES} cores, per comparison; operands are random,")
-    print("every distance is used to find the nearest row, and both give the same distances")
-    print(f"{'Hamming':24}{'this scan':>12}{'FAISS':>12}{'FAISS/this':>12}")
+    print(f"best of {REPEATS} runs in turns, per comparison; operands are random, every distance")
+    print("is used to find the nearest row, and both scans give the same distances")
+    print(f"{'':26}{'1 core':^22}  {f'{CORES} cores':^22}  {'FAISS/this,':>12}")
+    print(
+        f"{'Hamming':26}{'this':>11}{'FAISS':>11}  {'this':>11}{'FAISS':>11}  {'best of each':>12}"
+    )
     for bits in BIT_LENGTHS:
-        ours, theirs = hamming(bits)
-        remark = f"   paper: {_time(paper_hamming)}" if bits == 64 else ""
-        print(
-            f"{f'{bits} bits':24}{_time(ours):>12}{_time(theirs):>12}{theirs / ours:>12.2f}{remark}",
-            flush=True,
+        one, all_cores = hamming(bits)
+        ratio = min(one[1], all_cores[1]) / min(one[0], all_cores[0])
+        times = "  ".join(
+            "".join(f"{_time(value):>11}" for value in pair) for pair in (one, all_cores)
         )
+        remark = f"   paper: {_time(paper_hamming)}" if bits == 64 else ""
+        print(f"{f'{bits} bits':26}{times}  {ratio:>12.2f}{remark}", flush=True)
     one_by_one, together = euclidean()
-    print(f"{'Euclidean, 4,096 floats':24}")
-    print(f"{'  a query at a time':24}{_time(one_by_one):>12}   paper: {_time(paper_euclidean)}")
-    print(f"{f'  {FLOAT_QUERIES} queries at once':24}{_time(together):>12}   (a matrix product)")
+    print(f"Euclidean, 4,096 floats, {CORES} cores")
+    print(f"{'  a query at a time':26}{_time(one_by_one):>11}   paper: {_time(paper_euclidean)}")
+    print(f"{f'  {FLOAT_QUERIES} queries at once':26}{_time(together):>11}   (a matrix product)")
     bandwidth, words = copied_bytes_per_second(), popcounts_per_second()
     print("this machine's own limit")
     print(f"  plain copy, bytes read and written: {bandwidth / 1e9:.1f} GB/s")
@@ -56,35 +59,33 @@ def main() -> None:
     )
 
 
-def hamming(bits: int) -> tuple[float, float]:
-    """Seconds a comparison of this package's scan and of FAISS, on the same random codes."""
+def hamming(bits: int) -> list[list[float]]:
+    """Seconds a comparison of this package's scan and of FAISS, on one core and on all."""
     random = np.random.default_rng(bits)
-    width = -(-bits // 8)
     database = _random_codes(random, DATABASE, bits)
     query = _random_codes(random, QUERIES, bits)
     words = code_words(database)
     query_words = np.ascontiguousarray(code_words(query).T)
-    index = faiss.IndexBinaryFlat(8 * width)
+    tiles = [query_words[i : i + QUERIES_PER_TILE] for i in range(0, QUERIES, QUERIES_PER_TILE)]
+    index = faiss.IndexBinaryFlat(8 * database.shape[1])
     index.add(database)
-    tiles = range(0, QUERIES, QUERIES_PER_TILE)
-
-    def scan() -> np.ndarray:
-        with ThreadPoolExecutor(CORES) as pool:
-            parts = pool.map(
-                lambda start: _nearest_distances(
-                    query_words[start : start + QUERIES_PER_TILE], words
-                ),
-                tiles,
-            )
-            return np.concatenate(list(parts))
 
     def search() -> np.ndarray:
         return index.search(query, 1)[0][:, 0]
 
-    np.testing.assert_array_equal(scan(), search())
-    comparisons = QUERIES * DATABASE
-    ours, theirs = _alternating_medians(scan, search)
-    return ours / comparisons, theirs / comparisons
+    times = []
+    for cores in (1, CORES):
+        faiss.omp_set_num_threads(cores)
+        with ThreadPoolExecutor(cores) as pool:
+
+            def scan(pool: ThreadPoolExecutor = pool) -> np.ndarray:
+                parts = pool.map(lambda tile: _nearest_distances(tile, words), tiles)
+                return np.concatenate(list(parts))
+
+            np.testing.assert_array_equal(scan(), search())
+            seconds = _fastest(scan, search)
+        times.append([fastest / QUERIES / DATABASE for fastest in seconds])
+    return times
 
 
 def euclidean() -> tuple[float, float]:
@@ -102,14 +103,14 @@ def euclidean() -> tuple[float, float]:
 
     np.testing.assert_array_equal(one_by_one(), together())
     comparisons = FLOAT_QUERIES * FLOAT_DATABASE
-    one, many = _alternating_medians(one_by_one, together)
+    one, many = _fastest(one_by_one, together)
     return one / comparisons, many / comparisons
 
 
 def copied_bytes_per_second() -> float:
     source = np.ones(2**25)
     target = np.zeros_like(source)
-    seconds, _ = _alternating_medians(lambda: np.copyto(target, source), lambda: None)
+    (seconds,) = _fastest(lambda: np.copyto(target, source))
     return 2 * source.nbytes / seconds
 
 
@@ -117,7 +118,7 @@ def popcounts_per_second() -> float:
     words = np.random.default_rng(0).integers(2**63, size=1024, dtype=np.uint64)
     rounds = 100_000
     _count_bits(words, 1)
-    seconds, _ = _alternating_medians(lambda: _count_bits(words, rounds), lambda: None)
+    (seconds,) = _fastest(lambda: _count_bits(words, rounds))
     return rounds * len(words) / seconds
 
 
@@ -140,8 +141,8 @@ def _count_bits(words, rounds):
     """Bits of `words`, counted again in every round after a change that depends on the round."""
     total = np.uint64(0)
     for i in range(rounds):
-        for word in words:
-            total += popcount(word ^ np.uint64(i))
+        for j in range(len(words)):
+            total += popcount(words[j] ^ np.uint64(i))
     return total
 
 
@@ -151,15 +152,15 @@ def _random_codes(random: np.random.Generator, rows: int, bits: int) -> np.ndarr
     return codes
 
 
-def _alternating_medians(first: Callable, second: Callable) -> tuple[float, float]:
-    """Median seconds of each, run in turns."""
-    seconds = ([], [])
-    for _ in range(REPEATS):
-        for function, measured in zip((first, second), seconds, strict=True):
+def _fastest(*functions: Callable) -> list[float]:
+    """Least seconds of each function over REPEATS runs, in turns."""
+    seconds = np.empty((REPEATS, len(functions)))
+    for repeat in range(REPEATS):
+        for i, function in enumerate(functions):
             start = time.perf_counter()
             function()
-            measured.append(time.perf_counter() - start)
-    return float(np.median(seconds[0])), float(np.median(seconds[1]))
+            seconds[repeat, i] = time.perf_counter() - start
+    return seconds.min(axis=0).tolist()
 
 
 def _time(seconds: float) -> str:

@@ -31,6 +31,7 @@ def main() -> None:
             ("this evaluator, all figures", this_evaluator, QUERIES),
             ("NumPy: stable argsort of 8-bit distances, per query", stable_argsort, QUERIES),
             ("FAISS IndexBinaryFlat, counting sort, then AP", faiss_counting, QUERIES),
+            ("the same on one thread", faiss_counting_one_thread, QUERIES),
             ("FAISS IndexBinaryFlat, heap (default), then AP", faiss_heap, 1000),
             ("argsort of float distances, per query (usual loop)", usual_loop, QUERIES),
             ("scikit-learn average_precision_score, per query", scikit_learn, 1000),
@@ -113,6 +114,11 @@ def faiss_heap(*codes_and_labels) -> float:
 
 def faiss_counting(*codes_and_labels) -> float:
     return _faiss(*codes_and_labels, use_heap=False)
+
+
+def faiss_counting_one_thread(*codes_and_labels) -> float:
+    faiss.omp_set_num_threads(1)  # where other work shares the cores, its threads wait in turns
+    return faiss_counting(*codes_and_labels)
 
 
 def _faiss(query_codes, query_labels, database_codes, database_labels, use_heap) -> float:

@@ -1,10 +1,13 @@
 """metrics.json: what a file's figures come to, with the conventions named."""
 
+import json
 import math
+from pathlib import Path
 
 import numpy as np
 
 from eval.codes import Codes, codes_sha256
+from eval.files import write_atomically
 from eval.hamming import distinct_codes
 from eval.metrics import ORDERS, Figures, precision_cutoffs
 
@@ -80,6 +83,36 @@ def summarize(codes: Codes, figures: Figures, chosen: np.ndarray, k: int) -> dic
         "row_order": codes.row_order,
         "codes_sha256": codes_sha256(codes),
     }
+
+
+def write_metrics(path: Path, metrics: dict) -> None:
+    """Write metrics as JSON, whole or not at all."""
+    with write_atomically(path) as partial:
+        partial.write_text(json.dumps(metrics, indent=2, allow_nan=False) + "\n")
+
+
+def describe(metrics: dict) -> str:
+    """A few lines to read; every mAP as `value (ties: expected, worst to best)`."""
+    at_k = f"map_at_{metrics['k']}"
+    curve = metrics["precision_at_k"]
+    distinct = metrics["ties"]["distinct_codes"]
+    accuracy = metrics["accuracy"]
+    lines = [
+        f"{metrics['queries']:,} queries against {metrics['database']:,} codes of "
+        f"{metrics['bits']} bits ({distinct['database']:,} distinct)",
+        f"accuracy           {'no class probabilities' if accuracy is None else f'{accuracy:.4f}'}",
+        f"mAP, whole ranking {with_ties(metrics['map'], metrics['ties']['map'])}",
+        f"mAP@{metrics['k']:<15}{with_ties(metrics[at_k], metrics['ties'][at_k])}",
+        f"precision@{curve['k'][-1]:<9}{curve['precision'][-1]:.4f}",
+        f"within radius 2    {metrics['precision_radius_2']:.4f} precision, "
+        f"{metrics['empty_radius_2']:,} queries find nothing there",
+    ]
+    return "\n".join(lines)
+
+
+def with_ties(value: float, ties: dict[str, float]) -> str:
+    """`value (ties: expected, worst to best)`, four decimals each."""
+    return f"{value:.4f} (ties: {ties['expected']:.4f}, {ties['worst']:.4f} to {ties['best']:.4f})"
 
 
 def mean(values: np.ndarray) -> float:

@@ -6,11 +6,11 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
-from eval.__main__ import write_metrics
 from eval.codes import read_codes
 from eval.files import InputError
 from eval.protocol import measure
 from eval.report import query_grid, read_training, write_report
+from eval.summary import write_metrics
 from tests.eval.samples import TRAINING, picture, write_run, write_sample, write_training
 
 
