@@ -50,25 +50,25 @@ data: caffe          ## the data set's LMDBs, into DATA_ROOT
 
 train: data          ## the main job: data, training, codes, metrics, report
 	@$(PYTHON) -m tools.train $(OPTIONS)
-	@$(MAKE) --no-print-directory $(FOLDER)/report.html
+	@$(MAKE) -s --no-print-directory $(FOLDER)/report.html
 	@echo "the report is $(FOLDER)/report.html"
 
 same-run: caffe      # the later stages work on a trained run, and only on the one that was asked for
 	@$(PYTHON) -m tools.train --check $(OPTIONS)
 
 codes: same-run      ## codes of a trained run (FEATURES=1: its feature layer as well)
-	@$(MAKE) --no-print-directory $(FOLDER)/codes.h5 $(if $(FEATURES),$(FOLDER)/features.h5)
+	@$(MAKE) -s --no-print-directory $(FOLDER)/codes.h5 $(if $(FEATURES),$(FOLDER)/features.h5)
 
 eval: same-run       ## metrics of a trained run
-	@$(MAKE) --no-print-directory $(FOLDER)/metrics.json
+	@$(MAKE) -s --no-print-directory $(FOLDER)/metrics.json
 
 report: same-run     ## the page of a trained run
-	@$(MAKE) --no-print-directory $(FOLDER)/report.html
+	@$(MAKE) -s --no-print-directory $(FOLDER)/report.html
 
 $(FOLDER)/codes.h5: $(FOLDER)/model.caffemodel
 	@$(PYTHON) -m tools.extract $(OPTIONS) $(if $(FEATURES),--features)
 
-$(FOLDER)/features.h5: $(FOLDER)/codes.h5
+$(FOLDER)/features.h5: $(FOLDER)/model.caffemodel
 	@$(PYTHON) -m tools.extract $(OPTIONS) --features
 
 $(FOLDER)/metrics.json: $(FOLDER)/codes.h5

@@ -78,7 +78,7 @@ def test(net, batches):
     for _ in range(batches):
         net.forward()
         for name in names:
-            sums[name] += float(net.blobs[name].data)
+            sums[name] += net.blobs[name].data.item()
         latent = net.blobs["latent_sigmoid"].data
         bits.append(latent > 0.5)
         saturation += float(np.abs(latent - 0.5).mean())
@@ -244,7 +244,7 @@ def train(run, gpu, start, caffemodel, pictures, classes):
             ):
                 bar.write(words, file=terminal)
             eta_said = True
-        values = {name: float(net.blobs[name].data) for name in losses}
+        values = {name: net.blobs[name].data.item() for name in losses}
         if not all(map(math.isfinite, values.values())):
             raise FloatingPointError(
                 f"the loss is not finite at iteration {n} ({values}): lower base_lr in the solver"

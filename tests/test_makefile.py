@@ -1,0 +1,104 @@
+"""The Makefile as a person uses it: help, one stage at a time, the repeat that does nothing."""
+
+import json
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+REPO = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="module")
+def make(tmp_path_factory):
+    """Run make in the repository, with data and runs in a folder of the test's own."""
+    folder = tmp_path_factory.mktemp("make")
+
+    def run(*words):
+        places = (f"DATA_ROOT={folder}/data", f"RUNS={folder}/runs")
+        return subprocess.run(
+            ["make", *words, *places], cwd=REPO, capture_output=True, text=True, timeout=300
+        )
+
+    run.folder = folder
+    return run
+
+
+def test_help_prints_every_variable_with_its_default(make):
+    page = subprocess.run(["make", "help"], cwd=REPO, capture_output=True, text=True).stdout
+    for variable in (
+        *("DATASET", "BITS", "NET", "DEVICE", "ITERS", "SEED", "BATCH", "SUBSET", "WEIGHTS"),
+        *("DATA_ROOT", "RUNS", "RUN"),
+    ):
+        line = next(line for line in page.splitlines() if line.startswith(f"  {variable} "))
+        assert len(line.split()) > 1
+    assert "alexnet 50000" in page
+    assert "mnist-lenet-48" in page
+
+
+def test_stages_one_by_one_then_a_repeat_does_nothing(make):
+    words = ("DATASET=digits", "BITS=16", "ITERS=60", "DEVICE=cpu")
+    run = make.folder / "runs" / "digits-lenet-16"
+    early = make("codes", *words)
+    assert early.returncode != 0
+    assert "run 'make data'" in early.stderr
+    assert make("data", *words).returncode == 0
+    early = make("report", *words)
+    assert early.returncode != 0
+    assert "there is no trained net" in early.stderr
+
+    done = make("train", *words)
+    assert done.returncode == 0, done.stderr
+    for name in ("model.caffemodel", "codes.h5", "metrics.json", "report.html", "run.json"):
+        assert (run / name).exists()
+    command = json.loads((run / "run.json").read_text())["command"]
+    assert command.startswith("make train ")
+    assert set(words) <= set(command.split())
+    stamps = {path: path.stat().st_mtime_ns for path in run.rglob("*")}
+    began = time.monotonic()
+    again = make("train", *words)
+    took = time.monotonic() - began
+    assert again.returncode == 0
+    assert "trained already" in again.stdout
+    assert f"the report is {run}/report.html" in again.stdout
+    assert {path: path.stat().st_mtime_ns for path in run.rglob("*")} == stamps
+    assert took < 3
+    for stage in ("codes", "eval", "report"):
+        assert make(stage, *words).returncode == 0
+    assert {path: path.stat().st_mtime_ns for path in run.rglob("*")} == stamps
+
+    longer = make("train", "DATASET=digits", "BITS=16", "ITERS=80", "DEVICE=cpu")
+    assert longer.returncode == 0, longer.stderr
+    assert (run / "report.html").stat().st_mtime_ns > stamps[run / "report.html"]
+
+    other = make("train", *words, "SEED=7")
+    assert other.returncode != 0
+    assert "SEED=42 there, SEED=7 here" in other.stderr
+    named = make("train", *words, "SEED=7", "RUN=seven")
+    assert named.returncode == 0, named.stderr
+    assert make("clean-run", *words).returncode == 0
+    assert not run.exists()
+    assert (make.folder / "runs" / "seven").exists()
+
+
+def test_features_come_with_codes_on_request(make):
+    words = ("DATASET=digits", "BITS=8", "ITERS=20", "DEVICE=cpu")
+    assert make("train", *words).returncode == 0
+    run = make.folder / "runs" / "digits-lenet-8"
+    assert not (run / "features.h5").exists()
+    done = make("codes", *words, "FEATURES=1")
+    assert done.returncode == 0, done.stderr
+    assert (run / "features.h5").exists()
+    again = make("codes", *words, "FEATURES=1")
+    assert again.stdout == ""
+
+
+def test_alexnet_without_weights_says_the_two_ways_to_go_on(make, tmp_path):
+    """Where CaffeNet's weights cannot be fetched, training stops before anything is written."""
+    missing = tmp_path / "none.caffemodel"
+    words = ("DATASET=digits", "NET=alexnet", "SUBSET=20", f"WEIGHTS={missing}")
+    done = make("train", *words)
+    assert done.returncode != 0
+    assert "there is no such file" in done.stderr
+    assert not (make.folder / "runs" / "digits-alexnet-48").exists()
