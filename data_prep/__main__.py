@@ -19,8 +19,14 @@ def main() -> int:
     os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")  # what it can't decode, we say ourselves
     try:
         prepare(parse())
-    except (DataError, OSError) as error:
+    except DataError as error:
         print(f"data_prep: {error}", file=sys.stderr)
+        return 1
+    except OSError as error:
+        print(
+            f"data_prep: {error.filename}: {error.strerror}; mend that, or use another data root",
+            file=sys.stderr,
+        )
         return 1
     except ModuleNotFoundError as error:
         print(f"data_prep: {error}; run `make caffe`, which installs it", file=sys.stderr)

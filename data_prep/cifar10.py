@@ -4,15 +4,17 @@ From the official binary archive, or from an archive of pictures (zip or tar) th
 ``train/<class>/...`` and ``test/<class>/...``, as the releases trained from JPEG copies.
 """
 
+import hashlib
 import tarfile
 import zipfile
 import zlib
+from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 import numpy as np
 
 from data_prep import DataError
-from data_prep.class_folders import ORDER, arrange, is_picture, skipped_note
+from data_prep.class_folders import ORDER, arrange, is_picture, refuse_shared, skipped_note
 from data_prep.dataset import Dataset, Split
 from data_prep.download import download
 from data_prep.files import file_digest
@@ -97,6 +99,7 @@ def from_pictures(archive: Path, members: dict[str, bytes]) -> Dataset:
             f"{archive}: neither CIFAR-10's binary version nor pictures in train/<class>/ and "
             "test/<class>/; give one of these"
         )
+    refuse_shared(archive, *(_checksums(pictures, split) for split in SIZES))
     classes = sorted({path.split("/")[1] for path in pictures})
     notes = skipped_note(archive, skipped)
     splits = {}
@@ -111,3 +114,9 @@ def from_pictures(archive: Path, members: dict[str, bytes]) -> Dataset:
             origin=archive,
         )
     return Dataset(classes=classes, sources=[], order=ORDER, notes=notes, **splits)
+
+
+def _checksums(pictures: dict[str, bytes], split: str) -> Iterator[tuple[str, str]]:
+    for path, data in pictures.items():
+        if path.startswith(f"{split}/"):
+            yield hashlib.sha256(data).hexdigest(), path

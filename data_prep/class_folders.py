@@ -41,3 +41,19 @@ def arrange(paths: Iterable[str], split: str, classes: list[str]) -> tuple[list[
     label_of = {name: label for label, name in enumerate(classes)}
     keys = [ordered[row] for row in rows]
     return keys, np.array([label_of[key.split("/")[1]] for key in keys], np.int32)
+
+
+def refuse_shared(
+    origin: object, train: Iterable[tuple[str, str]], test: Iterable[tuple[str, str]]
+) -> None:
+    """Raise DataError where a training and a test picture have the same content.
+
+    train, test: (checksum of the content, key) of each picture.
+    """
+    key_of = dict(train)
+    shared = [(key_of[checksum], key) for checksum, key in test if checksum in key_of]
+    if shared:
+        raise DataError(
+            f"{origin}: {len(shared)} test pictures are training pictures too, such as "
+            f"{shared[0][1]} (test) and {shared[0][0]} (train); remove them from one split"
+        )

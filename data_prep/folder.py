@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from data_prep import DataError
-from data_prep.class_folders import ORDER, arrange, is_picture, skipped_note
+from data_prep.class_folders import ORDER, arrange, is_picture, refuse_shared, skipped_note
 from data_prep.dataset import Dataset, Split
 from data_prep.files import file_digest
 
@@ -24,10 +24,11 @@ SPLITS = ("train", "test")
 
 @dataclass
 class Listing:
-    """What lies in a folder of pictures, without any of them opened."""
+    """What lies in a folder of pictures, without any of them opened; each dict is by split."""
 
-    keys: dict[str, list[str]]  # by split, in the data set's own order; relative to the folder
-    labels: dict[str, np.ndarray]  # by split, (N,) int32
+    keys: dict[str, list[str]]  # relative to the folder or absolute, in the data set's own order
+    labels: dict[str, np.ndarray]  # (N,) int32
+    sizes: dict[str, list[int]]  # bytes
     classes: list[str]
     order: str
     notes: list[str]
@@ -54,22 +55,15 @@ def listing(images: Path) -> Listing:
 
 def source(images: Path, listed: Listing) -> dict:
     """Return the manifest's source entry: SHA-256 over every picture's path, label and size."""
-    digest, total = hashlib.sha256(), 0
+    digest = hashlib.sha256()
     for split in SPLITS:
-        for key, label in zip(listed.keys[split], listed.labels[split], strict=True):
-            try:
-                size = (images / key).stat().st_size
-            except OSError as error:
-                raise DataError(
-                    f"{images / key}: {error.strerror}; correct the list or the file"
-                ) from None
+        rows = zip(listed.keys[split], listed.labels[split], listed.sizes[split], strict=True)
+        for key, label, size in rows:
             digest.update(f"{split} {key} {label} {size}\n".encode())
-            total += size
     return {
         "file": images.resolve().name,
         "sha256": digest.hexdigest(),
         "sha256_of": "split, path, label and size of each picture",
-        "bytes": total,
     }
 
 
@@ -126,6 +120,7 @@ def _from_class_folders(images: Path) -> Listing:
     return Listing(
         keys={split: keys for split, (keys, _) in arranged.items()},
         labels={split: labels for split, (_, labels) in arranged.items()},
+        sizes={split: _sizes(images, keys) for split, (keys, _) in arranged.items()},
         classes=classes,
         order=ORDER,
         notes=skipped_note(images, sorted(skipped)),
@@ -142,7 +137,30 @@ def _from_lists(images: Path) -> Listing:
     else:
         count = max(1 + max(labels[split], default=-1) for split in SPLITS)
         classes = [str(label) for label in range(count)]
-    return Listing(keys, labels, classes, order="the list files' own order", notes=[])
+    notes = []
+    if len(classes) > 1 and (np.diff(labels["train"]) >= 0).all():
+        notes.append(
+            f"{images / 'train.txt'}: sorted by class, and its order breaks the ties of a ranking; "
+            "shuffle its lines for a fair one"
+        )
+    return Listing(
+        keys=keys,
+        labels=labels,
+        sizes={split: _sizes(images, keys[split]) for split in SPLITS},
+        classes=classes,
+        order="the list files' own order",
+        notes=notes,
+    )
+
+
+def _sizes(images: Path, keys: Sequence[str]) -> list[int]:
+    """Return the files' sizes; DataError names one that is missing."""
+    try:
+        return [os.stat(os.path.join(images, key)).st_size for key in keys]
+    except OSError as error:
+        raise DataError(
+            f"{error.filename}: {error.strerror}; correct the list or the file"
+        ) from None
 
 
 def _read_list(path: Path) -> tuple[list[str], np.ndarray]:
@@ -170,26 +188,20 @@ def _lines(path: Path) -> list[str]:
 
 
 def _check_shared(images: Path, listed: Listing) -> None:
-    """Stop where a training and a test picture are the same file or have the same content."""
+    """Stop where a picture lies in both splits; only files of a size that both have are read."""
     by_size = {split: defaultdict(list) for split in SPLITS}
     for split in SPLITS:
-        for key in listed.keys[split]:
-            by_size[split][(images / key).stat().st_size].append(key)
+        for key, size in zip(listed.keys[split], listed.sizes[split], strict=True):
+            by_size[split][size].append(key)
     common = by_size["train"].keys() & by_size["test"].keys()
     candidates = {
         split: [key for size in common for key in by_size[split][size]] for split in SPLITS
     }
 
-    def digest(key: str) -> str:
-        return file_digest(images / key, "sha256")
+    def digest(key: str) -> tuple[str, str]:
+        return file_digest(images / key, "sha256"), key
 
     with ThreadPoolExecutor() as pool:
-        train = dict(zip(pool.map(digest, candidates["train"]), candidates["train"], strict=True))
-        digests = pool.map(digest, candidates["test"])
-        pairs = zip(digests, candidates["test"], strict=True)
-        shared = [(train[found], key) for found, key in pairs if found in train]
-    if shared:
-        raise DataError(
-            f"{images}: {len(shared)} test pictures are training pictures too, such as "
-            f"{shared[0][1]} (test) and {shared[0][0]} (train); remove them from one split"
+        refuse_shared(
+            images, pool.map(digest, candidates["train"]), pool.map(digest, candidates["test"])
         )

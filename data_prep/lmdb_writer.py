@@ -93,7 +93,8 @@ def write_lmdb(
     The result depends on split, side, channels, encoding and seed only, never on the number of
     threads (default: one a core; OpenCV releases the GIL). Memory stays bounded, whatever the
     split's size. The LMDB is on disk (fsync) when this returns; path is left incomplete where it
-    raises, so callers write beside the final name.
+    raises, so callers write beside the final name. Raises DataError where a picture can't be used
+    or the LMDB can't be written.
     """
     rows, keys = record_keys(split, seed)
     size = len(keys)
@@ -109,17 +110,20 @@ def write_lmdb(
     # The map is address space, not disk; encoded pictures can outgrow raw ones by a little.
     map_size = size * (2 * side * side * channels + 4 * PAGE) + (64 << 20)
     threads = threads or len(os.sched_getaffinity(0))
-    with (
-        lmdb.open(os.fspath(path), map_size=map_size, sync=False) as env,
-        tqdm(total=size, desc=path.name, unit=" pictures", disable=None) as progress,
-        ThreadPoolExecutor(threads) as pool,
-    ):
-        for records in _in_order(pool, make_chunk, range(0, size, chunk), 2 * threads):
-            with env.begin(write=True) as txn, txn.cursor() as cursor:
-                cursor.putmulti(records, append=True)
-            digest.update(b"".join(itertools.chain.from_iterable(records)))
-            progress.update(len(records))
-        env.sync(True)
+    try:
+        with (
+            lmdb.open(os.fspath(path), map_size=map_size, sync=False) as env,
+            tqdm(total=size, desc=path.name, unit=" pictures", disable=None) as progress,
+            ThreadPoolExecutor(threads) as pool,
+        ):
+            for records in _in_order(pool, make_chunk, range(0, size, chunk), 2 * threads):
+                with env.begin(write=True) as txn, txn.cursor() as cursor:
+                    cursor.putmulti(records, append=True)
+                digest.update(b"".join(itertools.chain.from_iterable(records)))
+                progress.update(len(records))
+            env.sync(True)
+    except lmdb.Error as error:
+        raise DataError(f"{path}: {error}; free some space, or use another data root") from None
     return digest.hexdigest()
 
 

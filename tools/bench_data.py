@@ -1,12 +1,12 @@
 """Pictures per second of our LMDB writer beside Caffe's convert_imageset, on the same JPEG files.
 
-    python tools/bench_data.py [--archive PICTURES.zip]
+    python -m tools.bench_data [--archive PICTURES.zip]
 
 Both resize the same pictures to 32x32x3 and to 256x256x3, raw, in the same order, on warm file
 caches, in turns within one run. Both LMDBs end on disk: convert_imageset syncs every 1,000
 pictures, ours once before it returns. convert_imageset's time is its whole process, whose start is
-a few hundredths of a second; ours is write_lmdb's call, which also takes a SHA-256 of all records.
-Afterwards the Datums of both are compared byte by byte.
+a few hundredths of a second; ours is write_lmdb's call, without Python's start and with the SHA-256
+that it takes of all records. Afterwards the Datums of both are compared byte by byte.
 """
 
 import argparse
@@ -32,6 +32,7 @@ ALTERNATIONS = 5
 SEED = 42
 PICTURES = {32: 20_000, 256: 4_000}  # by side
 PREFIX = Path(os.environ.get("CAFFE_PREFIX", Path(__file__).parents[1] / ".caffe"))
+CONVERT_IMAGESET = PREFIX / "bin/convert_imageset"
 
 
 def generated(folder: Path, count: int) -> Split:
@@ -67,7 +68,7 @@ def time_ours(split: Split, side: int, path: Path) -> float:
 
 def time_caffe(split: Split, side: int, path: Path, list_file: Path) -> float:
     """Return the seconds convert_imageset takes to make path."""
-    command = [PREFIX / "bin/convert_imageset", f"--resize_width={side}", f"--resize_height={side}"]
+    command = [CONVERT_IMAGESET, f"--resize_width={side}", f"--resize_height={side}"]
     command += [f"{split.origin}/", list_file, path]
     start = time.perf_counter()
     subprocess.run(command, check=True, capture_output=True)
@@ -128,6 +129,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--archive", type=Path, help="CIFAR-10 as pictures; default: generated")
     args = parser.parse_args()
+    if not CONVERT_IMAGESET.is_file():
+        parser.error(f"{CONVERT_IMAGESET} is missing; run `make caffe`, or set CAFFE_PREFIX")
+    if args.archive and not args.archive.is_file():
+        parser.error(f"{args.archive}: there is no such archive")
     with tempfile.TemporaryDirectory(prefix="bench_data-") as name:
         pictures = Path(name, "pictures")
         pictures.mkdir()

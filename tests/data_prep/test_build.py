@@ -218,6 +218,24 @@ def test_too_small_a_disk(prepare, refused, tmp_path):
     assert list((tmp_path / "data/digits").iterdir()) == []
 
 
+def test_a_disk_that_fills_up(tmp_path):
+    # a limit on a file's size stands in for it: the same write fails in the middle
+    command = f"ulimit -f 500; exec '{sys.executable}' -m data_prep digits --root '{tmp_path}/data'"
+    command += " --side 64 --channels 3 --mean train"
+    process = subprocess.run(["bash", "-c", command], cwd=REPO, capture_output=True, text=True)
+    assert process.returncode == 1
+    assert ".64x3.partial/train_lmdb: mdb_txn_commit: " in process.stderr
+    assert process.stderr.endswith("; free some space, or use another data root\n")
+    assert process.stderr.count("\n") == 1
+    assert list((tmp_path / "data/digits").iterdir()) == []
+
+
+def test_a_root_that_cannot_be_written(prepare, refused, tmp_path):
+    (tmp_path / "data").write_text("a file")
+    message = refused(prepare("digits"))
+    assert f"{tmp_path / 'data/digits'}: Not a directory" in message
+
+
 def test_arguments_that_make_no_sense(prepare):
     for arguments in (["--subset", 0], ["--images", "x"], ["--cifar10-archive", "x"]):
         process = prepare("digits", *arguments)

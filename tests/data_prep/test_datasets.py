@@ -207,6 +207,9 @@ def spoil_archive(kind, path, smooth):
             archive.writestr("cat/1.png", b"")
     elif kind == "bad picture":
         pictures_archive(path, smooth, extra={"train/dog/bad.png": b"?"}.items())
+    elif kind == "shared":
+        same = cv2.imencode(".png", smooth(0, 32, 32))[1].tobytes()  # train/cat/0.png
+        pictures_archive(path, smooth, extra={"test/cat/same.png": same}.items())
     elif kind == "cut":
         pictures_archive(path.with_suffix(".tar.gz"), smooth)
         path.write_bytes(path.with_suffix(".tar.gz").read_bytes()[:-9000])
@@ -221,6 +224,7 @@ def spoil_archive(kind, path, smooth):
         ("another binary", f"its MD5 is not {cifar10.MD5}"),
         ("no pictures", "neither CIFAR-10's binary version nor pictures in train/<class>/"),
         ("bad picture", "a.zip/train/dog/bad.png cannot be decoded"),
+        ("shared", "1 test pictures are training pictures too, such as test/cat/same.png (test) a"),
         ("cut", "not a whole zip or tar archive"),
         ("text", "not a whole zip or tar archive"),
         ("absent", "there is no such archive; correct its path"),

@@ -54,6 +54,7 @@ def test_list_files_keep_their_order(prepare, own_pictures, tmp_path):
     (own_pictures / "classes.txt").write_text("dog\ncat\n")
     made = prepare("folder", "--images", own_pictures)
     assert made.returncode == 0, made.stderr
+    assert "train.txt: sorted by class" not in made.stdout  # 1 before 0
     data = tmp_path / "data/folder-pets/12x3"
     manifest = json.loads((data / "manifest.json").read_text())
     assert manifest["classes"] == ["dog", "cat"]
@@ -61,6 +62,13 @@ def test_list_files_keep_their_order(prepare, own_pictures, tmp_path):
     with open_rows(data / "train_lmdb") as (keys, read):
         assert keys == [line.rpartition(" ")[0] for line in lines.splitlines()]
         assert list(read(range(8))[1]) == [1, 1, 1, 1, 0, 0, 0, 0]
+
+
+def test_a_list_sorted_by_class_is_said(prepare, own_pictures):
+    use_lists(own_pictures, cat=0, dog=1)
+    made = prepare("folder", "--images", own_pictures)
+    assert made.returncode == 0, made.stderr
+    assert f"{own_pictures / 'train.txt'}: sorted by class, and its order breaks" in made.stdout
 
 
 def test_every_kind_of_picture_becomes_bgr_or_grey(prepare, own_pictures, smooth, tmp_path):
