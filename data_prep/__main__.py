@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 from data_prep import DataError
-from data_prep.files import file_digest
+from data_prep.files import file_digest, only_one
 from data_prep.manifest import check_asked, data_folder, read_manifest
 
 DATASETS = ("mnist", "cifar10", "fashion_mnist", "digits", "folder")
@@ -83,8 +83,6 @@ def prepare(args: argparse.Namespace) -> None:
     target = data_folder(args.root, name, args.side, args.channels, args.subset)
     if ready(target, asked):
         return
-    from data_prep.build import build, only_one
-
     with only_one(target.parent):
         if ready(target, asked):  # made by the process that we waited for
             return
@@ -110,6 +108,8 @@ def prepare(args: argparse.Namespace) -> None:
             dataset = folder.load(args.images, listed)
         for note in dataset.notes:
             print(note, flush=True)
+        from data_prep.build import build  # and Caffe, a second's import
+
         settings = DEFAULTS | {key: asked[key] for key in DEFAULTS if key in asked}
         build(
             target,

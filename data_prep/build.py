@@ -1,12 +1,9 @@
 """Makes a whole data folder: two LMDBs, the mean image, the manifest; all of it or none."""
 
-import contextlib
-import fcntl
 import hashlib
 import json
-import os
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 
 import cv2
@@ -22,22 +19,6 @@ PIXELS = {
     "png": "exact (PNG is lossless)",
     "jpeg": "JPEG of quality 95: a departure, the pixels differ from the raw ones",
 }
-
-
-@contextlib.contextmanager
-def only_one(folder: Path) -> Iterator[None]:
-    """Hold a data set's folder: one process at a time fetches and builds it, the others wait."""
-    folder.mkdir(parents=True, exist_ok=True)
-    lock = os.open(folder, os.O_RDONLY)
-    try:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            print(f"Another process is preparing {folder}; waiting for it", flush=True)
-            fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(lock)
 
 
 def build(
