@@ -160,8 +160,8 @@ def _create_group(file, name, bits, classes, labels, keys) -> None:
     group.create_dataset("codes", (rows, -(-bits // 8)), np.uint8)
     group.create_dataset("probabilities", (rows, classes), np.float32)
     group.create_dataset("labels", data=labels)
-    key_type = h5py.string_dtype("utf-8", max(1, max(map(len, keys))))
-    group.create_dataset("key", data=np.array(keys, key_type))
+    # NumPy's bytes are stored without HDF5's UTF-8 mark, which Octave cannot read.
+    group.create_dataset("key", data=np.array(keys, "S"))
     group.attrs["row_order_sha256"] = row_order_sha256(keys)
 
 
