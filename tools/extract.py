@@ -2,25 +2,29 @@
 
 import time
 
-from tools import caffe_process, device, runs
-from tools.job import parser, resolve
+from tools import caffe_process, cluster, device, runs
+from tools.job import parser, resolve, whole
 
 
 def main():
     p = parser(__doc__)
     p.add_argument("--features", action="store_true", help="write features.h5 as well")
+    cluster.add_options(p)
     args = p.parse_args()
     job = resolve(args)
     run, caffemodel = job["run"], job["run"] / "model.caffemodel"
     gpu, where = device.choose(job["device"])
     print(f"extracting codes of {caffemodel} on {where}")
-    arguments = [str(run), str(job["data"]), str(caffemodel)]
+    threads = device.threads(job["spec"])
+    arguments = [str(run), str(job["data"]), str(caffemodel), "--threads", str(threads)]
     arguments += ["--gpu", str(gpu)] if gpu is not None else []
     arguments += ["--features", job["spec"]["features"]] if args.features else []
-    (run / "extract.log").unlink(missing_ok=True)
+    arguments += ["--scheduler", args.scheduler] if args.scheduler else []
+    arguments += ["--workers", str(whole("WORKERS", args.workers, 1, 1024))] if args.workers else []
+    log = run / "extract.log"
+    log.unlink(missing_ok=True)
     began = time.monotonic()
-    threads = device.threads(job["spec"])
-    caffe_process.run("tools.extract_loop", arguments, threads, run / "extract.log")
+    caffe_process.run("tools.extract_loop", arguments, threads, log)
     runs.add_stage(run, "codes", time.monotonic() - began)
     print(f"codes: {run / 'codes.h5'}")
 

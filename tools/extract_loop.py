@@ -2,14 +2,15 @@
 
 Runs in a child process of tools/extract.py. The deploy net gets each picture as Caffe's TEST phase
 would (tools/preprocess.py); rows stand in the data set's own order, since ties in a ranking are
-broken by it.
+broken by it. The work is done in partitions of whole batches, here or on a Dask cluster
+(tools/cluster.py), with the same bytes as result.
 """
 
 import argparse
+import sys
 from contextlib import ExitStack
 from pathlib import Path
 
-import caffe
 import h5py
 import numpy as np
 from tqdm import tqdm
@@ -17,43 +18,16 @@ from tqdm import tqdm
 from data_prep.lmdb_reader import open_rows
 from eval.codes import create_codes
 from eval.files import write_atomically
-from tools import caffe_process, device, preprocess, render, runs, weights
+from tools import caffe_process, cluster, runs
+from tools.forward import BATCH, partition
 from tools.job import read_manifest, stop
 
-BATCH = 100
+ROWS = 20 * BATCH  # of a partition
 SPLITS = {"database": "train", "query": "test"}  # a group of codes.h5 and the split it comes from
 
 
-def load_net(run, caffemodel, batch):
-    """Return (net, transform) of a run's folder: its deploy net, filled, and pictures -> input.
-
-    transform takes uint8, n x C x H x W, BGR, and gives float32, n x C x S x S.
-    """
-    net = caffe.Net(str(run / "deploy.prototxt"), caffe.TEST)
-    weights.fill(net, caffemodel)
-    net.blobs["data"].reshape(batch, *net.blobs["data"].data.shape[1:])
-    net.reshape()
-    train_val = render.parse((run / "train_val.prototxt").read_text(), "train_val.prototxt")
-    param = preprocess.transform_param(train_val)
-    mean = preprocess.mean_image(param.mean_file)
-    return net, lambda pictures: preprocess.transform(pictures, mean, param.crop_size, param.scale)
-
-
-def forward(net, inputs, blobs):
-    """Return [float32, n x size] for each named blob, of n inputs, at most one batch.
-
-    The batch is always whole, padded with zeros: a picture's numbers never depend on how many
-    follow it.
-    """
-    data = net.blobs["data"].data
-    data[: len(inputs)] = inputs
-    data[len(inputs) :] = 0
-    net.forward()
-    return [net.blobs[blob].data[: len(inputs)].reshape(len(inputs), -1).copy() for blob in blobs]
-
-
 def check_activations(latent, caffemodel):
-    """Stop where the latent activations say nothing: not finite, or the same for every picture."""
+    """Stop where latent activations say nothing: not finite, or the same for every picture."""
     if not np.isfinite(latent).all():
         stop(f"{caffemodel} gives latent activations that are not finite: its training diverged")
     if len(latent) > 1 and (latent == latent[0]).all():
@@ -63,22 +37,19 @@ def check_activations(latent, caffemodel):
         )
 
 
-def batches(net, transform, read, count, blobs):
-    """Yield (start, labels, [outputs of each blob]) over the rows 0 to count, a batch at a time."""
-    for start in range(0, count, BATCH):
-        pictures, labels = read(range(start, min(start + BATCH, count)))
-        yield start, labels, forward(net, transform(pictures), blobs)
+def net_fingerprint(record, caffemodel):
+    """Return what tells a trained net from any other: its run's mark and its weights' SHA-256."""
+    return f"{record['fingerprint']['sha256'][:16]}-{runs.sha256_of_file(caffemodel)[:16]}"
 
 
-def extract(run, data, caffemodel, gpu, feature_blob):
+def extract(run, data, caffemodel, gpu, threads, feature_blob, run_partitions):
     """Write codes.h5 of a run, and features.h5 where feature_blob is given.
 
     features.h5 holds database/features and query/features, N x F float32, in the rows of codes.h5.
+    run_partitions is what cluster.partitions yields.
     """
-    device.activate(gpu)
-    record = runs.read(run)
-    manifest = read_manifest(data)
-    net, transform = load_net(run, caffemodel, BATCH)
+    record, manifest = runs.read(run), read_manifest(data)
+    mark = net_fingerprint(record, caffemodel)
     blobs = ["latent_sigmoid", "prob"] + ([feature_blob] if feature_blob else [])
     terminal = caffe_process.terminal()
     keys, labels, latent, probabilities = {}, {}, {}, {}
@@ -87,23 +58,27 @@ def extract(run, data, caffemodel, gpu, feature_blob):
             partial = stack.enter_context(write_atomically(run / "features.h5"))
             feature_file = stack.enter_context(h5py.File(partial, "w"))
             feature_file.attrs["blob"] = feature_blob
-            feature_file.attrs["net_fingerprint"] = net_fingerprint(record, caffemodel)
+            feature_file.attrs["net_fingerprint"] = mark
         for group, split in SPLITS.items():
-            keys[group], read = stack.enter_context(open_rows(data / f"{split}_lmdb"))
-            count = len(keys[group])
-            found, activations, classes = [], [], []
-            bar = stack.enter_context(
-                tqdm(total=count, desc=group, unit="picture", file=terminal, mininterval=0.5)
+            lmdb = data / f"{split}_lmdb"
+            with open_rows(lmdb) as (keys[group], _):
+                count = len(keys[group])
+            tasks = (
+                (run, caffemodel, mark, gpu, threads, lmdb, at, min(at + ROWS, count), blobs)
+                for at in range(0, count, ROWS)
             )
-            for start, some, outputs in batches(net, transform, read, count, blobs):
-                found.append(some)
-                activations.append(outputs[0])
-                classes.append(outputs[1])
+            found, activations, classes = [], [], []
+            bar = tqdm(total=count, desc=group, unit="picture", file=terminal, mininterval=0.5)
+            for some, outputs in run_partitions(partition, tasks):
                 if feature_blob:
                     name, shape = f"{group}/features", (count, outputs[2].shape[1])
                     rows = feature_file.require_dataset(name, shape, np.float32)
-                    rows[start : start + len(some)] = outputs[2]
+                    rows[bar.n : bar.n + len(some)] = outputs[2]
+                found.append(some)
+                activations.append(outputs[0])
+                classes.append(outputs[1])
                 bar.update(len(some))
+            bar.close()
             labels[group] = np.concatenate(found)
             latent[group] = np.concatenate(activations)
             probabilities[group] = np.concatenate(classes)
@@ -114,7 +89,7 @@ def extract(run, data, caffemodel, gpu, feature_blob):
         class_names=manifest["classes"],
         dataset=record["settings"]["dataset"],
         net=record["settings"]["net"],
-        net_fingerprint=net_fingerprint(record, caffemodel),
+        net_fingerprint=mark,
         row_order=manifest["order"],
         labels=labels,
         keys=keys,
@@ -123,20 +98,24 @@ def extract(run, data, caffemodel, gpu, feature_blob):
             write(group, 0, latent[group], probabilities[group])
 
 
-def net_fingerprint(record, caffemodel):
-    """Return what tells a trained net from any other: its run's mark and its weights' SHA-256."""
-    return f"{record['fingerprint']['sha256'][:16]}-{runs.sha256_of_file(caffemodel)[:16]}"
-
-
 def main():
     p = argparse.ArgumentParser(description=__doc__)
     p.add_argument("run", type=Path)
     p.add_argument("data", type=Path)
     p.add_argument("caffemodel", type=Path)
     p.add_argument("--gpu", type=int)
+    p.add_argument("--threads", type=int, required=True)
     p.add_argument("--features", default="")
+    cluster.add_options(p)
     args = p.parse_args()
-    extract(args.run, args.data, args.caffemodel, args.gpu, args.features)
+    try:
+        with cluster.partitions(args.scheduler, int(args.workers or 0)) as run_partitions:
+            extract(
+                *(args.run, args.data, args.caffemodel, args.gpu, args.threads, args.features),
+                run_partitions,
+            )
+    except (ConnectionError, RuntimeError) as error:
+        sys.exit(f"error: {error}")
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from data_prep.lmdb_reader import open_rows, read_keys
-from tools import extract_loop, preprocess, render
+from tools import forward, preprocess, render
 from tools.job import nets
 
 
@@ -29,14 +29,14 @@ def test_identical_to_the_data_layer(tmp_path, command, net):
     train_val.forward()
     batch = train_val.blobs["data"].data.shape[0]
 
-    deploy, transform = extract_loop.load_net(tmp_path, weights, batch)
+    deploy, transform = forward.load_net(tmp_path, weights, batch)
     rows, _ = read_keys(data / "test_lmdb")
     with open_rows(data / "test_lmdb") as (_, read):
         pictures, labels = read(rows[:batch])
     inputs = transform(pictures)
     np.testing.assert_array_equal(inputs, train_val.blobs["data"].data)
     np.testing.assert_array_equal(labels, train_val.blobs["label"].data)
-    (latent,) = extract_loop.forward(deploy, inputs, ["latent_sigmoid"])
+    (latent,) = forward.forward(deploy, inputs, ["latent_sigmoid"])
     expected = train_val.blobs["latent_sigmoid"].data
     assert expected.std() > 0
     np.testing.assert_array_equal(latent, expected)
@@ -52,8 +52,8 @@ def test_padding_does_not_change_a_row(tmp_path):
     path.write_text(text)
     net = caffe.Net(str(path), caffe.TEST)
     inputs = np.random.RandomState(0).rand(8, 5).astype(np.float32)
-    (whole,) = extract_loop.forward(net, inputs, ["h"])
-    (part,) = extract_loop.forward(net, inputs[:3], ["h"])
+    (whole,) = forward.forward(net, inputs, ["h"])
+    (part,) = forward.forward(net, inputs[:3], ["h"])
     np.testing.assert_array_equal(part, whole[:3])
 
 

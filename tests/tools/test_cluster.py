@@ -1,0 +1,110 @@
+"""Partitions on a real Dask scheduler and real workers: same bytes, and a worker's death."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+
+from tools import cluster
+
+REPO = Path(__file__).resolve().parents[2]
+
+
+def slow_square(number, folder):
+    """Return number^2 after a while; note this process's id."""
+    time.sleep(0.2)
+    (Path(folder) / f"{number}-{os.getpid()}").touch()
+    return number**2
+
+
+def die(folder):
+    """Kill the process that runs this."""
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+@pytest.fixture(scope="module")
+def scheduler(tmp_path_factory):
+    """(address, worker processes): a scheduler and two workers, started as README says."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    address = f"tcp://127.0.0.1:{port}"
+    environment = {**os.environ, "PYTHONPATH": f"{REPO}:{REPO / 'tests' / 'tools'}"}
+    folder = tmp_path_factory.mktemp("dask")
+
+    def start(*words):
+        log = open(folder / "log", "a")  # noqa: SIM115 (the process keeps it)
+        command = [str(Path(sys.executable).parent / "dask"), *words]
+        return subprocess.Popen(command, env=environment, cwd=REPO, stdout=log, stderr=log)
+
+    processes = [
+        start("scheduler", "--host", "127.0.0.1", "--port", str(port), "--no-dashboard"),
+        *(
+            start("worker", address, "--nthreads", "1", "--no-nanny", "--no-dashboard")
+            for _ in range(2)
+        ),
+    ]
+    from distributed import Client
+
+    with Client(address, timeout=60) as client:
+        client.wait_for_workers(2, timeout=60)
+    yield address, processes[1:]
+    for process in processes:
+        process.kill()
+        process.wait()
+
+
+def test_a_scheduler_that_is_not_there_is_said():
+    with (
+        pytest.raises(ConnectionError, match="does not answer"),
+        cluster.partitions("tcp://127.0.0.1:1", 0),
+    ):
+        pass
+
+
+def test_codes_are_the_same_bytes_on_a_cluster(trained, options, command, scheduler):
+    address, _ = scheduler
+    run = trained["--run"]
+    contents = []
+    for words in ((), ("--scheduler", address), ("--workers", 2)):
+        done = command("tools.extract", *options(trained), "--features", *words)
+        assert done.returncode == 0, done.stderr
+        with h5py.File(run / "codes.h5") as codes, h5py.File(run / "features.h5") as features:
+            contents.append(
+                [codes[g][d][:] for g in ("database", "query") for d in ("latent", "labels")]
+                + [features[g]["features"][:] for g in ("database", "query")]
+            )
+        if words:
+            assert "2 Dask worker(s); dashboard: http" in (run / "extract.log").read_text()
+    for other in contents[1:]:
+        for mine, theirs in zip(contents[0], other, strict=True):
+            np.testing.assert_array_equal(mine, theirs)
+
+
+def test_a_worker_that_dies_costs_its_partition_s_retry(scheduler, tmp_path):
+    """SIGKILL in the middle: every result arrives, in order."""
+    address, workers = scheduler
+    with cluster.partitions(address, 0) as run:
+        results = run(slow_square, [(number, tmp_path) for number in range(30)])
+        got = []
+        while len({path.name.split("-")[1] for path in tmp_path.iterdir()}) < 2:
+            got.append(next(results))
+        assert len(got) < 25  # both work, and the end is not near
+        workers[0].kill()
+        got += list(results)
+    assert got == [number**2 for number in range(30)]
+
+
+def test_a_partition_that_kills_every_worker_is_said(tmp_path):
+    with (
+        pytest.raises(RuntimeError, match="killed every worker that tried it"),
+        cluster.partitions("", 2) as run,
+    ):
+        list(run(die, [(tmp_path,)]))
