@@ -49,13 +49,13 @@ def write_sample(path, queries=30, rows=100, bits=12, classes=4, dataset="digits
 TRAINING = [
     {"iteration": 0, "classification": "", "test_accuracy": 0.1, "test_binarization": -0.01},
     {"iteration": 50, "classification": 1.2, "learning_rate": 0.01, "binarization": -0.05},
-    {"iteration": 100, "classification": 0.5, "test_accuracy": 0.9, "test_binarization": -0.11},
+    {"iteration": 100, "classification": 0.5, "test_accuracy": 0.9, "distinct_codes": 10000},
 ]
 
 
 def write_training(path, rows=TRAINING):
     columns = ["iteration", "learning_rate", "classification", "binarization", "balance"]
-    columns += ["test_accuracy", "test_classification", "test_binarization", "dead_bits"]
+    columns += ["test_accuracy", "test_classification", "test_binarization", "distinct_codes"]
     with open(path, "w", newline="") as file:
         writer = csv.DictWriter(file, columns)
         writer.writeheader()

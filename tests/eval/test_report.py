@@ -80,6 +80,7 @@ def test_page_shows_figures_provenance_and_warnings(folder):
         assert f"ties: {ties['expected']:.4f}, {ties['worst']:.4f} to {ties['best']:.4f}" in text
     assert "from scratch" in text
     assert "bit 3 never fires" in text
+    assert "distinct codes 10,000" in text
     assert "caffe.commit 99bd997" in text
     assert "anything.new of, later" in text
     assert "settings.subset not set" in text
