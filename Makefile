@@ -19,6 +19,8 @@ RUNS      ?= runs
 RUN       ?= $(if $(filter folder,$(DATASET)),folder-$(notdir $(abspath $(IMAGES))),$(DATASET))-$(NET)-$(BITS)
 FEATURES  ?=
 CIFAR10_ARCHIVE ?=
+WORKERS   ?=
+SCHEDULER ?=
 CAFFE_PREFIX ?= $(CURDIR)/.caffe
 
 export CAFFE_PREFIX
@@ -32,10 +34,12 @@ OPTIONS = --dataset '$(DATASET)' --net '$(NET)' --bits '$(BITS)' --run '$(FOLDER
           --device '$(DEVICE)' --iters '$(ITERS)' --batch '$(BATCH)' --seed '$(SEED)' \
           --subset '$(SUBSET)' --weights '$(WEIGHTS)' --alpha '$(ALPHA)' --beta '$(BETA)' --gamma '$(GAMMA)'
 
+CLUSTER := $(if $(SCHEDULER),--scheduler '$(SCHEDULER)')$(if $(WORKERS), --workers '$(WORKERS)')
+
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help venv caffe data train codes eval report clean-run test lint weights \
-        caffe-test bench-train bench-data bench-eval bench-distance same-run
+        caffe-test bench-train bench-data bench-eval bench-scale bench-distance same-run
 
 # ---- set-up ---------------------------------------------------------------------------------------
 venv:                ## make .venv with the pinned requirements
@@ -66,13 +70,13 @@ report: same-run     ## the page of a trained run
 	@$(MAKE) -s --no-print-directory $(FOLDER)/report.html
 
 $(FOLDER)/codes.h5: $(FOLDER)/model.caffemodel
-	@$(PYTHON) -m tools.extract $(OPTIONS) $(if $(FEATURES),--features)
+	@$(PYTHON) -m tools.extract $(OPTIONS) $(CLUSTER) $(if $(FEATURES),--features)
 
 $(FOLDER)/features.h5: $(FOLDER)/model.caffemodel
-	@$(PYTHON) -m tools.extract $(OPTIONS) --features
+	@$(PYTHON) -m tools.extract $(OPTIONS) $(CLUSTER) --features
 
 $(FOLDER)/metrics.json: $(FOLDER)/codes.h5
-	@$(PYTHON) -m eval $<
+	@$(PYTHON) -m $(if $(CLUSTER),tools.evaluate $(CLUSTER),eval) $<
 
 $(FOLDER)/report.html: $(FOLDER)/metrics.json
 	@$(PYTHON) -m tools.report $(OPTIONS)
@@ -102,6 +106,9 @@ bench-data: caffe    ## the LMDB writer beside convert_imageset
 bench-eval: venv     ## the evaluator beside scikit-learn, FAISS and argsort
 	@$(PYTHON) -m eval.bench_eval
 
+bench-scale: venv    ## the evaluator at Yahoo-1M's size
+	@$(PYTHON) -m eval.bench_scale
+
 bench-distance: venv ## Hamming beside Euclidean distance, and this machine's limits
 	@$(PYTHON) -m eval.bench_distance
 
@@ -123,6 +130,8 @@ help:                ## this page
 	  IMAGES 'none  (the folder of DATASET=folder)' \
 	  CIFAR10_ARCHIVE 'none: the official one  (or a zip or tar of pictures)' \
 	  FEATURES 'none  (1: make codes writes features.h5 too)' \
+	  WORKERS "none  (N: codes and metrics on N worker processes of this machine)" \
+	  SCHEDULER "none  (tcp://...: codes and metrics on a Dask cluster)" \
 	  DATA_ROOT '$(DATA_ROOT)' \
 	  RUNS '$(RUNS)' \
 	  RUN '$(RUN)' \

@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +14,12 @@ from eval.protocol import RELEASE_K, measure, metrics_path
 from eval.summary import describe, write_metrics
 
 
-def main() -> None:
-    arguments = _parse()
+def main(words: list[str] | None = None, evaluate: Callable[..., Figures] | None = None) -> None:
+    """Run the command line `words` (default: this process's).
+
+    `evaluate` may stand in for `evaluate_queries`, where it shares blocks of queries out.
+    """
+    arguments = _parse(words)
     path = metrics_path(arguments.file, arguments.k, arguments.queries)
     try:
         metrics = measure(
@@ -22,7 +27,7 @@ def main() -> None:
             arguments.k,
             arguments.queries,
             arguments.leave_one_out,
-            evaluate_with_bar,
+            evaluate or evaluate_with_bar,
         )
         write_metrics(path, metrics)
     except (InputError, OSError) as error:
@@ -37,7 +42,7 @@ def evaluate_with_bar(query_codes: np.ndarray, *others) -> Figures:
         return evaluate_queries(query_codes, *others, progress=bar.update)
 
 
-def _parse() -> argparse.Namespace:
+def _parse(words: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m eval", description=__doc__)
     parser.add_argument("file", type=Path, help="codes file (format: eval/codes.py)")
     parser.add_argument(
@@ -49,7 +54,7 @@ def _parse() -> argparse.Namespace:
         action="store_true",
         help="rank each query against the other rows, where queries are part of the database",
     )
-    return parser.parse_args()
+    return parser.parse_args(words)
 
 
 def _positive(text: str) -> int:

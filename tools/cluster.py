@@ -21,15 +21,16 @@ def add_options(parser):
 
 @contextmanager
 def partitions(scheduler: str, workers: int) -> Iterator[Callable]:
-    """Yield run(function, tasks), an iterator over function(*task), in the order of the tasks.
+    """Yield run(function, tasks, shared=()), an iterator over function(*shared, *task) in order.
 
+    shared: arguments of all tasks, sent to each worker once.
     scheduler: a Dask scheduler's address, or "". workers: processes to start on this machine, 0 for
     none. With neither, run is the plain loop. A worker that dies costs its partitions' second try.
     Raises ConnectionError where the scheduler cannot be reached or has no worker, and RuntimeError
     where a partition kills every worker that tries it.
     """
     if not scheduler and not workers:
-        yield lambda function, tasks: (function(*task) for task in tasks)
+        yield lambda function, tasks, shared=(): (function(*shared, *task) for task in tasks)
         return
     from distributed import Client, LocalCluster
 
@@ -56,7 +57,7 @@ def partitions(scheduler: str, workers: int) -> Iterator[Callable]:
         print(f"{len(present)} Dask worker(s); dashboard: {client.dashboard_link}", file=sys.stderr)
         if workers:
             share_cores(client, present)
-        yield lambda function, tasks: ordered(client, len(present), function, tasks)
+        yield lambda *work, **shared: ordered(client, len(present), *work, **shared)
         if workers:
             client.shutdown()
 
@@ -69,15 +70,16 @@ def share_cores(client, addresses):
         client.run(os.sched_setaffinity, 0, own, workers=[address])
 
 
-def ordered(client, workers: int, function: Callable, tasks: Iterable[tuple]) -> Iterator:
-    """Yield function(*task) of each task in order, with a bounded number of them in flight."""
+def ordered(client, workers: int, function: Callable, tasks: Iterable[tuple], shared=()):
+    """Yield function(*shared, *task) of each task in order, a bounded number of them in flight."""
     from distributed import KilledWorker
 
     futures, tasks = deque(), iter(tasks)
+    shared = [client.scatter(value, broadcast=True) for value in shared]
 
     def submit(count):
         for _, task in zip(range(count), tasks, strict=False):
-            futures.append(client.submit(function, *task, pure=False))
+            futures.append(client.submit(function, *shared, *task, pure=False))
 
     submit(AHEAD * workers)
     while futures:

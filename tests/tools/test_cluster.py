@@ -88,6 +88,24 @@ def test_codes_are_the_same_bytes_on_a_cluster(trained, options, command, schedu
             np.testing.assert_array_equal(mine, theirs)
 
 
+def test_metrics_are_the_same_bytes_on_a_cluster(trained, options, command, scheduler):
+    address, _ = scheduler
+    codes = trained["--run"] / "codes.h5"
+    assert command("tools.extract", *options(trained)).returncode == 0
+    contents = []
+    for module, words in (
+        ("eval", ()),
+        ("tools.evaluate", ("--scheduler", address)),
+        ("tools.evaluate", ("--workers", 2)),
+    ):
+        done = command(module, codes, *words)
+        assert done.returncode == 0, done.stderr
+        contents.append(codes.with_name("metrics.json").read_bytes())
+        codes.with_name("metrics.json").unlink()
+    assert contents[1] == contents[0]
+    assert contents[2] == contents[0]
+
+
 def test_a_worker_that_dies_costs_its_partition_s_retry(scheduler, tmp_path):
     """SIGKILL in the middle: every result arrives, in order."""
     address, workers = scheduler
