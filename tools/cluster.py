@@ -5,7 +5,6 @@ in the order of the tasks, so that all three ways give the same bytes.
 """
 
 import os
-import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -54,7 +53,7 @@ def partitions(scheduler: str, workers: int) -> Iterator[Callable]:
         present = client.scheduler_info(n_workers=-1)["workers"]
         if not present:
             raise ConnectionError(f"the Dask scheduler {scheduler} has no workers: start some")
-        print(f"{len(present)} Dask worker(s); dashboard: {client.dashboard_link}", file=sys.stderr)
+        print(f"{len(present)} Dask worker(s); dashboard: {client.dashboard_link}", flush=True)
         if workers:
             share_cores(client, present)
         yield lambda *work, **shared: ordered(client, len(present), *work, **shared)

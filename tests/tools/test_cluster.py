@@ -82,7 +82,7 @@ def test_codes_are_the_same_bytes_on_a_cluster(trained, options, command, schedu
                 + [features[g]["features"][:] for g in ("database", "query")]
             )
         if words:
-            assert "2 Dask worker(s); dashboard: http" in (run / "extract.log").read_text()
+            assert "2 Dask worker(s); dashboard: http" in done.stdout
     for other in contents[1:]:
         for mine, theirs in zip(contents[0], other, strict=True):
             np.testing.assert_array_equal(mine, theirs)
