@@ -89,8 +89,8 @@ def build(
 
 
 def row_order(keys: Iterable[str]) -> str:
-    """Return the SHA-256 of a split's keys in its own order, each followed by a newline."""
-    return hashlib.sha256("".join(f"{key}\n" for key in keys).encode()).hexdigest()
+    """Return the SHA-256 of a split's keys in its own order, joined by newlines."""
+    return hashlib.sha256("\n".join(keys).encode()).hexdigest()
 
 
 def _check_space(folder: Path, needed: int) -> None:

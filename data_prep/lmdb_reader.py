@@ -1,4 +1,4 @@
-"""Reads the LMDBs that lmdb_writer makes: keys, pictures in LMDB order, pictures by row."""
+"""Reads the LMDBs that lmdb_writer makes: pictures in LMDB order, and by row."""
 
 import os
 from collections.abc import Callable, Iterator, Sequence

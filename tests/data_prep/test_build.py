@@ -84,7 +84,7 @@ def test_digits(prepare, tmp_path):
     for split in ("train", "test"):
         rows, keys = read_keys(folder / f"{split}_lmdb")
         assert (rows != np.sort(rows)).any()
-        order = "".join(f"{key}\n" for key in keys).encode()
+        order = "\n".join(keys).encode()
         assert manifest["row_order_sha256"][split] == hashlib.sha256(order).hexdigest()
     pictures = [picture for *_, picture in iterate(folder / "train_lmdb")]
     mean = read_mean(folder / "mean.binaryproto")
