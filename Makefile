@@ -101,7 +101,7 @@ bench-train: caffe   ## the training loop beside `caffe train`
 	@$(PYTHON) -m tools.bench_train
 
 bench-data: caffe    ## the LMDB writer beside convert_imageset
-	@$(PYTHON) -m tools.bench_data
+	@$(PYTHON) -m tools.bench_data $(if $(CIFAR10_ARCHIVE),--archive '$(CIFAR10_ARCHIVE)')
 
 bench-eval: venv     ## the evaluator beside scikit-learn, FAISS and argsort
 	@$(PYTHON) -m eval.bench_eval
