@@ -19,6 +19,7 @@ RUNS      ?= runs
 RUN       ?= $(if $(filter folder,$(DATASET)),folder-$(notdir $(abspath $(IMAGES))),$(DATASET))-$(NET)-$(BITS)
 FEATURES  ?=
 CIFAR10_ARCHIVE ?=
+ENCODING  ?=
 WORKERS   ?=
 SCHEDULER ?=
 CAFFE_PREFIX ?= $(CURDIR)/.caffe
@@ -50,7 +51,7 @@ caffe: venv          ## build BVLC Caffe from source into .caffe (CAFFE_PREFIX=,
 
 # ---- the stages of a run, each from the file before it ----------------------------------------------
 data: caffe          ## the data set's LMDBs, into DATA_ROOT
-	@$(PYTHON) -m tools.data $(OPTIONS)
+	@$(PYTHON) -m tools.data $(OPTIONS) --encoding '$(ENCODING)'
 
 train: data          ## the main job: data, training, codes, metrics, report
 	@$(PYTHON) -m tools.train $(OPTIONS)
@@ -129,6 +130,7 @@ help:                ## this page
 	  ALPHA,BETA,GAMMA '$(ALPHA), $(BETA), $(GAMMA)  (weights of classification, binarization, balance)' \
 	  IMAGES 'none  (the folder of DATASET=folder)' \
 	  CIFAR10_ARCHIVE 'none: the official one  (or a zip or tar of pictures)' \
+	  ENCODING 'raw  (png: the same pixels in less space; jpeg: a departure)' \
 	  FEATURES 'none  (1: make codes writes features.h5 too)' \
 	  WORKERS "none  (N: codes and metrics on N worker processes of this machine)" \
 	  SCHEDULER "none  (tcp://...: codes and metrics on a Dask cluster)" \

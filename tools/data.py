@@ -7,21 +7,22 @@ from tools.job import parser, resolve
 
 
 def main():
-    args = parser(__doc__).parse_args()
+    p = parser(__doc__)
+    p.add_argument("--encoding", default="", help="raw, png or jpeg")
+    args = p.parse_args()
     job = resolve(args)
-    spec = job["spec"]
-    command = [sys.executable, "-m", "data_prep", args.dataset, "--root", args.data_root]
-    command += [
-        "--side",
-        str(spec["side"]),
-        "--channels",
-        str(spec["channels"]),
-        "--mean",
-        spec["mean"],
-    ]
-    command += ["--subset", str(job["subset"])] if job["subset"] else []
-    command += ["--images", args.images] if args.images else []
-    command += ["--cifar10-archive", args.cifar10_archive] if args.cifar10_archive else []
+    given = {
+        "--root": args.data_root,
+        "--side": job["spec"]["side"],
+        "--channels": job["spec"]["channels"],
+        "--mean": job["spec"]["mean"],
+        "--subset": job["subset"],
+        "--images": args.images,
+        "--cifar10-archive": args.cifar10_archive,
+        "--encoding": args.encoding,
+    }
+    words = [str(word) for option, value in given.items() if value for word in (option, value)]
+    command = [sys.executable, "-m", "data_prep", args.dataset, *words]
     os.execv(sys.executable, command)
 
 

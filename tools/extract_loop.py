@@ -15,6 +15,7 @@ import h5py
 import numpy as np
 from tqdm import tqdm
 
+from data_prep.files import file_digest
 from data_prep.lmdb_reader import open_rows
 from eval.codes import create_codes
 from eval.files import write_atomically
@@ -39,7 +40,7 @@ def check_activations(latent, caffemodel):
 
 def net_fingerprint(record, caffemodel):
     """Return what tells a trained net from any other: its run's mark and its weights' SHA-256."""
-    return f"{record['fingerprint']['sha256'][:16]}-{runs.sha256_of_file(caffemodel)[:16]}"
+    return f"{record['fingerprint']['sha256'][:16]}-{file_digest(caffemodel, 'sha256')[:16]}"
 
 
 def extract(run, data, caffemodel, gpu, threads, feature_blob, run_partitions):

@@ -26,12 +26,6 @@ def sha256_of_text(text):
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def sha256_of_file(path):
-    """Return the SHA-256 of a file, hexadecimal."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def render_job(job, manifest, data, folder, iters):
     """Return {file name: text} of the job's prototxt with the given paths and max_iter."""
     values = {key: job[key] for key in ("bits", "batch", "seed", "alpha", "beta", "gamma")}

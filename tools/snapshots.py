@@ -5,6 +5,8 @@ import re
 import shutil
 from pathlib import Path
 
+from data_prep.files import sync
+
 KEEP = 2  # the newest pairs; older ones are removed
 
 
@@ -37,22 +39,14 @@ def save(solver, run):
     record.learned_net = str(final)
     state.write_bytes(record.SerializeToString())
     for path in (model, state):
-        with open(path, "rb+") as file:
-            os.fsync(file.fileno())
+        sync(path)
     os.replace(model, final)
     os.replace(state, folder / f"iter_{n}.solverstate")
-    sync_folder(folder)
+    sync(folder)
     shutil.rmtree(partial)
     for old in complete(folder)[:-KEEP]:
         (folder / f"iter_{old}.solverstate").unlink()
         (folder / f"iter_{old}.caffemodel").unlink()
-
-
-def sync_folder(folder):
-    """Bring a folder's entries to disk."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    os.fsync(descriptor)
-    os.close(descriptor)
 
 
 def complete(folder):

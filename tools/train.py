@@ -4,6 +4,7 @@ Prepares the run's folder and starts the training loop (tools/train_loop.py) in 
 own.
 """
 
+from data_prep.files import file_digest
 from tools import caffe_process, device, render, runs, snapshots, weights
 from tools.job import parser, read_manifest, resolve, stop
 
@@ -51,7 +52,7 @@ def main():
     manifest = read_manifest(job["data"])
     caffemodel = weights.find(job["weights"])
     mark = runs.fingerprint(
-        job, manifest, runs.sha256_of_file(caffemodel) if caffemodel else "none"
+        job, manifest, file_digest(caffemodel, "sha256") if caffemodel else "none"
     )
     run = job["run"]
     if args.check:
