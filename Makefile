@@ -18,6 +18,8 @@ DATA_ROOT ?= data
 RUNS      ?= runs
 RUN       ?= $(if $(filter folder,$(DATASET)),folder-$(notdir $(abspath $(IMAGES))),$(DATASET))-$(NET)-$(BITS)
 FEATURES  ?=
+QUERY     ?=
+TOP       ?= 10
 CIFAR10_ARCHIVE ?=
 ENCODING  ?=
 WORKERS   ?=
@@ -39,7 +41,7 @@ CLUSTER := $(if $(SCHEDULER),--scheduler '$(SCHEDULER)')$(if $(WORKERS), --worke
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help venv caffe data train codes eval report clean-run test lint weights \
+.PHONY: help venv caffe data train codes eval report search clean-run test lint weights \
         caffe-test bench-train bench-data bench-eval bench-scale bench-distance same-run
 
 # ---- set-up ---------------------------------------------------------------------------------------
@@ -69,6 +71,10 @@ eval: same-run       ## metrics of a trained run
 
 report: same-run     ## the page of a trained run
 	@$(MAKE) -s --no-print-directory $(FOLDER)/report.html
+
+search: same-run     ## the pictures nearest to QUERY=photo.jpg (TOP=10), by a trained run's codes
+	@$(MAKE) -s --no-print-directory $(FOLDER)/codes.h5
+	@$(PYTHON) -m tools.search $(OPTIONS) --query '$(QUERY)' --top '$(TOP)'
 
 $(FOLDER)/codes.h5: $(FOLDER)/model.caffemodel
 	@$(PYTHON) -m tools.extract $(OPTIONS) $(CLUSTER) $(if $(FEATURES),--features)
@@ -132,6 +138,7 @@ help:                ## this page
 	  CIFAR10_ARCHIVE 'none: the official one  (or a zip or tar of pictures)' \
 	  ENCODING 'raw  (png: the same pixels in less space; jpeg: a departure)' \
 	  FEATURES 'none  (1: make codes writes features.h5 too)' \
+	  QUERY,TOP 'none, $(TOP)  (a picture, and how many like it make search lists)' \
 	  WORKERS "none  (N: codes and metrics on N worker processes of this machine)" \
 	  SCHEDULER "none  (tcp://...: codes and metrics on a Dask cluster)" \
 	  DATA_ROOT '$(DATA_ROOT)' \

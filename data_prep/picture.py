@@ -31,6 +31,14 @@ def decode(source: bytes | np.ndarray, channels: int) -> np.ndarray:
     return source
 
 
+def fit(source: bytes | np.ndarray, side: int, channels: int) -> np.ndarray:
+    """Return the picture decoded and resized (bilinear) to side x side; see decode."""
+    picture = decode(source, channels)
+    if picture.shape[:2] != (side, side):
+        picture = cv2.resize(picture, (side, side))
+    return picture
+
+
 def to_datum(
     source: bytes | np.ndarray, label: int, side: int, channels: int, encoding: str
 ) -> bytes:
@@ -39,9 +47,7 @@ def to_datum(
     encoding: ``raw`` (C x H x W bytes, BGR), ``png`` (lossless) or ``jpeg`` (OpenCV's quality 95).
     Source: ReadImageToDatum and CVMatToDatum in caffe/src/caffe/util/io.cpp.
     """
-    picture = decode(source, channels)
-    if picture.shape[:2] != (side, side):
-        picture = cv2.resize(picture, (side, side))
+    picture = fit(source, side, channels)
     if encoding == "raw":
         data = b"".join(cv2.split(picture))
         datum = caffe_pb2.Datum(

@@ -15,12 +15,11 @@ import h5py
 import numpy as np
 from tqdm import tqdm
 
-from data_prep.files import file_digest
 from data_prep.lmdb_reader import open_rows
 from eval.codes import create_codes
 from eval.files import write_atomically
 from tools import caffe_process, cluster, runs
-from tools.forward import BATCH, partition
+from tools.forward import BATCH, net_fingerprint, partition
 from tools.job import read_manifest, stop
 
 ROWS = 20 * BATCH  # of a partition
@@ -36,11 +35,6 @@ def check_activations(latent, caffemodel):
             f"{caffemodel} gives every picture the same activations ({latent[0, 0]:.3f}, ...): "
             "untrained or collapsed weights, or a mean image of other pictures"
         )
-
-
-def net_fingerprint(record, caffemodel):
-    """Return what tells a trained net from any other: its run's mark and its weights' SHA-256."""
-    return f"{record['fingerprint']['sha256'][:16]}-{file_digest(caffemodel, 'sha256')[:16]}"
 
 
 def extract(run, data, caffemodel, gpu, threads, feature_blob, run_partitions):
