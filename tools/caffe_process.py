@@ -42,9 +42,10 @@ def last_words(text):
     return errors[-1].split("rror: ", 1)[1] if errors else ""
 
 
-def run(module, arguments, threads, log):
+def run(module, arguments, threads, log, keep=()):
     """Run `python -m module arguments`, stderr appended to the file log.
 
+    keep: file descriptors that the child holds open as well, such as a lock.
     The child's terminal() is this process's stderr, for its progress bar. SIGTERM and SIGINT are
     left to the child, which ends in its own time: this process then exits as the child did. Where
     the child fails or dies, stop with a sentence that has its last words.
@@ -57,7 +58,7 @@ def run(module, arguments, threads, log):
             [sys.executable, "-m", module, *arguments],
             stderr=stderr,
             env=environment(threads) | {"SSDH_TERMINAL": str(bar)},
-            pass_fds=(bar,),
+            pass_fds=(bar, *keep),
             preexec_fn=lambda: ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM),
         )
     signal.signal(signal.SIGTERM, lambda *_: child.send_signal(signal.SIGTERM))

@@ -4,6 +4,9 @@ Prepares the run's folder and starts the training loop (tools/train_loop.py) in 
 own.
 """
 
+import fcntl
+import os
+
 from data_prep.files import file_digest
 from tools import caffe_process, device, render, runs, snapshots, weights
 from tools.job import parser, read_manifest, resolve, stop
@@ -42,6 +45,17 @@ def prepare(job, manifest, mark, where):
     return done
 
 
+def hold(run):
+    """Return a lock on the run's folder; stop where another process trains there."""
+    run.mkdir(parents=True, exist_ok=True)
+    lock = os.open(run, os.O_RDONLY)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        stop(f"another process is training in {run}: wait for it, or choose RUN=name")
+    return lock
+
+
 def main():
     p = parser(__doc__)
     p.add_argument(
@@ -63,6 +77,7 @@ def main():
             )
         return
     gpu, where = device.choose(job["device"])
+    lock = hold(run)
     start = prepare(job, manifest, mark, where)
     if start is None:
         print(f"{run} is trained already: {job['iters']} iterations, {job['bits']} bits")
@@ -80,7 +95,7 @@ def main():
     log = run / "train.log"
     if not start:
         log.unlink(missing_ok=True)
-    caffe_process.run("tools.train_loop", arguments, threads, log)
+    caffe_process.run("tools.train_loop", arguments, threads, log, keep=(lock,))
     snapshots.publish(run / "snapshots", job["iters"], run / "model.caffemodel")
     print(f"trained: {run / 'model.caffemodel'}")
 

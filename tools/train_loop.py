@@ -150,7 +150,7 @@ def eta(seconds, rate, measured, gpu):
     ]
     if gpu is None and seconds > LONG:
         words.append(
-            "that is long on a CPU: NET=cifar_small takes minutes, a GPU (the CUDA image) hours"
+            "that is long on a CPU: NET=cifar_small takes minutes, and a GPU is far faster"
         )
     return words
 

@@ -108,6 +108,9 @@ def test_a_signal_snapshots_and_exits(job, options, command, number):
     job["--iters"] = 100000
     process = start("tools.train", options(job))
     wait_for(lambda: (run / "train.csv").exists() and len(rows_of(run)) > 1)
+    second = command("tools.train", *options(job))
+    assert second.returncode == 1
+    assert "another process is training in" in second.stderr
     if number == signal.SIGINT:
         os.killpg(process.pid, number)  # as Ctrl-C does
     else:
