@@ -42,7 +42,7 @@ def choose(device):
     if kind != "gpu" or not (index or "0").isdecimal():
         stop(f"DEVICE={device} is not known: auto, cpu or gpu:N")
     if build()["device"] != "CUDA":
-        stop(f"DEVICE={device}: this Caffe was built without CUDA: use DEVICE=cpu, or build it where nvcc 11 is")
+        stop(f"DEVICE={device}: this Caffe was built for the CPU (nvcc 11 makes it one for GPUs)")
     present = gpus()
     if int(index or 0) >= len(present):
         stop(f"DEVICE={device}: the driver shows {len(present)} GPU(s)")
