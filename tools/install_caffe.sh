@@ -153,7 +153,7 @@ compile() {
 build_packages=(build-essential cmake patch dpkg-dev python3-dev protobuf-compiler libprotobuf-dev
     libboost-system-dev libboost-thread-dev libboost-filesystem-dev libboost-python-dev
     libgoogle-glog-dev libgflags-dev libhdf5-dev liblmdb-dev libopenblas-dev
-    libopencv-core-dev libopencv-imgproc-dev libopencv-imgcodecs-dev libopencv-highgui-dev)
+    libopencv-dev)  # with OpenCVConfig.cmake, which the smaller packages lack
 
 mkdir -p "$prefix"
 [ -x "$python" ] || die "there is no Python at $python: run 'make venv' first."
