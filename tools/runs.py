@@ -40,6 +40,7 @@ def fingerprint(job, manifest, weights_sha256):
         lines = (line.partition("#")[0].strip() for line in text.splitlines())
         parts[name] = sha256_of_text("\n".join(line for line in lines if line))
     parts["weights"] = weights_sha256
+    parts["solvers"] = str(job["spec"]["solvers"])
     contents = {key: manifest[key] for key in ("lmdb_sha256", "mean", "classes")}
     parts["data"] = sha256_of_text(json.dumps(contents, sort_keys=True))
     return {"sha256": sha256_of_text(json.dumps(parts, sort_keys=True)), "parts": parts}

@@ -82,15 +82,13 @@ def main():
     if start is None:
         print(f"{run} is trained already: {job['iters']} iterations, {job['bits']} bits")
         return
-    threads = device.threads(job["spec"])
+    threads, solvers = device.threads(job["spec"]), job["spec"]["solvers"]
     print(f"training {job['net']} on {job['dataset']}, {job['bits']} bits, in {run}")
-    print(
-        f"  on: {where}, {threads} OpenBLAS thread(s); weights: {job['weights']}"
-        + (" (from scratch)" if not caffemodel else "")
-    )
+    print(f"  on: {where}; solver processes: {solvers}, OpenBLAS threads in each: {threads}")
+    print(f"  weights: {job['weights']}" + ("" if caffemodel else " (from scratch)"))
     arguments = [str(run), "--start", str(start), "--pictures", str(manifest["counts"]["test"])]
     arguments += ["--classes", str(len(manifest["classes"]))]
-    arguments += ["--gpu", str(gpu)] if gpu is not None else []
+    arguments += ["--gpu", str(gpu)] if gpu is not None else ["--solvers", str(solvers)]
     arguments += ["--weights", str(caffemodel)] if caffemodel else []
     log = run / "train.log"
     if not start:

@@ -9,6 +9,7 @@ import csv
 import math
 import signal
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -17,7 +18,7 @@ import numpy as np
 from google.protobuf import text_format
 from tqdm import tqdm
 
-from tools import caffe_process, device, render, runs, snapshots, weights
+from tools import caffe_process, device, parallel, render, runs, snapshots, weights
 
 LOSSES = ("classification", "binarization", "balance")
 COLUMNS = (
@@ -33,7 +34,7 @@ LONG = 12 * 3600  # seconds from which a smaller net or a GPU is suggested
 
 
 def make_solver(run, param):
-    """Return pycaffe's solver for solver.prototxt, without its tests and snapshots: they are ours.
+    """Return (solver, its file): solver.prototxt's without tests and snapshots, which are ours.
 
     The file that Caffe reads, solver_loop.prototxt, stays in the run's folder.
     """
@@ -47,7 +48,7 @@ def make_solver(run, param):
         "# solver.prototxt without its tests and snapshots, which are the training loop's own\n"
         + text_format.MessageToString(mine)
     )
-    return caffe.get_solver(str(path))
+    return caffe.get_solver(str(path)), path
 
 
 def start_weights(solver, run, start, caffemodel):
@@ -173,11 +174,12 @@ def due(n, interval, last):
     return bool(interval) and (n % interval == 0 or last)
 
 
-def train(run, gpu, start, caffemodel, pictures, classes):
+def train(run, gpu, start, caffemodel, pictures, classes, solvers):
     """Train a run from iteration start to max_iter; return the warnings that were said.
 
-    pictures: of the test set. Raises Stopped after a signal, with a snapshot written, and
-    FloatingPointError where a loss is not finite.
+    pictures: of the test set. solvers: processes that share each update. Raises Stopped after a
+    signal, with a snapshot written, FloatingPointError where a loss is not finite, and
+    threading.BrokenBarrierError where another solver's process died.
     """
     signals = []
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -185,7 +187,8 @@ def train(run, gpu, start, caffemodel, pictures, classes):
 
     device.activate(gpu)
     param = render.parse((run / "solver.prototxt").read_text(), "solver.prototxt")
-    solver = make_solver(run, param)
+    parallel.take_part(0, solvers)
+    solver, solver_file = make_solver(run, param)
     terminal = caffe_process.terminal()
     bar = tqdm(
         total=param.max_iter,
@@ -224,43 +227,45 @@ def train(run, gpu, start, caffemodel, pictures, classes):
         fields.update(shown(row))
         bar.set_postfix(fields, refresh=False)
 
-    if param.test_interval and not start:
-        record(0, {}, with_test=True)
-    chunk, stepping, eta_said = 1, 0.0, False
-    while solver.iter < param.max_iter:
-        steps = min(chunk, steps_to(param, solver.iter))
-        at = time.monotonic()
-        solver.step(steps)
-        took = time.monotonic() - at
-        n = solver.iter
-        bar.update(steps)
-        chunk = max(1, int(CHUNK_SECONDS * steps / took))
-        stepping += took
-        if not eta_said and stepping > ETA_SECONDS:
-            rate = (n - start) / stepping
-            tests = (param.max_iter - n) // param.test_interval if param.test_interval else 0
-            for words in eta(
-                (param.max_iter - n) / rate + tests * test_seconds, rate, n - start, gpu
-            ):
-                bar.write(words, file=terminal)
-            eta_said = True
-        values = {name: net.blobs[name].data.item() for name in losses}
-        if not all(map(math.isfinite, values.values())):
-            raise FloatingPointError(
-                f"the loss is not finite at iteration {n} ({values}): lower base_lr in the solver"
-            )
-        last = n == param.max_iter
-        with_test = due(n, param.test_interval, last)
-        if with_test or due(n, param.display, last):
-            record(n, values, with_test)
-        if signals or last or due(n, param.snapshot, last):
-            snapshots.save(solver, run)
-        if signals and not last:
-            bar.write(
-                f"stopped at iteration {n} with a snapshot; the same command goes on from there",
-                file=terminal,
-            )
-            raise Stopped(signals[0])
+    state = str(run / "snapshots" / f"iter_{start}.solverstate") if start else ""
+    with parallel.helpers(solver, str(solver_file), state, solvers):
+        if param.test_interval and not start:
+            record(0, {}, with_test=True)
+        chunk, stepping, eta_said = 1, 0.0, False
+        while solver.iter < param.max_iter:
+            steps = min(chunk, steps_to(param, solver.iter))
+            at = time.monotonic()
+            solver.step(steps)
+            took = time.monotonic() - at
+            n = solver.iter
+            bar.update(steps)
+            chunk = max(1, int(CHUNK_SECONDS * steps / took))
+            stepping += took
+            if not eta_said and stepping > ETA_SECONDS:
+                rate = (n - start) / stepping
+                tests = (param.max_iter - n) // param.test_interval if param.test_interval else 0
+                for words in eta(
+                    (param.max_iter - n) / rate + tests * test_seconds, rate, n - start, gpu
+                ):
+                    bar.write(words, file=terminal)
+                eta_said = True
+            values = {name: net.blobs[name].data.item() for name in losses}
+            if not all(map(math.isfinite, values.values())):
+                raise FloatingPointError(
+                    f"the loss is not finite at iteration {n} ({values}): lower base_lr"
+                )
+            last = n == param.max_iter
+            with_test = due(n, param.test_interval, last)
+            if with_test or due(n, param.display, last):
+                record(n, values, with_test)
+            if signals or last or due(n, param.snapshot, last):
+                snapshots.save(solver, run)
+            if signals and not last:
+                bar.write(
+                    f"stopped at iteration {n} with a snapshot; the same command goes on there",
+                    file=terminal,
+                )
+                raise Stopped(signals[0])
     bar.close()
     return warnings
 
@@ -273,16 +278,20 @@ def main():
     p.add_argument("--weights", type=Path)
     p.add_argument("--pictures", type=int, required=True, help="pictures in the test set")
     p.add_argument("--classes", type=int, required=True)
+    p.add_argument("--solvers", type=int, default=1)
     args = p.parse_args()
     began = time.monotonic()
     code, warnings = 0, []
     try:
-        warnings = train(args.run, args.gpu, args.start, args.weights, args.pictures, args.classes)
+        warnings = train(
+            *(args.run, args.gpu, args.start, args.weights),
+            *(args.pictures, args.classes, args.solvers),
+        )
     except Stopped as stopped:
         code = 128 + stopped.args[0]
-    except FloatingPointError as error:
-        code, warnings = 1, [str(error)]
-        print(f"error: {error}", file=sys.stderr)
+    except (FloatingPointError, threading.BrokenBarrierError) as error:
+        code, warnings = 1, [str(error) or "a solver process died"]
+        print(f"error: {warnings[0]}", file=sys.stderr)
     run = runs.read(args.run)
     run["warnings"] = run.get("warnings", []) + warnings
     runs.write(args.run, run)
