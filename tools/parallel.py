@@ -7,7 +7,9 @@ Small nets gain far more from a second process than from a second OpenBLAS threa
 
 import ctypes
 import multiprocessing
+import os
 import signal
+import sys
 import threading
 from contextlib import contextmanager
 
@@ -77,7 +79,7 @@ def helpers(solver, solver_file, state, count):
     """Start count - 1 solver processes in step with this one's, which take_part() made rank 0.
 
     solver_file: what they read. state: the solver state to start from, or "". Where one of them
-    dies, the next update raises threading.BrokenBarrierError.
+    dies, this process ends with a sentence and exit code 1.
     """
     if count == 1:
         yield
@@ -92,9 +94,14 @@ def helpers(solver, solver_file, state, count):
         for rank in range(1, count)
     ]
 
+    ended = threading.Event()
+
     def watch(process):
         process.join()
-        barrier.abort()
+        if not ended.is_set():  # the barrier cannot be left any more: it waits for the dead
+            print("error: a solver process died; the same command resumes", file=sys.stderr)
+            sys.stderr.flush()
+            os._exit(1)
 
     for process in processes:
         process.start()
@@ -103,5 +110,6 @@ def helpers(solver, solver_file, state, count):
         join(solver, 0, np.frombuffer(shared, np.float32).reshape(count, -1), barrier)
         yield
     finally:
+        ended.set()
         for process in processes:
             process.kill()

@@ -9,7 +9,6 @@ import csv
 import math
 import signal
 import sys
-import threading
 import time
 from pathlib import Path
 
@@ -178,8 +177,7 @@ def train(run, gpu, start, caffemodel, pictures, classes, solvers):
     """Train a run from iteration start to max_iter; return the warnings that were said.
 
     pictures: of the test set. solvers: processes that share each update. Raises Stopped after a
-    signal, with a snapshot written, FloatingPointError where a loss is not finite, and
-    threading.BrokenBarrierError where another solver's process died.
+    signal, with a snapshot written, and FloatingPointError where a loss is not finite.
     """
     signals = []
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -289,9 +287,9 @@ def main():
         )
     except Stopped as stopped:
         code = 128 + stopped.args[0]
-    except (FloatingPointError, threading.BrokenBarrierError) as error:
-        code, warnings = 1, [str(error) or "a solver process died"]
-        print(f"error: {warnings[0]}", file=sys.stderr)
+    except FloatingPointError as error:
+        code, warnings = 1, [str(error)]
+        print(f"error: {error}", file=sys.stderr)
     run = runs.read(args.run)
     run["warnings"] = run.get("warnings", []) + warnings
     runs.write(args.run, run)

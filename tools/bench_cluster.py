@@ -1,0 +1,118 @@
+"""One worker, two, and two of which one is killed: `python -m tools.bench_cluster RUN_A RUN_B`.
+
+A real Dask scheduler and real worker processes on loopback, each worker on one core. Extracts the
+codes of RUN_A and evaluates those of RUN_B, and compares every result with the single-process one.
+"""
+
+import argparse
+import hashlib
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import h5py
+
+from tools.job import REPO
+
+
+def start_cluster(workers):
+    """Return (address, processes): a scheduler, then workers, each on a core of its own."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    address = f"tcp://127.0.0.1:{port}"
+    dask = str(Path(sys.executable).parent / "dask")
+    words = [["scheduler", "--host", "127.0.0.1", "--port", str(port), "--no-dashboard"]]
+    words += [["worker", address, "--nthreads", "1", "--no-nanny", "--no-dashboard"]] * workers
+    processes = []
+    for place, arguments in enumerate(words):
+        processes.append(
+            subprocess.Popen(
+                [dask, *arguments],
+                env={**os.environ, "PYTHONPATH": str(REPO), "GLOG_minloglevel": "2"},
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+            )
+        )
+        if place:
+            os.sched_setaffinity(processes[-1].pid, {sorted(os.sched_getaffinity(0))[place - 1]})
+    from distributed import Client
+
+    with Client(address, timeout=60) as client:
+        client.wait_for_workers(workers, timeout=60)
+    return address, processes
+
+
+def extract(run, words):
+    """Extract the codes of a run; return a digest of every dataset."""
+    data = re.search(r'source: "(.*)/train_lmdb"', (run / "train_val.prototxt").read_text())[1]
+    command = [sys.executable, "-m", "tools.extract_loop", str(run), data]
+    command += [str(run / "model.caffemodel"), "--threads", "1", *words]
+    environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1", "GLOG_minloglevel": "2"}
+    with open(os.devnull, "w") as bar:
+        environment["SSDH_TERMINAL"] = str(bar.fileno())
+        subprocess.run(
+            command, env=environment, cwd=REPO, check=True, stdout=bar, pass_fds=(bar.fileno(),)
+        )
+    digest = hashlib.sha256()
+    with h5py.File(run / "codes.h5") as file:
+        for group in ("database", "query"):
+            for name in ("latent", "codes", "probabilities", "labels", "key"):
+                digest.update(file[group][name][:].tobytes())
+    return digest.hexdigest()[:16]
+
+
+def evaluate(run, words):
+    """Evaluate the codes of a run; return a digest of metrics.json."""
+    command = [sys.executable, "-m", "tools.evaluate", str(run / "codes.h5"), *words]
+    subprocess.run(command, cwd=REPO, check=True, capture_output=True)
+    return hashlib.sha256((run / "metrics.json").read_bytes()).hexdigest()[:16]
+
+
+def measure(function, run, workers, kill_after):
+    """Return (seconds, digest) on a cluster of some workers; one is killed after kill_after."""
+    address, processes = start_cluster(workers)
+    try:
+        if kill_after:
+            threading.Timer(kill_after, processes[1].send_signal, (signal.SIGKILL,)).start()
+        began = time.monotonic()
+        digest = function(run, ["--scheduler", address])
+        return time.monotonic() - began, digest
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait()
+
+
+def main():
+    p = argparse.ArgumentParser(description=__doc__)
+    p.add_argument("extracted", type=Path, help="run whose codes are extracted")
+    p.add_argument("evaluated", type=Path, help="run whose codes are evaluated")
+    args = p.parse_args()
+    for function, run in ((extract, args.extracted), (evaluate, args.evaluated)):
+        run = run.resolve()
+        began = time.monotonic()
+        expected = function(run, [])
+        alone = time.monotonic() - began
+        print(f"{function.__name__} {run.name}")
+        print(f"  {'one process':28}{alone:8.1f} s  {expected}")
+        one, digest = measure(function, run, 1, None)
+        print(f"  {'1 worker':28}{one:8.1f} s  {digest}  same: {digest == expected}")
+        two, digest = measure(function, run, 2, None)
+        print(
+            f"  {'2 workers':28}{two:8.1f} s  {digest}  same: {digest == expected}, "
+            f"{one / two:.2f} times one worker's speed"
+        )
+        killed, digest = measure(function, run, 2, two / 2)
+        label = "2, one killed in the middle"
+        print(f"  {label:28}{killed:8.1f} s  {digest}  same: {digest == expected}")
+
+
+if __name__ == "__main__":
+    main()
