@@ -12,6 +12,8 @@ REPO = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(REPO / "python_layers"))
 os.environ.setdefault("GLOG_minloglevel", "2")  # before the first import of caffe
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+for name in ("MAKEFLAGS", "MFLAGS", "MAKELEVEL"):  # a make started by a test is nobody's sub-make
+    os.environ.pop(name, None)
 
 
 @pytest.fixture(scope="session")
