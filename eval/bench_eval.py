@@ -65,8 +65,8 @@ def main() -> None:
     (_, alone), _ = in_child(timed, distances_alone, QUERIES)
     share = alone / seconds["this evaluator, all figures"]
     print(
-        f"of this evaluator's time {share:.0%} are distances ({alone:.2f} s): the most that computing "
-        "those of equal database codes once could save"
+        f"of this evaluator's time {share:.0%} are distances ({alone:.2f} s): the most that "
+        "computing those of equal database codes once could save"
     )
 
 

@@ -1,4 +1,4 @@
-"""python -m eval.compile_kernels: compile the evaluator's kernels, so that no evaluation waits for it.
+"""python -m eval.compile_kernels: compile the evaluator's kernels, so that no evaluation waits.
 
 Part of set-up. Earlier machine code is removed first: Numba does not see that a function which
 another module calls has changed.

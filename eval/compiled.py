@@ -9,8 +9,8 @@ def compiled(function: Callable) -> Callable:
     """Compile `function` on its first call; threads may run it at once.
 
     Numba keeps the machine code beside the source, or in the user's cache folder where the
-    checkout is read-only. Where neither can be written, each process compiles anew. Set-up fills the
-    cache anew after any change (eval/compile_kernels.py).
+    checkout is read-only. Where neither can be written, each process compiles anew. Set-up fills
+    the cache again after any change (eval/compile_kernels.py).
     """
     try:
         return numba.njit(nogil=True, cache=True)(function)
