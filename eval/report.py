@@ -2,7 +2,6 @@
 
 import base64
 import csv
-import json
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +11,7 @@ import numpy as np
 
 from eval.codes import Codes, codes_sha256, read_codes
 from eval.figures import Line, line_chart
-from eval.files import InputError, write_atomically
+from eval.files import InputError, read_json, write_atomically
 from eval.hamming import nearest
 from eval.metrics import RADIUS
 from eval.published import compare, precision_curves
@@ -32,8 +31,8 @@ def write_report(run_folder: Path, picture: Callable[[str, int], bytes]) -> Path
     PNG bytes of a row of "query" or "database". Raises InputError, naming the file, where one is
     missing, damaged, or metrics.json was measured on other codes.
     """
-    run = _read_json(run_folder / "run.json", RUN_KEYS, "make train")
-    metrics = _read_json(run_folder / "metrics.json", ["codes_sha256"], "make eval")
+    run = read_json(run_folder / "run.json", RUN_KEYS, "make train")
+    metrics = read_json(run_folder / "metrics.json", ["codes_sha256"], "make eval")
     codes = read_codes(run_folder / "codes.h5")
     if metrics["codes_sha256"] != codes_sha256(codes):
         raise InputError(
@@ -226,19 +225,6 @@ def _flatten(value: object, prefix: str = "") -> list[tuple[str, str]]:
 
 def _data_uri(png: bytes) -> str:
     return "data:image/png;base64," + base64.b64encode(png).decode()
-
-
-def _read_json(path: Path, needed: list[str], maker: str) -> dict:
-    try:
-        content = json.loads(path.read_text())
-    except FileNotFoundError:
-        raise InputError(f"{path} does not exist; run {maker}") from None
-    except ValueError as error:
-        raise InputError(f"{path} is no JSON ({error}); run {maker} again") from None
-    for name in needed:
-        if name not in content:
-            raise InputError(f"{path} lacks '{name}'; run {maker} again")
-    return content
 
 
 def _template() -> jinja2.Template:
