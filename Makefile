@@ -41,7 +41,7 @@ CLUSTER := $(if $(SCHEDULER),--scheduler '$(SCHEDULER)')$(if $(WORKERS), --worke
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help venv caffe data train codes eval report search clean-run test lint weights \
+.PHONY: help venv caffe data train codes eval report search baselines paper clean-run test lint weights \
         caffe-test bench-train bench-data bench-eval bench-scale bench-distance same-run
 
 # ---- set-up ---------------------------------------------------------------------------------------
@@ -87,6 +87,12 @@ $(FOLDER)/metrics.json: $(FOLDER)/codes.h5
 
 $(FOLDER)/report.html: $(FOLDER)/metrics.json
 	@$(PYTHON) -m tools.report $(OPTIONS)
+
+baselines: venv      ## other hashing methods on a run's features (RUN= of METHOD=finetune, BITS="32 48")
+	@$(PYTHON) -m eval.baselines '$(FOLDER)' --bits $(BITS)
+
+paper: caffe         ## the paper's tables and figures from all runs in RUNS, into RUNS/paper
+	@$(PYTHON) -m tools.paper --runs '$(RUNS)'
 
 clean-run:           ## remove the run's folder
 	rm -rf '$(FOLDER)'
