@@ -10,7 +10,7 @@ import matplotlib
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import FixedLocator, MaxNLocator
 
 from eval.files import write_atomically
 
@@ -56,12 +56,14 @@ def line_chart(
     lines: list[Line],
     background: list[Line] = (),
     limits: tuple[float, float] | None = None,
+    ticks: list[float] | None = None,
 ) -> str:
     """An SVG element with up to eight lines, and `background` lines in grey named at their end.
 
-    limits: of the y axis. The description that screen readers give names each line's last value.
+    limits: of the y axis. ticks: of the x axis. The description that screen readers give names
+    each line's last value.
     """
-    figure = _draw(PLACEHOLDERS, title, x_label, y_label, lines, background, limits)
+    figure = _draw(PLACEHOLDERS, title, x_label, y_label, lines, background, limits, ticks)
     svg = _svg(figure, title, transparent=True)
     named = "; ".join(f"{line.name} ends at {line.y[-1]:.4g}" for line in lines)
     return _for_page(svg, f"{title}: {named or 'no line'}")
@@ -81,7 +83,9 @@ def write_figure(path: Path, figure: Figure, title: str) -> None:
         figure.savefig(partial, format="png", dpi=200, metadata={"Software": None})
 
 
-def _draw(colours, title, x_label, y_label, lines, background=(), limits=None) -> Figure:
+def _draw(
+    colours, title, x_label, y_label, lines, background=(), limits=None, ticks=None
+) -> Figure:
     with matplotlib.rc_context(_settings(colours)):
         figure = Figure(figsize=SIZE, layout="constrained")
         axes = figure.add_subplot()
@@ -113,7 +117,7 @@ def _draw(colours, title, x_label, y_label, lines, background=(), limits=None) -
         axes.set_title(title, loc="left", fontsize=10)
         axes.set_xlabel(x_label)
         axes.set_ylabel(y_label)
-        axes.xaxis.set_major_locator(MaxNLocator(5))
+        axes.xaxis.set_major_locator(FixedLocator(ticks) if ticks else MaxNLocator(5))
         if limits:
             axes.set_ylim(*limits)
         if len(lines) > 1:

@@ -29,15 +29,18 @@ def compare(run: dict, metrics: dict, tests: list[dict[str, float]]) -> list[dic
     `difference` is None wherever `differs` (a list of words) is not empty.
     """
     rows = [
-        *_accuracies(run, metrics),
-        *_maps(run, metrics),
+        *accuracies(run, metrics),
+        *maps(run, metrics),
         *_precisions(run, metrics),
         *_losses(run, tests),
     ]
-    for row in rows:
-        same = not row["differs"] and row["ours"] is not None
-        row["difference"] = row["ours"] - row["published"] if same else None
-    return rows
+    return [row | {"difference": difference(row)} for row in rows]
+
+
+def difference(row: dict) -> float | None:
+    """Ours less the published number, where nothing differs and ours was measured."""
+    same = not row["differs"] and row["ours"] is not None
+    return row["ours"] - row["published"] if same else None
 
 
 def precision_curves(run: dict, metrics: dict) -> dict[str, tuple[list[int], list[float]]]:
@@ -50,14 +53,15 @@ def precision_curves(run: dict, metrics: dict) -> dict[str, tuple[list[int], lis
     return curves
 
 
-def _accuracies(run: dict, metrics: dict) -> list[dict]:
+def accuracies(run: dict, metrics: dict) -> list[dict]:
+    """The accuracies that `compare` lists, without differences; a net without codes has no bits."""
     ours = metrics["accuracy"]
     splits = {row["dataset"]: row for row in read_published("dataset_splits")}
     rows = []
     for row in read_published("classification_accuracy"):
         if row["dataset"] != run["settings"]["dataset"]:
             continue
-        if row["bits"] not in ("", str(metrics["bits"])):
+        if row["bits"] not in ("", str(metrics.get("bits"))):
             continue
         if row["source"].startswith("SSDH slides"):
             split = splits[row["dataset"]]
@@ -78,7 +82,8 @@ def _accuracies(run: dict, metrics: dict) -> list[dict]:
     return rows
 
 
-def _maps(run: dict, metrics: dict) -> list[dict]:
+def maps(run: dict, metrics: dict) -> list[dict]:
+    """The mAPs that `compare` lists, without differences."""
     rows = []
     for row in read_published("retrieval_map"):
         if (row["dataset"], row["bits"]) != (run["settings"]["dataset"], str(metrics["bits"])):

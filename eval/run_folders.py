@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from eval.codes import codes_sha256, read_codes
+from eval.features import read_mark
 from eval.files import InputError, read_json
 
 
@@ -36,13 +37,24 @@ def find_runs(folder: Path) -> list[Run]:
 def read_run(folder: Path) -> Run:
     """The run in one folder. Raises InputError where its run.json is missing or damaged."""
     record = read_json(folder / "run.json", ["settings", "from_scratch", "warnings"], "make train")
+    run = Run(folder, record, None, "")
     try:
-        metrics = read_json(folder / "metrics.json", ["codes_sha256"], "make eval")
-        if metrics["codes_sha256"] != codes_sha256(read_codes(folder / "codes.h5")):
-            raise InputError(
-                f"{folder / 'metrics.json'} was not measured on the codes.h5 beside it; "
-                "run make eval"
-            )
+        return run._replace(metrics=_read_metrics(run))
     except InputError as error:
-        return Run(folder, record, None, str(error))
-    return Run(folder, record, metrics, "")
+        return run._replace(why=str(error))
+
+
+def _read_metrics(run: Run) -> dict:
+    """metrics.json, where it was measured on the file beside it."""
+    path = run.folder / "metrics.json"
+    if run.method == "finetune":
+        measured, mark = "features.h5", "net_fingerprint"
+        metrics = read_json(path, [mark, "accuracy"], "make eval METHOD=finetune")
+        same = metrics[mark] == read_mark(run.folder / measured)
+    else:
+        measured, mark = "codes.h5", "codes_sha256"
+        metrics = read_json(path, [mark], "make eval")
+        same = metrics[mark] == codes_sha256(read_codes(run.folder / measured))
+    if not same:
+        raise InputError(f"{path} was not measured on the {measured} beside it; run make eval")
+    return metrics

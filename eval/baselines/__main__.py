@@ -38,14 +38,15 @@ def main(words: list[str] | None = None) -> None:
 
 def measure_all(run: Run, code_lengths: list[int]) -> None:
     """Write the result of every method and code length that is not there yet."""
-    features = read_features(run.folder)
-    check_bits(max(code_lengths), features.database.shape[1], features.path)
+    features = read_features(run.folder / "features.h5")
+    size = features.database.features.shape[1]
+    check_bits(max(code_lengths), size, features.path)
     folder = run.folder / "baselines"
     folder.mkdir(exist_ok=True)
     mark = {
         "run": run.folder.name,
         "blob": features.blob,
-        "dimensions": features.database.shape[1],
+        "dimensions": size,
         "features_sha256": features.sha256,
         "seed": SEED,
     }
@@ -56,12 +57,8 @@ def measure_all(run: Run, code_lengths: list[int]) -> None:
 
             def result(bits: int = bits, method=method) -> dict:
                 nonlocal training
-                training = training or training_set(
-                    features.database, features.rows.database.labels
-                )
-                return learn_and_measure(
-                    method, training, features.query, features.rows, bits, evaluate_with_bar
-                )
+                training = training or training_set(*features.database[:2])
+                return learn_and_measure(method, training, features, bits, evaluate_with_bar)
 
             _keep(folder / f"{name}-{bits}.json", mark, f"{method.name}, {bits} bits", result)
 
@@ -76,17 +73,20 @@ def _keep(path: Path, mark: dict, what: str, result: Callable[[], dict]) -> None
 
 
 def _euclidean(features: Features) -> dict:
-    rows = features.rows
-    with tqdm(total=len(features.query), unit=" queries", disable=None) as bar:
+    query, database = features.query, features.database
+    with tqdm(total=len(query.labels), unit=" queries", disable=None) as bar:
         figures = euclidean.measure(
-            features.query,
-            rows.query.labels,
-            features.database,
-            rows.database.labels,
+            *(query.features, query.labels, database.features, database.labels),
             RELEASE_K,
             bar.update,
         )
-    return {**figures, "method": "Euclidean", "dataset": rows.dataset, "net": rows.net}
+    return {
+        **figures,
+        "method": "Euclidean",
+        "dataset": features.dataset,
+        "net": features.net,
+        "row_order": features.row_order,
+    }
 
 
 def _parse(words: list[str] | None) -> argparse.Namespace:

@@ -9,6 +9,7 @@ import numpy as np
 from eval.baselines import itq, ksh, lsh, spectral
 from eval.baselines.training import Training, pieces
 from eval.codes import Codes, Split
+from eval.features import Features
 from eval.files import InputError
 from eval.metrics import Figures
 from eval.protocol import RELEASE_K
@@ -46,31 +47,33 @@ def check_bits(bits: int, size: int, path: object) -> None:
 def learn_and_measure(
     method: Method,
     training: Training,
-    query_features: np.ndarray,
-    source: Codes,
+    features: Features,
     bits: int,
     evaluate: Callable[..., Figures],
 ) -> dict:
     """What metrics.json has, for the codes of one method, with what it recorded as `learned`.
 
-    source: the run's rows, whose labels, keys and names count; its codes are replaced.
+    training: of the database in `features`.
     """
     began = time.monotonic()
     encode, learned = method.learn(training, bits, np.random.default_rng(SEED))
     seconds = time.monotonic() - began
     database, query = (
-        Split(_pack(encode, features), split.labels, split.keys, None)
-        for features, split in (
-            (training.features, source.database),
-            (query_features, source.query),
-        )
+        Split(_pack(encode, rows.features), rows.labels, rows.keys, None)
+        for rows in (features.database, features.query)
     )
-    codes = Codes(
-        bits, source.class_names, source.dataset, source.net, source.net_fingerprint,
-        source.row_order, database, query,
-    )  # fmt: skip
     figures = evaluate(
         query.codes, query.labels, database.codes, database.labels, bits, RELEASE_K, None
+    )
+    codes = Codes(
+        bits=bits,
+        class_names=features.class_names,
+        dataset=features.dataset,
+        net=features.net,
+        net_fingerprint=features.net_fingerprint,
+        row_order=features.row_order,
+        database=database,
+        query=query,
     )
     return {
         **summarize(codes, figures, np.arange(len(query.labels)), RELEASE_K),

@@ -9,8 +9,6 @@ from eval.metrics import RADIUS
 from eval.paper.groups import EUCLIDEAN, ORDER, Group, method_of
 from eval.published import precision_curves
 
-LIMITS = (0, 1.02)
-
 
 class Chart(NamedTuple):
     """What line_chart draws, with the name of its files."""
@@ -21,7 +19,8 @@ class Chart(NamedTuple):
     y_label: str
     lines: list[Line]
     background: list[Line] = []
-    limits: tuple[float, float] | None = LIMITS
+    limits: tuple[float, float] | None = None
+    ticks: list[int] | None = None
 
     def svg(self) -> str:
         return line_chart(*self[1:])
@@ -62,7 +61,6 @@ def quantization_chart(group: Group) -> Chart:
         "iteration",
         "share of the random start's",
         lines,
-        limits=None,
     )
 
 
@@ -79,21 +77,25 @@ def _by_bits(group: Group, measure: str, title: str, file: str) -> Chart:
         ends = sorted({min(lengths), max(lengths)})
         values = [row.metrics[measure]] * len(ends)
         lines.append(Line(row.method, ends, values, ORDER.index(EUCLIDEAN)))
-    return Chart(f"{group.name}-{file}", title, "bits", title.partition(",")[0], lines)
+    return Chart(
+        f"{group.name}-{file}", title, "bits", title.partition(",")[0], lines,
+        ticks=sorted(set(lengths)),
+    )  # fmt: skip
 
 
 def _precision(group: Group, bits: int) -> Chart:
     rows = [row for row in group.rows if row.bits in (bits, None)]
+    published = [
+        Line(f"{method} (published)", *points) for method, points in _published(group, bits).items()
+    ]
     return Chart(
         f"{group.name}-precision-at-k-{bits}",
         f"Precision at k, {bits} bits",
         "k",
         "precision",
         [_curve(row) for row in rows],
-        [
-            Line(f"{method} (published)", *points)
-            for method, points in _published(group, bits).items()
-        ],
+        published,
+        (0, 1.02) if published else None,
     )
 
 

@@ -1,7 +1,7 @@
 """The tables: published numbers and ours side by side; what no run has produced stays None."""
 
 from eval.paper.groups import NAMES, Group, method_of
-from eval.published import compare, read_published
+from eval.published import accuracies, difference, maps, read_published
 from eval.run_folders import Run
 
 TABLES = {"cifar10": 3, "mnist": 4, "sun397": 5, "yahoo1m": 6}  # data sets and the paper's tables
@@ -42,7 +42,7 @@ def accuracy_table(dataset: str, runs: list[Run]) -> list[dict]:
             "bits": run.settings["bits"] if run.method != "finetune" else None,
             "ours": run.metrics and run.metrics["accuracy"],
             "run": run.folder.name,
-            "net": run.settings["net"],
+            "net": f"{run.settings['net']} (here)",
         }
         for run in runs
         if run.folder not in placed
@@ -68,13 +68,14 @@ def retrieval_table(dataset: str, runs: list[Run]) -> list[dict]:
 def map_table(group: Group, measure: str) -> tuple[list[int], list[dict]]:
     """mAP by code length: the columns (bits), and one dict a method with name, source, cells.
 
-    measure: "map" or "map_at_1000". Cells are None where nothing was measured. Published methods
-    follow for measure "map_at_1000", each with `published` true and its net as source.
+    measure: "map" or "map_at_1000". A cell is the figure with its tie figures, or None where
+    nothing was measured. Published methods follow for measure "map_at_1000", each with
+    `published` true and its net as source.
     """
     ours, others = {}, {}
     for row in group.rows:
         entry = ours.setdefault(method_of(row), {"name": row.method, "sources": [], "values": {}})
-        entry["values"][row.bits] = row.metrics[measure]
+        entry["values"][row.bits] = (row.metrics[measure], row.metrics["ties"][measure])
         entry["sources"].append(row.source)
     if measure == "map_at_1000" and not group.subset:
         for row in read_published("retrieval_map"):
@@ -87,7 +88,7 @@ def map_table(group: Group, measure: str) -> tuple[list[int], list[dict]]:
                         "values": {},
                     },
                 )
-                entry["values"][int(row["bits"])] = float(row["map_percent"]) / 100
+                entry["values"][int(row["bits"])] = (float(row["map_percent"]) / 100, None)
     columns = sorted(
         {bits for row in (*ours.values(), *others.values()) for bits in row["values"] if bits}
     )
@@ -131,18 +132,23 @@ def _of_published(row: dict[str, str], column: str) -> dict:
 
 
 def _beside(row: dict[str, str], run: Run, measure: str = "accuracy") -> dict:
-    """A published row with a run's figure and, where compare() gives one, the difference."""
-    column = "accuracy_percent" if measure == "accuracy" else "map_percent"
+    """A published row with a run's figure and, where nothing differs, the difference."""
+    column, compared = (
+        ("accuracy_percent", accuracies) if measure == "accuracy" else ("map_percent", maps)
+    )
     beside = {**_of_published(row, column), "run": run.folder.name}
     if run.metrics is None:
         return beside
     (found,) = [
         one
-        for one in compare(run.record, run.metrics, [])
-        if (one["measure"], one["method"], one["source"]) == (measure, row["method"], row["source"])
-        and one["published"] == beside["published"]
+        for one in compared(run.record, run.metrics)
+        if (one["method"], one["source"]) == (row["method"], row["source"])
     ]
-    return beside | {name: found[name] for name in ("ours", "difference", "differs")}
+    return beside | {
+        "ours": found["ours"],
+        "difference": difference(found),
+        "differs": found["differs"],
+    }
 
 
 def _counterpart(run: Run, row: dict[str, str]) -> bool:
