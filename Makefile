@@ -4,11 +4,12 @@
 DATASET   ?= mnist
 BITS      ?= 48
 NET       ?= $(if $(filter mnist fashion_mnist digits,$(DATASET)),lenet,alexnet)
+METHOD    ?= ssdh
 DEVICE    ?= auto
 ITERS     ?=
 BATCH     ?=
 WEIGHTS   ?=
-SEED      ?= 42
+SEED      ?= $(if $(filter kevinnet,$(METHOD)),-1,42)
 SUBSET    ?=
 ALPHA     ?= 1
 BETA      ?= 1
@@ -16,7 +17,7 @@ GAMMA     ?= 1
 IMAGES    ?=
 DATA_ROOT ?= data
 RUNS      ?= runs
-RUN       ?= $(if $(filter folder,$(DATASET)),folder-$(notdir $(abspath $(IMAGES))),$(DATASET))-$(NET)-$(BITS)
+RUN       ?= $(if $(filter folder,$(DATASET)),folder-$(notdir $(abspath $(IMAGES))),$(DATASET))-$(NET)$(if $(filter-out ssdh,$(METHOD)),-$(METHOD))$(if $(filter-out finetune,$(METHOD)),-$(BITS))
 FEATURES  ?=
 QUERY     ?=
 TOP       ?= 10
@@ -32,7 +33,10 @@ export GLOG_minloglevel ?= 0
 
 PYTHON  := .venv/bin/python
 FOLDER  := $(RUNS)/$(RUN)
-OPTIONS = --dataset '$(DATASET)' --net '$(NET)' --bits '$(BITS)' --run '$(FOLDER)' \
+# a net of METHOD=finetune has no codes: features.h5 stands in for codes.h5, and the accuracy is all
+CODES   := $(FOLDER)/$(if $(filter finetune,$(METHOD)),features,codes).h5
+LAST    := $(FOLDER)/$(if $(filter finetune,$(METHOD)),metrics.json,report.html)
+OPTIONS = --dataset '$(DATASET)' --net '$(NET)' --method '$(METHOD)' --bits '$(BITS)' --run '$(FOLDER)' \
           --data-root '$(DATA_ROOT)' --images '$(IMAGES)' --cifar10-archive '$(CIFAR10_ARCHIVE)' \
           --device '$(DEVICE)' --iters '$(ITERS)' --batch '$(BATCH)' --seed '$(SEED)' \
           --subset '$(SUBSET)' --weights '$(WEIGHTS)' --alpha '$(ALPHA)' --beta '$(BETA)' --gamma '$(GAMMA)'
@@ -57,23 +61,23 @@ data: caffe          ## the data set's LMDBs, into DATA_ROOT
 
 train: data          ## the main job: data, training, codes, metrics, report
 	@$(PYTHON) -m tools.train $(OPTIONS)
-	@$(MAKE) -s --no-print-directory $(FOLDER)/report.html
-	@echo "the report is $(FOLDER)/report.html"
+	@$(MAKE) -s --no-print-directory $(LAST)
+	@echo "$(if $(filter finetune,$(METHOD)),the accuracy is in,the report is) $(LAST)"
 
 same-run: caffe      # the later stages work on a trained run, and only on the one that was asked for
 	@$(PYTHON) -m tools.train --check $(OPTIONS)
 
 codes: same-run      ## codes of a trained run (FEATURES=1: its feature layer as well)
-	@$(MAKE) -s --no-print-directory $(FOLDER)/codes.h5 $(if $(FEATURES),$(FOLDER)/features.h5)
+	@$(MAKE) -s --no-print-directory $(CODES) $(if $(FEATURES),$(FOLDER)/features.h5)
 
 eval: same-run       ## metrics of a trained run
 	@$(MAKE) -s --no-print-directory $(FOLDER)/metrics.json
 
 report: same-run     ## the page of a trained run
-	@$(MAKE) -s --no-print-directory $(FOLDER)/report.html
+	@$(MAKE) -s --no-print-directory $(LAST)
 
 search: same-run     ## the pictures nearest to QUERY=photo.jpg (TOP=10), by a trained run's codes
-	@$(MAKE) -s --no-print-directory $(FOLDER)/codes.h5
+	@$(MAKE) -s --no-print-directory $(CODES)
 	@$(PYTHON) -m tools.search $(OPTIONS) --query '$(QUERY)' --top '$(TOP)'
 
 $(FOLDER)/codes.h5: $(FOLDER)/model.caffemodel
@@ -82,8 +86,8 @@ $(FOLDER)/codes.h5: $(FOLDER)/model.caffemodel
 $(FOLDER)/features.h5: $(FOLDER)/model.caffemodel
 	@$(PYTHON) -m tools.extract $(OPTIONS) $(CLUSTER) --features
 
-$(FOLDER)/metrics.json: $(FOLDER)/codes.h5
-	@$(PYTHON) -m $(if $(CLUSTER),tools.evaluate $(CLUSTER),eval) $<
+$(FOLDER)/metrics.json: $(CODES)
+	@$(PYTHON) -m $(if $(filter finetune,$(METHOD)),eval.classification,$(if $(CLUSTER),tools.evaluate $(CLUSTER),eval)) $<
 
 $(FOLDER)/report.html: $(FOLDER)/metrics.json
 	@$(PYTHON) -m tools.report $(OPTIONS)
@@ -132,7 +136,8 @@ help:                ## this page
 	@printf '  %-16s %s\n' \
 	  DATASET '$(DATASET)  (mnist, fashion_mnist, cifar10, digits, folder)' \
 	  BITS '$(BITS)  (8 to 1024)' \
-	  NET '$(NET)  (lenet, cifar_small, alexnet; by DATASET)' \
+	  NET '$(NET)  (lenet, cifar_small, alexnet, vgg16, vgg16_avg; by DATASET)' \
+	  METHOD '$(METHOD)  (ssdh; kevinnet: CVPRW 2015; finetune: a classifier and no codes)' \
 	  DEVICE '$(DEVICE)  (auto, cpu, gpu:N)' \
 	  ITERS "the net's own: $$(awk '/^\[nets/{gsub(/.*\.|\]/,""); n=$$0} /^iters/{printf "%s%s %s", s, n, $$3; s=", "}' prototxt/nets.toml)" \
 	  BATCH "the net's own: $$(awk '/^\[nets/{gsub(/.*\.|\]/,""); n=$$0} /^batch/{printf "%s%s %s", s, n, $$3; s=", "}' prototxt/nets.toml)" \

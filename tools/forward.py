@@ -22,6 +22,16 @@ def net_fingerprint(record, caffemodel):
     return f"{record['fingerprint']['sha256'][:16]}-{file_digest(caffemodel, 'sha256')[:16]}"
 
 
+def code_blob(run):
+    """Return the blob of the codes' activations in a run's deploy net, None without a latent layer.
+
+    It is what the net's only Sigmoid layer gives.
+    """
+    net = render.parse((run / "deploy.prototxt").read_text(), "deploy.prototxt")
+    blobs = [layer.top[0] for layer in net.layer if layer.type == "Sigmoid"]
+    return blobs[0] if blobs else None
+
+
 def load_net(run, caffemodel, batch):
     """Return (net, transform) of a run's folder: its deploy net, filled, and pictures -> input.
 

@@ -12,6 +12,8 @@ def main():
     p.add_argument("--top", default="10")
     args = p.parse_args()
     job = resolve(args)
+    if job["method"] == "finetune":
+        stop("a METHOD=finetune net has no codes to search by: take ssdh or kevinnet")
     if not Path(args.query).is_file():
         stop(f"QUERY={args.query}: there is no such picture")
     gpu, _ = device.choose(job["device"])

@@ -11,7 +11,7 @@ from eval.codes import pack_latent, read_codes
 from eval.files import InputError
 from eval.hamming import nearest
 from tools import device, runs
-from tools.forward import forward, load_net, net_fingerprint
+from tools.forward import code_blob, forward, load_net, net_fingerprint
 from tools.job import nets, stop
 
 
@@ -25,7 +25,7 @@ def code_of(run, caffemodel, picture, spec):
         stop(f"{picture} {error}")
     net, transform = load_net(run, caffemodel, 1)
     inputs = transform(np.atleast_3d(pixels).transpose(2, 0, 1)[None])
-    latent, probabilities = forward(net, inputs, ["latent_sigmoid", "prob"])
+    latent, probabilities = forward(net, inputs, [code_blob(run), "prob"])
     return pack_latent(latent)[0], probabilities[0]
 
 

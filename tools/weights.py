@@ -16,7 +16,10 @@ from data_prep import DataError
 from data_prep.download import download as fetch
 from tools.job import REPO, nets, stop
 
-FRESH = ("latent", "fc9")  # layers that start at random unless the file has them in the same shape
+FRESH = (  # layers that start at random unless the file has them in the same shape
+    *("latent", "fc9", "latent_layer", "fc8_classification"),  # SSDH, SSDH VGG16
+    *("fc8_kevin", "fc8_pascal"),  # KevinNet
+)
 
 
 def download(entry):
