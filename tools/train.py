@@ -10,7 +10,6 @@ import os
 from tqdm import tqdm
 
 from data_prep.files import file_digest
-from eval.report import read_training
 from tools import caffe_process, device, render, runs, snapshots, weights
 from tools.job import parser, read_manifest, resolve, stop
 
@@ -101,6 +100,8 @@ def main():
     print(f"trained: {run / 'model.caffemodel'}")
     whole = job["spec"]["iters"]
     if job["iters"] < whole:
+        from eval.report import read_training  # with matplotlib: too slow for a run that is done
+
         seconds = read_training(run / "train.csv")["seconds"][-1] * whole / job["iters"]
         print(f"  at this speed all {whole:,} iterations take {tqdm.format_interval(seconds)}")
 
