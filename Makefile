@@ -17,7 +17,11 @@ GAMMA     ?= 1
 IMAGES    ?=
 DATA_ROOT ?= data
 RUNS      ?= runs
-RUN       ?= $(if $(filter folder,$(DATASET)),folder-$(notdir $(abspath $(IMAGES))),$(DATASET))-$(NET)$(if $(filter-out ssdh,$(METHOD)),-$(METHOD))$(if $(filter-out finetune,$(METHOD)),-$(BITS))
+run_name   = $(if $(filter folder,$(DATASET)),folder-$(notdir $(abspath $(IMAGES))),$(DATASET))-$(NET)$(if $(filter-out ssdh,$(METHOD)),-$(METHOD))$(if $(filter-out finetune,$(METHOD)),-$(1))
+RUN       ?= $(call run_name,$(BITS))
+RELEASED  ?=
+RELEASED_DEPLOY ?=
+LIST      ?=
 FEATURES  ?=
 QUERY     ?=
 TOP       ?= 10
@@ -45,7 +49,7 @@ CLUSTER := $(if $(SCHEDULER),--scheduler '$(SCHEDULER)')$(if $(WORKERS), --worke
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help venv caffe data train codes eval report search baselines paper clean-run test lint weights \
+.PHONY: help compare venv caffe data train codes eval report search baselines paper clean-run test lint weights \
         caffe-test bench-train bench-data bench-eval bench-scale bench-distance same-run
 
 # ---- set-up ---------------------------------------------------------------------------------------
@@ -98,6 +102,12 @@ baselines: venv      ## other hashing methods on a run's features (RUN= of METHO
 paper: caffe         ## the paper's tables and figures from all runs in RUNS, into RUNS/paper
 	@$(PYTHON) -m tools.paper --runs '$(RUNS)'
 
+# the runs that stand beside the released models, one for each code length
+TRAINED  = $(if $(filter file,$(origin RUN)),$(foreach bits,$(BITS),'$(RUNS)/$(call run_name,$(bits))'),'$(FOLDER)')
+compare: caffe       ## published | released (twice) | trained here, for METHOD and BITS="12 32 48"
+	@$(PYTHON) -m tools.compare $(OPTIONS) --out '$(RUNS)/compare-$(DATASET)-$(NET)-$(METHOD)' --trained $(TRAINED) \
+	  --released '$(RELEASED)' --released-deploy '$(RELEASED_DEPLOY)' --list '$(LIST)'
+
 clean-run:           ## remove the run's folder
 	rm -rf '$(FOLDER)'
 
@@ -149,6 +159,9 @@ help:                ## this page
 	  CIFAR10_ARCHIVE 'none: the official one  (or a zip or tar of pictures)' \
 	  ENCODING 'raw  (png: the same pixels in less space; jpeg: a departure)' \
 	  FEATURES 'none  (1: make codes writes features.h5 too)' \
+	  RELEASED "what can be downloaded  (or a released caffemodel, or a folder with some)" \
+	  RELEASED_DEPLOY "NET's own  (or the released deploy file of RELEASED)" \
+	  LIST "DATASET's own order  (or the folder of the release's list files)" \
 	  QUERY,TOP 'none, $(TOP)  (a picture, and how many like it make search lists)' \
 	  WORKERS "none  (N: codes and metrics on N worker processes of this machine)" \
 	  SCHEDULER "none  (tcp://...: codes and metrics on a Dask cluster)" \

@@ -49,13 +49,13 @@ def load_net(run, caffemodel, batch):
     return net, lambda pictures: preprocess.transform(pictures, mean, param.crop_size, param.scale)
 
 
-def forward(net, inputs, blobs):
-    """Return [float32, n x size] for each named blob, of n inputs, at most one batch.
+def forward(net, inputs, blobs, into="data"):
+    """Return [float32, n x size] for each named blob, of n inputs, at most one batch, put into one.
 
     The batch is always whole, padded with zeros: a picture's numbers never depend on how many
     follow it.
     """
-    data = net.blobs["data"].data
+    data = net.blobs[into].data
     data[: len(inputs)] = inputs
     data[len(inputs) :] = 0
     net.forward()
