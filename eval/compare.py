@@ -133,6 +133,11 @@ def cell_text(cell: dict) -> str:
     return f"{cell['value']:.4f}"
 
 
+def cell_and_difference(cell: dict) -> str:
+    """A cell's text, and in place of a difference what forbids one."""
+    return cell_text(cell) + (f" [{', '.join(cell['differs'])}]" if cell["differs"] else "")
+
+
 def as_text(facts: dict, columns: list[dict], rows: list[dict]) -> str:
     """The table and the checksums as lines of text."""
     head = ("bits", "measure", *HEADS.values())
@@ -141,7 +146,7 @@ def as_text(facts: dict, columns: list[dict], rows: list[dict]) -> str:
             str(row["bits"]),
             row["measure"],
             "—" if row["published"] is None else f"{row['published']:.4f}",
-            *(cell_text(row["cells"][name]) for name in CELLS),
+            *(cell_and_difference(row["cells"][name]) for name in CELLS),
             "—" if row["difference"] is None else f"{row['difference']:+.4f}",
         )
         for row in rows

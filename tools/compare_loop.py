@@ -32,9 +32,9 @@ BATCH = 10  # the release's
 Nets = namedtuple("Nets", "codes input latent classifier")  # classifier: None without one
 
 CLASSIFIER = """
-layer {{ name: "latent" type: "Input" top: "latent"
+layer {{ name: "activations" type: "Input" top: "activations"
   input_param {{ shape {{ dim: {batch} dim: {bits} }} }} }}
-layer {{ name: "{name}" type: "InnerProduct" bottom: "latent" top: "{name}"
+layer {{ name: "{name}" type: "InnerProduct" bottom: "activations" top: "{name}"
   inner_product_param {{ num_output: {classes} }} }}
 layer {{ name: "prob" type: "Softmax" bottom: "{name}" top: "prob" }}
 """
@@ -82,7 +82,7 @@ def activations(nets, inputs):
     (latent,) = forward(nets.codes, inputs, [nets.latent], nets.input)
     if nets.classifier is None:
         return latent, None
-    (probabilities,) = forward(nets.classifier, latent, ["prob"], "latent")
+    (probabilities,) = forward(nets.classifier, latent, ["prob"], "activations")
     return latent, probabilities
 
 
@@ -169,13 +169,13 @@ def extract(request):
         *(request["classifier"], out.parent),
     )
     prepare = preparation(request, preprocess.mean_image(request["mean"]))
-    results = {}
+    results, terminal = {}, caffe_process.terminal()
     for name in SPLITS:
         with tqdm(
             total=len(splits[name].keys),
             desc=f"{request['bits']} bits, {request['preprocessing']}, {name}",
             unit="picture",
-            file=caffe_process.terminal(),
+            file=terminal,
             mininterval=0.5,
         ) as bar:
             results[name] = run_split(splits[name], nets, prepare, bar)
