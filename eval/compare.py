@@ -157,6 +157,11 @@ def as_text(facts: dict, columns: list[dict], rows: list[dict]) -> str:
         "  ".join(word.ljust(width) for word, width in zip(line, widths, strict=True)).rstrip()
         for line in lines
     ]
+    text += [
+        f"published {row['measure']} at {row['bits']} bits, {row['published']:.4f}: {row['of']}"
+        for row in rows
+        if row["of"]
+    ]
     text += [RULE]
     for column in columns:
         text += [f"{column['bits']} bits: released model: {column['note']}"]
