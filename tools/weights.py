@@ -160,9 +160,9 @@ def without_layers(path, model, names):
     if not names:
         yield path
         return
-    for layers in (model.layer, model.layers):
-        for layer in [layer for layer in layers if inner(layer).name in names]:
-            layers.remove(layer)
+    for layer in (*model.layer, *model.layers):
+        if inner(layer).name in names:  # renamed: a V0 file must keep what its next layer reads
+            inner(layer).name += " (not taken)"
     with tempfile.NamedTemporaryFile(suffix=".caffemodel") as file:
         file.write(model.SerializeToString())
         file.flush()
