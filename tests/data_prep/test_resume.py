@@ -90,6 +90,16 @@ def test_left_out_pictures_and_an_interruption(tmp_path, split, small_commits, c
         write_lmdb(tmp_path / "strict", pictures, 16, 3, "raw", seed=1)
 
 
+def test_what_stopped_at_a_bad_picture_goes_on_without_it(tmp_path, split, small_commits):
+    bad = lmdb_writer.shuffled_rows(203, 1)[101]
+    pictures = unreadable(split(203), [bad])
+    with pytest.raises(DataError, match=f"train/{bad:08d} is empty; replace it or remove it"):
+        write_lmdb(tmp_path / "lmdb", pictures, 16, 3, "raw", seed=1)
+    assert 20 <= count(tmp_path / "lmdb") <= 100
+    digest = write_lmdb(tmp_path / "lmdb", pictures, 16, 3, "raw", seed=1, skip=True)
+    assert digest == write_lmdb(tmp_path / "whole", pictures, 16, 3, "raw", seed=1, skip=True)
+
+
 def test_records_of_another_split_are_never_continued(tmp_path, split):
     write_lmdb(tmp_path / "lmdb", split(20), 16, 3, "raw", seed=1)
     with pytest.raises(DataError, match="holds records of another data set; remove"):
