@@ -152,16 +152,21 @@ def write_lmdb(
                 total=size, initial=start, desc=path.name, unit=" pictures", disable=None
             ) as progress,
             ThreadPoolExecutor(threads) as pool,
+            ThreadPoolExecutor(1) as committer,  # the disk's time is not the processor's
         ):
-            pending, pending_bytes = [], 0
+            pending, pending_bytes, committed = [], 0, None
             for made in _in_order(pool, make_chunk, range(start, size, chunk), 2 * threads):
                 digest.update(b"".join(itertools.chain.from_iterable(made)))
                 pending += made
                 pending_bytes += sum(len(value) for _, value in made)
                 if pending_bytes >= COMMIT_BYTES:
-                    _commit(env, pending)
+                    if committed:
+                        committed.result()
+                    committed = committer.submit(_commit, env, pending)
                     pending, pending_bytes = [], 0
                 progress.update(min(chunk, size - progress.n))
+            if committed:
+                committed.result()
             _commit(env, pending)
     except lmdb.Error as error:
         raise DataError(f"{path}: {error}; free some space, or use another data root") from None
