@@ -123,7 +123,7 @@ bench-data: caffe    ## the LMDB writer beside convert_imageset
 	@$(PYTHON) -m tools.bench_data $(if $(CIFAR10_ARCHIVE),--archive '$(CIFAR10_ARCHIVE)')
 
 bench-builds: caffe  ## SUN397 and Yahoo-1M at their real size, generated: time, memory, disk, kills
-	@$(PYTHON) -m tools.bench_builds $(filter sun397 yahoo1m,$(DATASET)) --root '$(DATA_ROOT)'
+	@$(PYTHON) -m tools.bench_builds $(or $(filter sun397 yahoo1m,$(DATASET)),sun397 yahoo1m) --root '$(DATA_ROOT)'
 
 bench-eval: venv     ## the evaluator beside scikit-learn, FAISS and argsort
 	@$(PYTHON) -m eval.bench_eval

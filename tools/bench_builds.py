@@ -174,12 +174,12 @@ def photographs() -> None:
 
 def main() -> None:
     p = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    p.add_argument("names", nargs="*", choices=TREES, help="default: both")
+    p.add_argument("names", nargs="+", choices=TREES)
     p.add_argument("--root", type=Path, required=True, help="where there is room: 2 and 20 GB")
     args = p.parse_args()
     args.root.mkdir(parents=True, exist_ok=True)
     equal = []
-    for name in args.names or TREES:
+    for name in args.names:
         with tempfile.TemporaryDirectory(prefix="bench-builds-", dir=args.root) as place:
             images = Path(place, "images")
             images.mkdir()
