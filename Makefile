@@ -69,7 +69,7 @@ same-run: caffe      # the later stages work on a trained run, and only on the o
 
 ifneq ($(PICTURES),)
 codes: caffe         # of any pictures, by a run's net or by the caffemodel WEIGHTS
-	@$(PYTHON) -m tools.encode $(OPTIONS) --pictures '$(PICTURES)' --out '$(OUT)' $(if $(SKIP),--skip)
+	@$(PYTHON) -m tools.encode $(OPTIONS) --pictures '$(PICTURES)' --out '$(OUT)' $(if $(filter 1,$(SKIP)),--skip)
 else
 codes: same-run      ## codes of a trained run (FEATURES=1), or of any pictures (IMAGES=, WEIGHTS=)
 	@$(MAKE) -s --no-print-directory $(FOLDER)/codes.h5 $(if $(FEATURES),$(FOLDER)/features.h5)
