@@ -20,20 +20,23 @@ NAMES = ("mnist", "fashion_mnist", "cifar10", "digits")
 def load(name: str, raw: Path, archive: Path | None, lists: Path | None) -> Dataset:
     """Return a data set's pictures in the order that breaks the ties of a ranking, checked.
 
-    raw: where the data set's files lie or are put. archive: CIFAR-10's, if not the official one.
-    lists: the folder of a release's lists, which then are the data set.
+    lists: the folder of a release's lists, which then are the data set; see by_name for the rest.
     Raises DataError for a file that is missing or damaged, and for a name without one's own lists.
     """
-    if lists:
-        dataset = from_lists(lists)
-    elif name not in NAMES:
+    if not lists and name not in NAMES:
         raise DataError(f"{name}: its pictures are read through lists only; give LIST=")
-    else:
-        module = importlib.import_module(f"data_prep.{name}")
-        arguments = {"cifar10": (raw, archive), "digits": ()}.get(name, (raw,))
-        dataset = module.load(*arguments)
+    dataset = from_lists(lists) if lists else by_name(name, raw, archive)
     check(dataset)
     return dataset
+
+
+def by_name(name: str, raw: Path, archive: Path | None) -> Dataset:
+    """Return one of the data sets NAMES.
+
+    raw: where its files lie or are put. archive: CIFAR-10's, if not the official one.
+    """
+    module = importlib.import_module(f"data_prep.{name}")
+    return module.load(*{"cifar10": (raw, archive), "digits": ()}.get(name, (raw,)))
 
 
 def from_lists(folder: Path) -> Dataset:

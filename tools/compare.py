@@ -38,9 +38,7 @@ def our_deploy(job, folder):
     """Return (deploy file of the net up to its codes, the classifier's name, TransformParam)."""
     files = runs.render_job(job, {"classes": range(1)}, "data", "run", 0)
     deploy = render.parse(files["deploy.prototxt"], "deploy.prototxt")
-    sigmoid = [layer.type for layer in deploy.layer].index("Sigmoid")
-    (classifier,) = [layer.name for layer in deploy.layer[sigmoid:] if layer.type == "InnerProduct"]
-    del deploy.layer[sigmoid + 1 :]
+    classifier = render.cut_at_codes(deploy)
     path = folder / f"deploy-{job['bits']}.prototxt"
     path.write_text(str(deploy))
     train_val = render.parse(files["train_val.prototxt"], "train_val.prototxt")
