@@ -10,6 +10,8 @@ from pathlib import Path
 FOLDER = Path(__file__).with_name("published")
 NET_NAMES = {  # as the CSV files call our nets, where these start from ImageNet weights
     "alexnet": {"CaffeNet, fine-tuned", "CaffeNet, ImageNet-pretrained", "SSDH CaffeNet"},
+    "vgg16": {"VGG16", "SSDH VGG16"},
+    "vgg16_avg": {"SSDH VGG16-Avg"},
 }
 RELEASED_LOG_PICTURES = 200 * 50  # test_iter x test batch of the released solver and net
 
