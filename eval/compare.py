@@ -100,7 +100,9 @@ def _published(facts: dict, run: dict, metrics: dict) -> dict[str, list[dict]]:
     """Published numbers of the method by measure; mAP at the database's size or more is mAP."""
     found = {}
     for row in (*accuracies(run, metrics), *maps(run, metrics)):
-        if not row["method"].startswith(NAMES[facts["method"]]):
+        method, net = row["method"], facts["net"]
+        of_net = ("VGG16" in method, "VGG16-Avg" in method) == (net[:3] == "vgg", net[-3:] == "avg")
+        if not method.startswith(NAMES[facts["method"]]) or not of_net:
             continue
         measure = row["measure"]
         if measure.startswith("mAP@") and measure != "mAP@1000":

@@ -167,8 +167,9 @@ def _losses(run: dict, tests: list[dict[str, float]]) -> list[dict]:
 def _other_net(run: dict, row: dict[str, str]) -> list[str]:
     if not row["net"]:
         return ["net not stated"]
+    net = "SSDH VGG16-Avg" if "VGG16-Avg" in row.get("method", "") else row["net"]
     names = set() if run["from_scratch"] else NET_NAMES.get(run["settings"]["net"], set())
-    return [] if row["net"] in names else ["other net"]
+    return [] if net in names else ["other net"]
 
 
 def _row(measure: str, row: dict[str, str], **rest) -> dict:
