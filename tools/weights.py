@@ -22,17 +22,20 @@ FRESH = (  # layers that start at random unless the file has them in the same sh
 )
 
 
-def download(entry):
+def download(name):
     """Return the path of a model of nets.toml, in weights/, fetched and verified."""
+    known = nets()
+    entry = known["weights"][name]
     path = REPO / "weights" / entry["file"]
     if not path.exists():
         try:
-            fetch([entry["url"]], path, f"sha1:{entry['sha1']}")
+            fetch(entry["urls"], path, f"sha1:{entry['sha1']}")
         except DataError as error:
-            stop(
-                f"{error}. Two ways to go on: a copy that you have (WEIGHTS=path), or training "
-                "from scratch (WEIGHTS=none)"
-            )
+            users = [spec for spec in known["nets"].values() if spec["weights"] == name]
+            ways = "a copy that you have (WEIGHTS=path)"
+            if all(spec["fillers"] for spec in users):
+                ways += ", or training from scratch (WEIGHTS=none)"
+            stop(f"{error}. How to go on: {ways}")
     return path
 
 
@@ -45,7 +48,7 @@ def find(weights):
         return None
     known = nets()["weights"]
     if weights in known:
-        return download(known[weights])
+        return download(weights)
     path = Path(weights).resolve()
     if not path.is_file():
         stop(f"WEIGHTS={weights}: there is no such file; models known by name: {', '.join(known)}")

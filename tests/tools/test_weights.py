@@ -1,5 +1,7 @@
 """Caffemodels are checked before Caffe sees them; a wrong one stops with its name and why."""
 
+import socket
+
 import caffe
 import numpy as np
 import pytest
@@ -109,3 +111,21 @@ def test_legacy_syntax_and_shapes_are_read(tmp_path, saved):
 def test_a_path_that_is_not_there():
     with pytest.raises(SystemExit, match=r"WEIGHTS=nowhere\.caffemodel: there is no such file"):
         weights.find("nowhere.caffemodel")
+
+
+@pytest.mark.parametrize(("name", "scratch"), [("caffenet", True), ("vgg16", False)])
+def test_without_a_network_the_message_says_how_to_go_on(monkeypatch, tmp_path, name, scratch):
+    """Nothing listens at the address; the VGG nets cannot start from nothing."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        dead = f"http://127.0.0.1:{free.getsockname()[1]}/model"
+        known = weights.nets()
+        known["weights"][name]["urls"] = [dead]
+        monkeypatch.setattr(weights, "nets", lambda: known)
+        monkeypatch.setattr(weights, "REPO", tmp_path)
+        with pytest.raises(SystemExit) as stopped:
+            weights.find(name)
+    words = str(stopped.value)
+    assert f"put the file at {tmp_path / 'weights' / known['weights'][name]['file']}" in words
+    assert "WEIGHTS=path" in words
+    assert ("WEIGHTS=none" in words) == scratch
