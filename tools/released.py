@@ -45,12 +45,13 @@ class Model(NamedTuple):
 def find(job, given):
     """Return the Model of a job's data set, net, method and bits.
 
-    given: RELEASED, a caffemodel or a folder with some, or "". Without it the model is downloaded
+    given: RELEASED, a caffemodel or a folder with some, or "". What it does not have is downloaded
     where that is possible. Stop where a file is missing, ambiguous, or not what was recorded.
     """
     if given:
         path = pick(Path(given), job["bits"], "*.caffemodel", "RELEASED")
-        return Model(path, origin(path)) if path else Model(None, f"not in RELEASED={given}")
+        if path:
+            return Model(path, origin(path))
     key = (job["dataset"], job["net"], job["method"], job["bits"])
     if key in DOWNLOADS:
         name, url = DOWNLOADS[key]

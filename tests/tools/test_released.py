@@ -86,8 +86,8 @@ def test_files_of_one_s_own(tmp_path, shelf):
         (tmp_path / name).write_bytes(b"x")
     model = released.find(job(48), str(tmp_path))
     assert model == (tmp_path / "Net_48_iter_50000.caffemodel", "not verified as the release")
-    assert released.find(job(50), str(tmp_path)).path is None
-    assert released.find(job(50), str(tmp_path)).note.startswith("not in RELEASED=")
+    assert released.find(job(50), str(tmp_path)) == (None, "not released")
+    assert released.find(job(32, "kevinnet"), str(tmp_path)) == (None, "not here")
     one = tmp_path / "Net_12_iter_50000.caffemodel"
     assert released.find(job(48), str(one)).path == one  # what it holds is checked later
     (tmp_path / "Other48.caffemodel").write_bytes(b"x")
