@@ -11,7 +11,7 @@ from eval.codes import pack_latent, read_codes
 from eval.files import InputError
 from eval.hamming import nearest
 from tools import device, runs
-from tools.forward import forward, load_net, net_fingerprint
+from tools.forward import forward, load_net
 from tools.job import nets, stop
 
 
@@ -42,7 +42,7 @@ def main():
         codes = read_codes(args.run / "codes.h5")
     except InputError as error:
         stop(str(error))
-    if codes.net_fingerprint != net_fingerprint(record, caffemodel):
+    if codes.net_fingerprint != runs.net_fingerprint(record, caffemodel):
         stop(f"{args.run / 'codes.h5'} holds codes of other weights: run 'make codes' again")
     spec = nets()["nets"][record["settings"]["net"]]
     code, probabilities = code_of(args.run, caffemodel, args.picture, spec)
