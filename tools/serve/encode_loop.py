@@ -14,15 +14,17 @@ import numpy as np
 from data_prep import DataError
 from data_prep.picture import fit
 from tools import device, runs
-from tools.forward import forward, load_net, net_fingerprint
+from tools.forward import forward, load_net
 from tools.job import nets
 
 
 def open_net(run, mark):
     """Return (net, transform, spec) of a run's folder; ValueError where its net is not mark's."""
     record, caffemodel = runs.read(run), run / "model.caffemodel"
-    if net_fingerprint(record, caffemodel) != mark:
-        raise ValueError(f"{run.name} was trained again: make its index anew and restart the server")
+    if runs.net_fingerprint(record, caffemodel) != mark:
+        raise ValueError(
+            f"{run.name} was trained again: make its index anew and restart the server"
+        )
     return *load_net(run, caffemodel, 1), nets()["nets"][record["settings"]["net"]]
 
 

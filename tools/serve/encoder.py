@@ -94,9 +94,7 @@ class Encoder:
             while len(jobs) < BATCH and not self.queue.empty():
                 jobs.append(self.queue.get_nowait())
             for kind in dict.fromkeys((job.run, job.mark, job.blobs) for job in jobs):
-                self._encode(
-                    *kind, [job for job in jobs if (job.run, job.mark, job.blobs) == kind]
-                )
+                self._encode(*kind, [job for job in jobs if (job.run, job.mark, job.blobs) == kind])
         self.connection.close()
         self.child.wait()
 

@@ -1,0 +1,96 @@
+"""Search a run in a browser, or by its JSON API: `make serve`."""
+
+import logging
+import os
+import shutil
+import signal
+import sys
+import tempfile
+from contextlib import ExitStack
+from pathlib import Path
+
+from tools import device
+from tools.job import parser, resolve, stop, whole
+from tools.serve.limits import PICTURE_BYTES, Refused
+
+LOG = logging.getLogger("serve")
+DRAIN_SECONDS = 30  # for requests at work when the server is stopped
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+
+
+def main():
+    p = parser(__doc__)
+    p.add_argument("--host", default="127.0.0.1")
+    p.add_argument("--port", default="7860")
+    args = p.parse_args()
+    job, port = resolve(args), whole("PORT", args.port, 0, 65535)
+    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(name)s %(message)s")
+    LOG.setLevel(logging.INFO)
+    for name in (signal.SIGTERM, signal.SIGINT):  # also while starting; later uvicorn's own
+        signal.signal(name, lambda *_: sys.exit(0))
+    with ExitStack() as files:
+        uploads = Path(tempfile.mkdtemp(prefix="ssdh-uploads-")).resolve()
+        files.callback(shutil.rmtree, uploads, ignore_errors=True)
+        os.environ.update(  # before Gradio's import
+            GRADIO_TEMP_DIR=str(uploads), GRADIO_ANALYTICS_ENABLED="False", HF_HUB_OFFLINE="1"
+        )
+        serve(job, Path(args.data_root), args.host, port, uploads, files)
+
+
+def serve(job, data_root, host, port, uploads, files):
+    """Serve until a signal says to stop; files: an ExitStack for what is opened."""
+    import gradio as gr
+    import uvicorn
+    from starlette.middleware.trustedhost import TrustedHostMiddleware
+
+    from tools.serve.api import make_api
+    from tools.serve.encoder import Encoder
+    from tools.serve.gate import Gate
+    from tools.serve.page import STYLE, make_page
+    from tools.serve.service import Service, open_runs
+
+    runs = open_runs(job["run"], data_root, files)
+    gpu, where = device.choose(job["device"])
+    try:
+        encoder = Encoder(gpu, device.threads(job["spec"]), job["run"] / "serve.log")
+    except Refused as refused:
+        stop(str(refused))
+    files.callback(encoder.close)
+    service = Service(runs, encoder)
+    app = make_api(service, lambda scope, refused: gate.log(scope, refused))
+    app = gr.mount_gradio_app(
+        app,
+        make_page(service),
+        "/",
+        server_name=host,
+        server_port=port,
+        footer_links=[],
+        run_history=False,
+        ssr_mode=False,
+        max_file_size=PICTURE_BYTES,
+        css_paths=[STYLE],
+    )
+    gate = Gate(app, uploads, lambda: server.should_exit)
+    guarded = gate
+    if host in LOOPBACK:  # a web site that gives its name our address gets nothing
+        guarded = TrustedHostMiddleware(gate, ["127.0.0.1", "localhost"])
+    config = uvicorn.Config(
+        guarded,
+        host=host,
+        port=port,
+        log_level="warning",
+        timeout_graceful_shutdown=DRAIN_SECONDS,
+        timeout_keep_alive=30,
+        server_header=False,
+    )
+    server = uvicorn.Server(config)
+    sock = config.bind_socket()
+    at = sock.getsockname()[1]
+    print(f"serving {', '.join(runs)} on {where}", flush=True)
+    print(f"  the page is http://{host}:{at}, the JSON API http://{host}:{at}/docs", flush=True)
+    server.run([sock])
+    print("stopped", flush=True)
+
+
+if __name__ == "__main__":
+    main()
