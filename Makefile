@@ -20,6 +20,8 @@ RUN       ?= $(if $(filter folder,$(DATASET)),folder-$(notdir $(abspath $(IMAGES
 FEATURES  ?=
 QUERY     ?=
 TOP       ?= 10
+HOST       = 127.0.0.1
+PORT       = 7860
 CIFAR10_ARCHIVE ?=
 ENCODING  ?=
 WORKERS   ?=
@@ -41,8 +43,8 @@ CLUSTER := $(if $(SCHEDULER),--scheduler '$(SCHEDULER)')$(if $(WORKERS), --worke
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help venv caffe data train codes eval report search clean-run test lint weights \
-        caffe-test bench-train bench-data bench-eval bench-scale bench-distance same-run
+.PHONY: help venv caffe data train codes eval report search serve clean-run test lint weights \
+        caffe-test bench-train bench-data bench-eval bench-scale bench-distance bench-serve same-run
 
 # ---- set-up ---------------------------------------------------------------------------------------
 venv:                ## make .venv with the pinned requirements
@@ -75,6 +77,11 @@ report: same-run     ## the page of a trained run
 search: same-run     ## the pictures nearest to QUERY=photo.jpg (TOP=10), by a trained run's codes
 	@$(MAKE) -s --no-print-directory $(FOLDER)/codes.h5
 	@$(PYTHON) -m tools.search $(OPTIONS) --query '$(QUERY)' --top '$(TOP)'
+
+serve: same-run      ## a page and a JSON API to search a trained run (PORT=7860, HOST=)
+	@$(MAKE) -s --no-print-directory $(FOLDER)/codes.h5
+	@$(PYTHON) -m tools.index $(OPTIONS)
+	@$(PYTHON) -m tools.serve $(OPTIONS) --host '$(HOST)' --port '$(PORT)'
 
 $(FOLDER)/codes.h5: $(FOLDER)/model.caffemodel
 	@$(PYTHON) -m tools.extract $(OPTIONS) $(CLUSTER) $(if $(FEATURES),--features)
@@ -119,6 +126,10 @@ bench-scale: venv    ## the evaluator at Yahoo-1M's size
 bench-distance: venv ## Hamming beside Euclidean distance, and this machine's limits
 	@$(PYTHON) -m eval.bench_distance
 
+bench-serve: same-run ## the JSON API of a trained run under 1, 8 and 32 clients
+	@$(PYTHON) -m tools.index $(OPTIONS)
+	@$(PYTHON) -m tools.bench_serve $(OPTIONS)
+
 help:                ## this page
 	@echo "make TARGET [VARIABLE=value ...]"; echo
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 20
@@ -139,6 +150,7 @@ help:                ## this page
 	  ENCODING 'raw  (png: the same pixels in less space; jpeg: a departure)' \
 	  FEATURES 'none  (1: make codes writes features.h5 too)' \
 	  QUERY,TOP 'none, $(TOP)  (a picture, and how many like it make search lists)' \
+	  HOST,PORT '$(HOST), $(PORT)  (where make serve listens; HOST=0.0.0.0 is every address of this machine)' \
 	  WORKERS "none  (N: codes and metrics on N worker processes of this machine)" \
 	  SCHEDULER "none  (tcp://...: codes and metrics on a Dask cluster)" \
 	  DATA_ROOT '$(DATA_ROOT)' \

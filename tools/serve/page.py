@@ -126,7 +126,7 @@ def show(found):
     """Return an Answer as HTML."""
     classes = "".join(
         f"<li><span class='label'>{html.escape(one.label)}</span>"
-        f"<meter min='0' max='1' value='{one.probability:.4f}' aria-hidden='true'></meter>"
+        f"<span class='bar' style='--part:{one.probability:.1%}'></span>"
         f"<span class='percent'>{one.probability:.1%}</span></li>"
         for one in found.classes
     )
