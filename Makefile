@@ -20,6 +20,16 @@ RUN       ?= $(if $(filter folder,$(DATASET)),folder-$(notdir $(abspath $(IMAGES
 FEATURES  ?=
 QUERY     ?=
 TOP       ?= 10
+CATEGORY  ?=
+FINE      ?=
+RADIUS    ?= 2
+GRID      ?=
+JSON      ?=
+INDEX     ?=
+ADD       ?=
+LABEL     ?=
+REMOVE    ?=
+# not ?=: shells set HOST to this machine's name
 HOST       = 127.0.0.1
 PORT       = 7860
 CIFAR10_ARCHIVE ?=
@@ -43,7 +53,7 @@ CLUSTER := $(if $(SCHEDULER),--scheduler '$(SCHEDULER)')$(if $(WORKERS), --worke
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help venv caffe data train codes eval report search serve clean-run test lint weights \
+.PHONY: help venv caffe data train codes eval report index search serve clean-run test lint weights \
         caffe-test bench-train bench-data bench-eval bench-scale bench-distance bench-serve same-run
 
 # ---- set-up ---------------------------------------------------------------------------------------
@@ -74,20 +84,28 @@ eval: same-run       ## metrics of a trained run
 report: same-run     ## the page of a trained run
 	@$(MAKE) -s --no-print-directory $(FOLDER)/report.html
 
-search: same-run     ## the pictures nearest to QUERY=photo.jpg (TOP=10), by a trained run's codes
+index: same-run      ## the search index of a trained run (INDEX=, ADD=, REMOVE=)
 	@$(MAKE) -s --no-print-directory $(FOLDER)/codes.h5
-	@$(PYTHON) -m tools.search $(OPTIONS) --query '$(QUERY)' --top '$(TOP)'
+	@$(PYTHON) -m tools.index $(OPTIONS) --kind '$(INDEX)' --remove '$(REMOVE)'
+	$(if $(ADD),@$(PYTHON) -m tools.index_add $(OPTIONS) --add '$(ADD)' --label '$(LABEL)')
 
-serve: same-run      ## a page and a JSON API to search a trained run (PORT=7860, HOST=)
-	@$(MAKE) -s --no-print-directory $(FOLDER)/codes.h5
-	@$(PYTHON) -m tools.index $(OPTIONS)
-	@$(PYTHON) -m tools.serve $(OPTIONS) --host '$(HOST)' --port '$(PORT)'
+search: same-run     ## the pictures nearest to QUERY=photo.jpg (TOP=, CATEGORY=, FINE=1, GRID=, JSON=1)
+	@$(MAKE) -s --no-print-directory $(if $(FINE),$(FOLDER)/features.h5) $(FOLDER)/index.h5 >&2
+	@$(PYTHON) -m tools.search $(OPTIONS) --query '$(QUERY)' --top '$(TOP)' --json '$(JSON)' \
+	  --category '$(CATEGORY)' --fine '$(FINE)' --radius '$(RADIUS)' --grid '$(GRID)'
+
+serve: same-run      ## a page and a JSON API to search a trained run (PORT=, HOST=)
+	@$(MAKE) -s --no-print-directory $(if $(FEATURES),$(FOLDER)/features.h5) $(FOLDER)/index.h5
+	@$(PYTHON) -m tools.serve $(OPTIONS) --host '$(HOST)' --port '$(PORT)' --radius '$(RADIUS)'
 
 $(FOLDER)/codes.h5: $(FOLDER)/model.caffemodel
 	@$(PYTHON) -m tools.extract $(OPTIONS) $(CLUSTER) $(if $(FEATURES),--features)
 
 $(FOLDER)/features.h5: $(FOLDER)/model.caffemodel
 	@$(PYTHON) -m tools.extract $(OPTIONS) $(CLUSTER) --features
+
+$(FOLDER)/index.h5: $(FOLDER)/codes.h5
+	@$(PYTHON) -m tools.index $(OPTIONS) --kind '$(INDEX)'
 
 $(FOLDER)/metrics.json: $(FOLDER)/codes.h5
 	@$(PYTHON) -m $(if $(CLUSTER),tools.evaluate $(CLUSTER),eval) $<
@@ -127,7 +145,7 @@ bench-distance: venv ## Hamming beside Euclidean distance, and this machine's li
 	@$(PYTHON) -m eval.bench_distance
 
 bench-serve: same-run ## the JSON API of a trained run under 1, 8 and 32 clients
-	@$(PYTHON) -m tools.index $(OPTIONS)
+	@$(MAKE) -s --no-print-directory $(FOLDER)/index.h5
 	@$(PYTHON) -m tools.bench_serve $(OPTIONS)
 
 help:                ## this page
@@ -148,8 +166,14 @@ help:                ## this page
 	  IMAGES 'none  (the folder of DATASET=folder)' \
 	  CIFAR10_ARCHIVE 'none: the official one  (or a zip or tar of pictures)' \
 	  ENCODING 'raw  (png: the same pixels in less space; jpeg: a departure)' \
-	  FEATURES 'none  (1: make codes writes features.h5 too)' \
+	  FEATURES 'none  (1: make codes writes features.h5 too, make serve offers fine search)' \
 	  QUERY,TOP 'none, $(TOP)  (a picture, and how many like it make search lists)' \
+	  CATEGORY 'all  (make search: pictures of this class alone)' \
+	  FINE,RADIUS 'none, $(RADIUS)  (FINE=1: those within RADIUS bits, by distance of their features)' \
+	  GRID,JSON 'none  (a PNG to draw the pictures into; 1: print JSON)' \
+	  INDEX 'by size  (flat: exact; ivf, multihash: approximate)' \
+	  ADD,LABEL 'none  (make index: a picture or folder to add, and its class)' \
+	  REMOVE 'none  (make index: the key of a picture to take out, or @FILE with a key a line)' \
 	  HOST,PORT '$(HOST), $(PORT)  (where make serve listens; HOST=0.0.0.0 is every address of this machine)' \
 	  WORKERS "none  (N: codes and metrics on N worker processes of this machine)" \
 	  SCHEDULER "none  (tcp://...: codes and metrics on a Dask cluster)" \

@@ -22,8 +22,10 @@ def main():
     p = parser(__doc__)
     p.add_argument("--host", default="127.0.0.1")
     p.add_argument("--port", default="7860")
+    p.add_argument("--radius", default="2", help="of fine search's candidates, in bits")
     args = p.parse_args()
     job, port = resolve(args), whole("PORT", args.port, 0, 65535)
+    job["radius"] = whole("RADIUS", args.radius, 0, job["bits"])
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(name)s %(message)s")
     LOG.setLevel(logging.INFO)
     for name in (signal.SIGTERM, signal.SIGINT):  # also while starting; later uvicorn's own
@@ -56,7 +58,7 @@ def serve(job, data_root, host, port, uploads, files):
     except Refused as refused:
         stop(str(refused))
     files.callback(encoder.close)
-    service = Service(runs, encoder)
+    service = Service(runs, encoder, job["radius"])
     app = make_api(service, lambda scope, refused: gate.log(scope, refused))
     app = gr.mount_gradio_app(
         app,

@@ -18,7 +18,7 @@ class RunInfo(BaseModel):
 class Class(BaseModel):
     """A class and how probable the net holds it for the query."""
 
-    label: str
+    name: str
     probability: float = Field(ge=0, le=1)
 
 
@@ -28,10 +28,10 @@ class Neighbour(BaseModel):
     rank: int = Field(ge=1)
     row: int = Field(ge=0, description="its row in the database")
     key: str = Field(description="leads back to the picture in its data set")
-    label: str
+    label: str | None = Field(description="its class; null for a picture added without one")
     distance: int = Field(ge=0, description="Hamming distance of the codes, in bits")
-    feature_distance: float | None = Field(
-        description="Euclidean distance on the feature layer; null in an exact search"
+    euclidean: float | None = Field(
+        description="distance on the feature layer; null in an exact search"
     )
     picture: str = Field(description="address of the picture, PNG, on this server")
 
@@ -44,9 +44,9 @@ class Answer(BaseModel):
     code: str = Field(description="the query's code, a 0 or 1 for each bit")
     classes: list[Class] = Field(description="the most probable classes, at most five")
     category: str | None
-    fine: bool
+    radius: int | None = Field(description="of fine search, in bits; null in an exact search")
     neighbours: list[Neighbour] = Field(description="nearest first")
-    seconds: float = Field(description="from the picture's arrival to this answer")
+    milliseconds: float = Field(description="from the picture's arrival to this answer")
 
 
 class Health(BaseModel):

@@ -125,7 +125,7 @@ def read_upload(path):
 def show(found):
     """Return an Answer as HTML."""
     classes = "".join(
-        f"<li><span class='label'>{html.escape(one.label)}</span>"
+        f"<li><span class='label'>{html.escape(one.name)}</span>"
         f"<span class='bar' style='--part:{one.probability:.1%}'></span>"
         f"<span class='percent'>{one.probability:.1%}</span></li>"
         for one in found.classes
@@ -133,25 +133,25 @@ def show(found):
     cells = "".join(f"<i class='b{bit}'></i>" for bit in found.code)
     where = f" in {html.escape(found.category)}" if found.category else ""
     neighbours = "".join(
-        f"<li><img src='{html.escape(one.picture[1:])}' alt='{html.escape(one.label)}' "
-        f"loading='lazy'><b>{html.escape(one.label)}</b>"
+        f"<li><img src='{html.escape(one.picture[1:])}' alt='{html.escape(one.label or '')}' "
+        f"loading='lazy'><b>{html.escape(one.label or '')}</b>"
         f"<span title='{html.escape(one.key)}'>{distance(one)}</span></li>"
         for one in found.neighbours
     )
-    empty = "" if neighbours else "<p class='note'>No picture is near enough.</p>"
+    empty = f"<p class='note'>No picture lies within {found.radius} bits; search exactly.</p>"
     return (
-        f"<p class='sr-only' role='status'>{html.escape(found.classes[0].label)}, "
+        f"<p class='sr-only' role='status'>{html.escape(found.classes[0].name)}, "
         f"{len(found.neighbours)} neighbours</p>"
         f"<section><h2>Predicted classes</h2><ol class='classes'>{classes}</ol></section>"
         f"<section><h2>Code, {found.bits} bits</h2>"
         f"<div class='code' role='img' aria-label='Code {found.code}'>{cells}</div></section>"
-        f"<section><h2>Nearest pictures{where}</h2>{empty}"
+        f"<section><h2>Nearest pictures{where}</h2>{'' if neighbours else empty}"
         f"<ol class='neighbours'>{neighbours}</ol></section>"
-        f"<p class='seconds'>{1000 * found.seconds:.0f} ms</p>"
+        f"<p class='seconds'>{found.milliseconds:.0f} ms</p>"
     )
 
 
 def distance(one):
     """Return a Neighbour's distance in words."""
     bits = f"{one.distance} bit{'s' * (one.distance != 1)}"
-    return bits if one.feature_distance is None else f"{one.feature_distance:.2f}, {bits}"
+    return bits if one.euclidean is None else f"{one.euclidean:.3g}, {bits}"

@@ -11,14 +11,16 @@ import cv2
 import numpy as np
 
 from data_prep import DataError
-from data_prep.lmdb_reader import open_rows
+from data_prep.lmdb_reader import read_keys
 from data_prep.manifest import data_folder
 from eval.codes import pack_latent
 from eval.files import InputError
 from tools import runs
 from tools.extract_loop import SPLITS
-from tools.index import POOL, Index, nearest, open_index, refine
+from tools.index import Index, open_index
 from tools.job import nets, stop
+from tools.pictures import open_pictures
+from tools.search_loop import find
 from tools.serve.answer import Answer, Class, Health, Neighbour, RunInfo
 from tools.serve.limits import TOP, Refused, check_picture
 
@@ -30,7 +32,7 @@ CLASSES = 5  # of an answer, at most
 class Run:
     """A run that can be searched: its index, its net's feature layer, its pictures.
 
-    read(rows) gives pictures as tools/index.py's rows; one thread at a time, under lock.
+    read(row) gives the picture of an index's row, to one thread at a time, under lock.
     """
 
     folder: Path
@@ -54,9 +56,8 @@ def open_run(folder, data_root, files):
         settings["subset"] or None,
     )
     lmdb = data / f"{SPLITS['database']}_lmdb"
-    keys, read = files.enter_context(open_rows(lmdb))
-    known = len(index.keys) - len(index.added_pictures)
-    if [key.encode() for key in keys] != index.keys[:known].tolist():
+    keys = [key.encode() for key in read_keys(lmdb)[1]]
+    if keys != index.keys[: len(index.keys) - len(index.added_pictures)].tolist():
         raise InputError(f"{lmdb} is not the data that {folder}'s codes are of")
     info = RunInfo(
         name=folder.name,
@@ -68,10 +69,8 @@ def open_run(folder, data_root, files):
         fine=index.features is not None,
     )
 
-    def picture(row):
-        return read([row])[0][0] if row < known else index.added_pictures[row - known]
-
-    return Run(folder, info, index, spec["features"], picture, threading.Lock())
+    read = files.enter_context(open_pictures(index, data))
+    return Run(folder, info, index, spec["features"], read, threading.Lock())
 
 
 def open_runs(folder, data_root, files):
@@ -101,11 +100,15 @@ def open_runs(folder, data_root, files):
 
 
 class Service:
-    """Answers pictures from runs (a dict of Run, the default first) with an Encoder."""
+    """Answers pictures from runs (a dict of Run, the default first) with an Encoder.
 
-    def __init__(self, runs, encoder):
+    radius: of fine search's candidates, in bits.
+    """
+
+    def __init__(self, runs, encoder, radius):
         self.runs = runs
         self.encoder = encoder
+        self.radius = radius
 
     def health(self):
         """Return Health."""
@@ -139,7 +142,8 @@ class Service:
         encoded = await asyncio.wrap_future(
             self.encoder.submit(run.folder, run.index.fingerprint, picture, blobs)
         )
-        return await asyncio.to_thread(rank, run, encoded, top, category, fine, began)
+        radius = self.radius if fine else None
+        return await asyncio.to_thread(rank, run, encoded, top, category, radius, began)
 
     def picture(self, name, row):
         """Return the PNG of a row of a run's database; raise Refused where there is none."""
@@ -151,48 +155,36 @@ class Service:
         return cv2.imencode(".png", pixels.transpose(1, 2, 0))[1].tobytes()
 
 
-def rank(run, encoded, top, category, fine, began):
-    """Return the Answer to an encoded picture: [latent, probabilities, features where fine]."""
+def rank(run, encoded, top, category, radius, began):
+    """Return the Answer to an encoded picture: [latent, probabilities, features with a radius].
+
+    radius: of fine search, or None. began: time.perf_counter()'s when the picture came.
+    """
     index, names = run.index, run.info.categories
     code = pack_latent(encoded[0][None])
     label = names.index(category) if category is not None else None
-    if fine:
-        radius = fine_radius(index.bits)
-        rows, distances = nearest(index, code, POOL, label)
-        by_row = dict(zip(rows[0].tolist(), distances[0].tolist(), strict=True))
-        rows, euclidean = refine(index, rows, distances, encoded[2][None], radius, top)
-        distances = np.array([[by_row.get(row, -1) for row in rows[0].tolist()]])
-    else:
-        rows, distances = nearest(index, code, top, label)
-        euclidean = np.full(rows.shape, np.nan)
-    best = np.argsort(-encoded[1], kind="stable")[:CLASSES]
+    features = encoded[2][None] if radius is not None else None
+    rows, distances, euclidean = find(index, code, features, top, label, radius)
     neighbours = [
         Neighbour(
-            rank=place,
+            rank=place + 1,
             row=row,
             key=index.keys[row].decode(),
-            label=names[index.labels[row]] if index.labels[row] >= 0 else "",
-            distance=distance,
-            feature_distance=away if fine else None,
+            label=names[index.labels[row]] if index.labels[row] >= 0 else None,
+            distance=distances[place],
+            euclidean=None if euclidean is None else euclidean[place],
             picture=f"/api/runs/{run.info.name}/pictures/{row}",
         )
-        for place, (row, distance, away) in enumerate(
-            zip(*(array[0].tolist() for array in (rows, distances, euclidean)), strict=True), 1
-        )
-        if row >= 0
+        for place, row in enumerate(rows.tolist())
     ]
+    best = np.argsort(-encoded[1], kind="stable")[:CLASSES]
     return Answer(
         run=run.info.name,
         bits=index.bits,
         code="".join(map(str, np.unpackbits(code[0])[: index.bits])),
-        classes=[Class(label=names[c], probability=float(encoded[1][c])) for c in best],
+        classes=[Class(name=names[c], probability=encoded[1][c]) for c in best],
         category=category,
-        fine=fine,
+        radius=radius,
         neighbours=neighbours,
-        seconds=round(time.perf_counter() - began, 6),
+        milliseconds=round(1000 * (time.perf_counter() - began), 2),
     )
-
-
-def fine_radius(bits):
-    """Return the Hamming radius of fine search's candidates: a quarter of the code, at least 2."""
-    return max(2, bits // 4)
