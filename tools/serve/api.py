@@ -45,6 +45,10 @@ def make_api(service, log_refusal):
         field = first["loc"][-1]
         return say_why(request, Refused(422, f"{field}: {first['msg']}."))
 
+    @api.exception_handler(Exception)
+    def say_sorry(request: Request, error: Exception) -> JSONResponse:
+        return JSONResponse({"error": "The server made a mistake; its log has more."}, 500)
+
     @api.get("/api/runs")
     def runs() -> list[RunInfo]:
         """The runs that can be searched, by code length."""

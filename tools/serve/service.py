@@ -171,8 +171,8 @@ def rank(run, encoded, top, category, radius, began):
             row=row,
             key=index.keys[row].decode(),
             label=names[index.labels[row]] if index.labels[row] >= 0 else None,
-            distance=distances[place],
-            euclidean=None if euclidean is None else euclidean[place],
+            distance=int(distances[place]),
+            euclidean=None if euclidean is None else float(euclidean[place]),
             picture=f"/api/runs/{run.info.name}/pictures/{row}",
         )
         for place, row in enumerate(rows.tolist())
@@ -182,7 +182,7 @@ def rank(run, encoded, top, category, radius, began):
         run=run.info.name,
         bits=index.bits,
         code="".join(map(str, np.unpackbits(code[0])[: index.bits])),
-        classes=[Class(name=names[c], probability=encoded[1][c]) for c in best],
+        classes=[Class(name=names[c], probability=float(encoded[1][c])) for c in best],
         category=category,
         radius=radius,
         neighbours=neighbours,
