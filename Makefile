@@ -53,8 +53,9 @@ CLUSTER := $(if $(SCHEDULER),--scheduler '$(SCHEDULER)')$(if $(WORKERS), --worke
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help venv caffe data train codes eval report index search serve clean-run test lint weights \
-        caffe-test bench-train bench-data bench-eval bench-scale bench-distance bench-serve same-run
+.PHONY: help venv caffe data train codes eval report index search clean-run test lint weights \
+        caffe-test bench-train bench-data bench-eval bench-scale bench-distance bench-search same-run
+.PHONY: serve bench-serve
 
 # ---- set-up ---------------------------------------------------------------------------------------
 venv:                ## make .venv with the pinned requirements
@@ -140,6 +141,10 @@ bench-eval: venv     ## the evaluator beside scikit-learn, FAISS and argsort
 
 bench-scale: venv    ## the evaluator at Yahoo-1M's size
 	@$(PYTHON) -m eval.bench_scale
+
+bench-search: same-run ## the index's kinds at 1 and 10 million codes like a trained run's, and make search
+	@$(MAKE) -s --no-print-directory $(FOLDER)/index.h5
+	@$(PYTHON) -m tools.bench_search $(OPTIONS)
 
 bench-distance: venv ## Hamming beside Euclidean distance, and this machine's limits
 	@$(PYTHON) -m eval.bench_distance

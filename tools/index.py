@@ -12,8 +12,7 @@ Two files in the run's folder, opened by memory map:
 
 The rename of index.h5 makes a change visible: a reader sees the old index or the new one, whole.
 Rows keep their numbers for ever, so that row r is row r of codes.h5, features.h5 and the LMDB; a
-removed picture is only marked. FAISS gets codes padded with zero bits to widths that it compares
-fast (48 bits as 64: 4 times the speed of 48), which changes no distance.
+removed picture is only marked.
 """
 
 import os
@@ -30,12 +29,9 @@ from data_prep.files import only_one
 from eval.codes import codes_sha256, read_codes
 from eval.files import InputError, write_atomically
 from tools import runs
+from tools.binary_index import FLAT_ROWS, KINDS, build, padded, read
 from tools.job import parser, resolve, stop
 
-KINDS = ("flat", "ivf", "multihash")
-FAST_BYTES = (4, 8, 16, 32, 64)  # code sizes that FAISS has compiled comparisons for
-FLAT_ROWS = 20_000_000  # up to here an exact scan answers within some 10 ms (make bench-search)
-CHUNK_BITS = 16  # of a code that one hash table of multihash is over
 POOL = 10_000  # nearest codes, at most, that the second stage looks at
 
 
@@ -75,7 +71,7 @@ def open_index(run: str | Path) -> Index:
         if attributes["net_fingerprint"] != _fingerprint(run):
             raise InputError(f"{path} holds codes of other weights: run 'make index' again")
         try:
-            index = _read_faiss(run / attributes["faiss"], faiss.IO_FLAG_MMAP_IFC)
+            index = read(run / attributes["faiss"], attributes["kind"])
             break
         except FileNotFoundError:
             if attempt == 2:
@@ -108,10 +104,10 @@ def nearest(
     rows: (n, top) int64 and distances: (n, top) int32, ascending; both -1 where there are fewer.
     Ties stand in row order where the index is flat or a category is given.
     """
-    queries = _padded(codes, index.bits)
+    queries = padded(codes, index.bits)
     if category is not None:
         among = np.flatnonzero((index.labels == category) & ~index.removed)
-        database = _padded(index.codes[among], index.bits)
+        database = padded(index.codes[among], index.bits)
         distances, rows = faiss.knn_hamming(queries, database, min(top, len(among)), "mc")
         return _fill(among[rows], distances, np.zeros(rows.shape, bool), top)
     total = len(index.codes)
@@ -202,32 +198,6 @@ def create(run: str | Path, kind: str = "") -> Index:
     return open_index(run)
 
 
-def build(kind: str, codes: np.ndarray, bits: int) -> faiss.IndexBinary:
-    """Return a FAISS index of a kind over packed codes (N, ceil(bits/8)) uint8."""
-    padded = _padded(codes, bits)
-    width = 8 * padded.shape[1]
-    if kind == "flat":
-        index = faiss.index_binary_factory(width, "BFlat")
-    elif kind == "multihash":
-        tables = max(1, bits // CHUNK_BITS)
-        index = faiss.index_binary_factory(width, f"BHash{tables}x{bits // tables}")
-        index.nflip = 1
-    else:
-        # Lists are learnt on distinct codes: equal ones can't be told apart by any number of lists.
-        random = np.random.default_rng(0)
-        lists = max(1, 2 ** round(np.log2(2 * np.sqrt(len(padded)))))
-        sample = padded[random.permutation(len(padded))[: 128 * lists]]
-        distinct = np.unique(sample.view(f"V{sample.shape[1]}")).view(np.uint8)
-        distinct = random.permutation(distinct.reshape(-1, sample.shape[1]))
-        lists = max(1, min(lists, len(distinct) // 40))
-        index = faiss.index_binary_factory(width, f"BIVF{lists}")
-        index.cp.max_points_per_centroid = 64
-        index.train(distinct)
-        index.nprobe = max(1, lists // 16)
-    index.add(padded)
-    return _counting(index)
-
-
 def add(
     run: str | Path,
     keys: list[str],
@@ -250,8 +220,8 @@ def add(
         names = np.array([key.encode() for key in keys])
         replaced = np.isin(index.keys, names) & ~removed
         removed[replaced] = True
-        whole = _counting(_read_faiss(run / attributes["faiss"], 0))
-        whole.add(_padded(codes, index.bits))
+        whole = read(run / attributes["faiss"])
+        whole.add(padded(codes, index.bits))
         more = {
             "codes": codes,
             "labels": np.full(len(codes), label, np.int32),
@@ -284,24 +254,6 @@ def remove(run: str | Path, keys: list[str]) -> int:
     return int(np.count_nonzero(gone))
 
 
-def _padded(codes: np.ndarray, bits: int) -> np.ndarray:
-    size = -(-bits // 8)
-    if codes.dtype != np.uint8 or codes.ndim != 2 or codes.shape[1] != size:
-        raise ValueError(f"{codes.dtype} {codes.shape} is no array of packed codes of {bits} bits")
-    width = next((fast for fast in FAST_BYTES if fast >= size), -(-size // 8) * 8)
-    return np.pad(codes, ((0, 0), (0, width - size)))
-
-
-def _counting(index: faiss.IndexBinary) -> faiss.IndexBinary:
-    """Let a flat index find its results by counting, not by a heap: ties then stand in row order.
-
-    FAISS 1.15.1's IVF index finds nothing in that mode.
-    """
-    if isinstance(index, faiss.IndexBinaryFlat):
-        index.use_heap = False
-    return index
-
-
 def _fill(rows, distances, unwanted, top):
     """The first `top` columns without the unwanted, int64 and int32; -1 where there are fewer."""
     order = np.argsort(unwanted, axis=1, kind="stable")[:, :top]
@@ -316,7 +268,8 @@ def _features_of(index: Index, rows: np.ndarray) -> np.ndarray:
     base = len(index.features)
     features = np.empty((len(rows), index.features.shape[1]), np.float32)
     features[rows < base] = index.features[rows[rows < base]]
-    features[rows >= base] = index.added_features[rows[rows >= base] - base]
+    if len(index.added_features):
+        features[rows >= base] = index.added_features[rows[rows >= base] - base]
     return features
 
 
@@ -356,19 +309,6 @@ def _features(run: Path, attributes: dict, rows: int) -> np.ndarray | None:
             return None
         features = _map(file["database/features"])
     return features if len(features) == rows else None
-
-
-def _read_faiss(path: Path, flags: int) -> faiss.IndexBinary:
-    """Read a FAISS file; IVF lists stay on disk where flags is not 0."""
-    if not path.exists():
-        raise FileNotFoundError(path)
-    try:
-        index = faiss.read_index_binary(str(path), flags)
-        if flags and isinstance(index, faiss.IndexBinaryIVF):
-            index = faiss.read_index_binary(str(path), faiss.IO_FLAG_MMAP)
-    except (RuntimeError, MemoryError):
-        raise InputError(f"{path} is damaged: remove it and run 'make index' again") from None
-    return _counting(index)
 
 
 def _write(run, tables, attributes, built=None):
