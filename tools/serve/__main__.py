@@ -28,7 +28,7 @@ def main():
     job["radius"] = whole("RADIUS", args.radius, 0, job["bits"])
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(name)s %(message)s")
     LOG.setLevel(logging.INFO)
-    for name in (signal.SIGTERM, signal.SIGINT):  # also while starting; later uvicorn's own
+    for name in (signal.SIGTERM, signal.SIGINT):  # while starting
         signal.signal(name, lambda *_: sys.exit(0))
     with ExitStack() as files:
         uploads = Path(tempfile.mkdtemp(prefix="ssdh-uploads-")).resolve()
@@ -90,6 +90,8 @@ def serve(job, data_root, host, port, uploads, files):
     at = sock.getsockname()[1]
     print(f"serving {', '.join(runs)} on {where}", flush=True)
     print(f"  the page is http://{host}:{at}, the JSON API http://{host}:{at}/docs", flush=True)
+    for name in (signal.SIGTERM, signal.SIGINT):  # uvicorn raises them again when it is done
+        signal.signal(name, lambda *_: None)
     server.run([sock])
     print("stopped", flush=True)
 

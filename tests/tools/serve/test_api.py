@@ -21,9 +21,7 @@ def ask(client, picture, **fields):
 
 
 @pytest.mark.parametrize("row", [3, 700])
-def test_a_database_picture_gets_its_own_code_and_the_evaluators_ranking(
-    client, codes, digit, row
-):
+def test_a_database_picture_gets_its_own_code_and_the_evaluators_ranking(client, codes, digit, row):
     answer = ask(client, digit(row), top=50).json()
     code = codes.database.codes[row]
     assert answer["code"] == "".join(map(str, np.unpackbits(code)))
