@@ -48,7 +48,7 @@ class Encoder:
         self.queue = queue.Queue(maxsize=QUEUE)
         self.starts = 0
         self.child = self.connection = None
-        self.tried = -1e9
+        self.failed = -1e9  # time of the last start that failed
         self.up = Future()  # of the first start
         self.closing = threading.Event()
         self.thread = threading.Thread(target=self._work, name="encoder")
@@ -128,12 +128,11 @@ class Encoder:
         if self.child is None or self.child.poll() is not None:
             if self.child is not None:
                 self._bury()
-            if time.monotonic() - self.tried < WATCH_SECONDS:
+            if time.monotonic() - self.failed < WATCH_SECONDS:
                 raise Refused(503, "Caffe's process does not start; the server's log says why.")
             self._start()
 
     def _start(self):
-        self.tried = time.monotonic()
         self.connection, theirs = Pipe()
         command = [sys.executable, "-m", "tools.serve.encode_loop", str(theirs.fileno())]
         command += ["--gpu", str(self.gpu)] if self.gpu is not None else []
@@ -154,6 +153,7 @@ class Encoder:
                 self.child.kill()
             self.connection.recv()
         except (EOFError, OSError):
+            self.failed = time.monotonic()
             raise Refused(503, self._bury()) from None
         self.starts += 1
         LOG.info("Caffe's process is %d", self.child.pid)

@@ -150,9 +150,9 @@ class Gate:
                 waiting += value
 
     async def pass_on(self, scope, body, receive, answer):
-        """Run the app on a request whose body was read; end it once the server stops.
+        """Run the app on a request whose body was read.
 
-        Only requests that wait for nothing of ours are ended: a page's heartbeat never ends.
+        A page's heartbeat, which never ends by itself, is ended once the server stops.
         """
         sent = scope["method"] != "POST"
 
@@ -169,8 +169,7 @@ class Gate:
                 await asyncio.wait({work}, timeout=0.3)
             if not work.done():
                 work.cancel()
-                await asyncio.wait({work})
-                await answer({"type": "http.response.body", "body": b"", "more_body": False})
+                await asyncio.wait({work})  # Gradio ends the response
                 return
         await work
 

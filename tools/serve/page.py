@@ -16,16 +16,6 @@ EXACT, FINE = "Exact (Hamming)", "Fine (features)"
 KEEP_SECONDS = 600  # an uploaded picture
 STYLE = Path(__file__).with_name("page.css")
 WELCOME = "<p class='note' role='status'>Upload a picture, or take one, to see similar ones.</p>"
-# Gradio's own upload control is named by its icon alone
-LABELS = """() => {
-  const name = () => {
-    for (const input of document.querySelectorAll('#picture input[type=file]'))
-      input.setAttribute('aria-label', 'Choose a picture file');
-    for (const link of document.querySelectorAll('a[target=_blank]')) link.rel = 'noopener';
-  };
-  new MutationObserver(name).observe(document.body, {childList: true, subtree: true});
-  name();
-}"""
 
 
 def make_page(service):
@@ -38,7 +28,7 @@ def make_page(service):
     ) as page:
         gr.HTML(
             f"<h1>{html.escape(title)}</h1><p>{first.pictures:,} pictures, found by binary codes "
-            "of a deep net. <a href='docs' target='_blank'>JSON API</a></p>"
+            "of a deep net. <a href='docs' target='_blank' rel='noopener'>JSON API</a></p>"
         )
         with gr.Row():
             with gr.Column(scale=1, min_width=280):
@@ -84,7 +74,6 @@ def make_page(service):
             concurrency_limit=16,
             api_visibility="private",
         )
-        page.load(None, js=LABELS, api_visibility="private")
     page.queue(max_size=QUEUE)
     return page
 

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 
 from data_prep import DataError
-from data_prep.lmdb_reader import read_keys
+from data_prep.lmdb_reader import open_rows
 from data_prep.manifest import data_folder
 from eval.codes import pack_latent
 from eval.files import InputError
@@ -19,7 +19,7 @@ from tools import runs
 from tools.extract_loop import SPLITS
 from tools.index import Index, open_index
 from tools.job import nets, stop
-from tools.pictures import open_pictures
+from tools.pictures import picture_of
 from tools.search_loop import find
 from tools.serve.answer import Answer, Class, Health, Neighbour, RunInfo
 from tools.serve.limits import TOP, Refused, check_picture
@@ -32,7 +32,7 @@ CLASSES = 5  # of an answer, at most
 class Run:
     """A run that can be searched: its index, its net's feature layer, its pictures.
 
-    read(row) gives the picture of an index's row, to one thread at a time, under lock.
+    read(rows) gives pictures of its LMDB, to one thread at a time, under lock.
     """
 
     folder: Path
@@ -43,10 +43,12 @@ class Run:
     lock: threading.Lock
 
 
-def open_run(folder, data_root, files):
-    """Open a run's folder for the service; its LMDB is closed with the ExitStack files.
+def open_run(folder, data_root, lmdbs, files):
+    """Open a run's folder for the service.
 
-    Raises InputError or DataError where the run cannot be searched.
+    lmdbs: {path: open_rows' (keys, read) and a lock}, of those that are open: LMDB opens none
+    twice in a process. files: an ExitStack that closes them. Raises InputError or DataError where
+    the run cannot be searched.
     """
     record, index = runs.read(folder), open_index(folder)
     settings = record["settings"]
@@ -56,8 +58,11 @@ def open_run(folder, data_root, files):
         settings["subset"] or None,
     )
     lmdb = data / f"{SPLITS['database']}_lmdb"
-    keys = [key.encode() for key in read_keys(lmdb)[1]]
-    if keys != index.keys[: len(index.keys) - len(index.added_pictures)].tolist():
+    if lmdb not in lmdbs:
+        lmdbs[lmdb] = *files.enter_context(open_rows(lmdb)), threading.Lock()
+    keys, read, lock = lmdbs[lmdb]
+    known = index.keys[: len(index.keys) - len(index.added_pictures)].tolist()
+    if [key.encode() for key in keys] != known:
         raise InputError(f"{lmdb} is not the data that {folder}'s codes are of")
     info = RunInfo(
         name=folder.name,
@@ -69,8 +74,7 @@ def open_run(folder, data_root, files):
         fine=index.features is not None,
     )
 
-    read = files.enter_context(open_pictures(index, data))
-    return Run(folder, info, index, spec["features"], read, threading.Lock())
+    return Run(folder, info, index, spec["features"], read, lock)
 
 
 def open_runs(folder, data_root, files):
@@ -78,8 +82,9 @@ def open_runs(folder, data_root, files):
 
     Stops where the run itself cannot be searched; the log says which others are left out, and why.
     """
+    lmdbs = {}
     try:
-        found = [open_run(folder, data_root, files)]
+        found = [open_run(folder, data_root, lmdbs, files)]
     except (InputError, DataError) as error:
         stop(str(error))
     others = []
@@ -92,7 +97,7 @@ def open_runs(folder, data_root, files):
         ):
             continue
         try:
-            others.append(open_run(beside, data_root, files))
+            others.append(open_run(beside, data_root, lmdbs, files))
         except (InputError, DataError) as error:
             LOG.warning("left out: %s", error)
     found += sorted(others, key=lambda run: run.info.bits)
@@ -151,7 +156,7 @@ class Service:
         if not 0 <= row < len(run.index.keys):
             raise Refused(404, "There is no picture of this number.")
         with run.lock:
-            pixels = run.read(row)
+            pixels = picture_of(run.index, row, run.read)
         return cv2.imencode(".png", pixels.transpose(1, 2, 0))[1].tobytes()
 
 
