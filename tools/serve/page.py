@@ -17,6 +17,12 @@ KEEP_SECONDS = 600  # an uploaded picture
 STYLE = Path(__file__).with_name("page.css")
 WELCOME = "<p class='note' role='status'>Upload a picture, or take one, to see similar ones.</p>"
 
+# on a phone the answer stands below the controls
+SHOW_ANSWER = """() => {
+  const found = document.querySelector('#found');
+  if (innerWidth < 700 && found.querySelector('.classes, .problem')) found.scrollIntoView();
+}"""
+
 
 def make_page(service):
     """Return the page of a Service, gr.Blocks, to be mounted."""
@@ -61,19 +67,18 @@ def make_page(service):
                 button = gr.Button("Search", variant="primary")
             with gr.Column(scale=2, min_width=300):
                 found = gr.HTML(WELCOME, elem_id="found", min_height=400)
-        inputs = [picture, run, category, order, top]
-        # not preprocessed: Gradio would decode the picture before its size is known
-        gr.on(
-            [picture.change, run.change, category.change, order.change, top.release, button.click],
-            functools.partial(answer, service),
-            inputs,
-            found,
-            preprocess=False,
-            show_progress="minimal",
-            trigger_mode="always_last",
-            concurrency_limit=16,
-            api_visibility="private",
-        )
+        search = {
+            "fn": functools.partial(answer, service),
+            "inputs": [picture, run, category, order, top],
+            "outputs": found,
+            "preprocess": False,  # Gradio would decode the picture before its size is known
+            "show_progress": "minimal",
+            "trigger_mode": "always_last",
+            "concurrency_limit": 16,
+            "api_visibility": "private",
+        }
+        picture.change(**search).then(None, js=SHOW_ANSWER, api_visibility="private")
+        gr.on([run.change, category.change, order.change, top.release, button.click], **search)
     page.queue(max_size=QUEUE)
     return page
 
