@@ -148,4 +148,4 @@ def show(found):
 def distance(one):
     """Return a Neighbour's distance in words."""
     bits = f"{one.distance} bit{'s' * (one.distance != 1)}"
-    return bits if one.euclidean is None else f"{one.euclidean:.3g}, {bits}"
+    return bits if one.euclidean is None else f"{one.euclidean:.2f}, {bits}"
