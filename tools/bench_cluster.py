@@ -75,15 +75,43 @@ def evaluate(run, words):
     return hashlib.sha256((run / "metrics.json").read_bytes()).hexdigest()[:16]
 
 
-def measure(function, run, workers, kill_after):
-    """Return (seconds, digest) on a cluster of some workers; one is killed after kill_after."""
+def finished(dask_scheduler):
+    """Partitions that are done; runs on the scheduler."""
+    log = dask_scheduler.transition_log
+    return sum(entry[1] == "processing" and entry[2] == "memory" for entry in log)
+
+
+def kill_in_the_middle(address, worker, partitions):
+    """Kill a worker process with SIGKILL once so many partitions are done and others are not."""
+    from distributed import Client
+
+    with Client(address) as client:
+        while client.run_on_scheduler(finished) < partitions:
+            time.sleep(0.005)
+        worker.send_signal(signal.SIGKILL)
+
+
+def measure(function, run, workers, kill_at=None):
+    """Return (seconds, digest, partitions) on a cluster of some workers.
+
+    kill_at: partitions after which one worker is killed.
+    """
+    from distributed import Client
+
     address, processes = start_cluster(workers)
     try:
-        if kill_after:
-            threading.Timer(kill_after, processes[1].send_signal, (signal.SIGKILL,)).start()
+        if kill_at:
+            arguments = (address, processes[1], kill_at)
+            killer = threading.Thread(target=kill_in_the_middle, args=arguments)
+            killer.start()
         began = time.monotonic()
         digest = function(run, ["--scheduler", address])
-        return time.monotonic() - began, digest
+        seconds = time.monotonic() - began
+        if kill_at:
+            killer.join()
+            assert processes[1].wait() == -signal.SIGKILL
+        with Client(address) as client:
+            return seconds, digest, client.run_on_scheduler(finished)
     finally:
         for process in processes:
             process.kill()
@@ -102,16 +130,18 @@ def main():
         alone = time.monotonic() - began
         print(f"{function.__name__} {run.name}")
         print(f"  {'one process':28}{alone:8.1f} s  {expected}")
-        one, digest = measure(function, run, 1, None)
-        print(f"  {'1 worker':28}{one:8.1f} s  {digest}  same: {digest == expected}")
-        two, digest = measure(function, run, 2, None)
-        print(
-            f"  {'2 workers':28}{two:8.1f} s  {digest}  same: {digest == expected}, "
-            f"{one / two:.2f} times one worker's speed"
-        )
-        killed, digest = measure(function, run, 2, two / 2)
-        label = "2, one killed in the middle"
-        print(f"  {label:28}{killed:8.1f} s  {digest}  same: {digest == expected}")
+
+        def row(label, seconds, digest, remark="", expected=expected):
+            print(f"  {label:28}{seconds:8.1f} s  {digest}  same: {digest == expected}{remark}")
+
+        one, digest, _ = measure(function, run, 1)
+        row("1 worker", one, digest)
+        two, digest, partitions = measure(function, run, 2)
+        row("2 workers", two, digest, f", {one / two:.2f} times one worker's speed")
+        middle = partitions // 2
+        killed, digest, _ = measure(function, run, 2, middle)
+        remark = f", killed after {middle} of {partitions} partitions"
+        row("2, one killed in the middle", killed, digest, remark)
 
 
 if __name__ == "__main__":
