@@ -87,7 +87,7 @@ report: same-run     ## the page of a trained run
 
 index: same-run      ## the search index of a trained run (INDEX=, ADD=, REMOVE=)
 	@$(MAKE) -s --no-print-directory $(FOLDER)/codes.h5
-	@$(PYTHON) -m tools.index $(OPTIONS) --kind '$(INDEX)' --remove '$(REMOVE)'
+	@OMP_WAIT_POLICY=passive $(PYTHON) -m tools.index $(OPTIONS) --kind '$(INDEX)' --remove '$(REMOVE)'
 	$(if $(ADD),@$(PYTHON) -m tools.index_add $(OPTIONS) --add '$(ADD)' --label '$(LABEL)')
 
 search: same-run     ## the pictures nearest to QUERY=photo.jpg (TOP=, CATEGORY=, FINE=1, GRID=, JSON=1)
@@ -106,7 +106,7 @@ $(FOLDER)/features.h5: $(FOLDER)/model.caffemodel
 	@$(PYTHON) -m tools.extract $(OPTIONS) $(CLUSTER) --features
 
 $(FOLDER)/index.h5: $(FOLDER)/codes.h5
-	@$(PYTHON) -m tools.index $(OPTIONS) --kind '$(INDEX)'
+	@OMP_WAIT_POLICY=passive $(PYTHON) -m tools.index $(OPTIONS) --kind '$(INDEX)'
 
 $(FOLDER)/metrics.json: $(FOLDER)/codes.h5
 	@$(PYTHON) -m $(if $(CLUSTER),tools.evaluate $(CLUSTER),eval) $<

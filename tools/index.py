@@ -1,25 +1,13 @@
 """The search index of a run: FAISS over its database codes, and what each row is: `make index`.
 
-Two files in the run's folder, opened by memory map:
-
-    index-<name>.faiss  a FAISS binary index, flat, ivf or multihash; its ids are rows of index.h5
-    index.h5            attributes: faiss (that file's name), kind, bits, class_names,
-                        net_fingerprint, codes_sha256 (of the codes.h5 it was made from);
-                        one row a picture: codes (uint8, packed), labels (int32, -1 for none), key,
-                        probabilities (float32), removed (bool);
-                        of pictures that were added later, the last rows: added_features (float32)
-                        and added_pictures (uint8, C x H x W, BGR)
-
-The rename of index.h5 makes a change visible: a reader sees the old index or the new one, whole.
-Rows keep their numbers for ever, so that row r is row r of codes.h5, features.h5 and the LMDB; a
-removed picture is only marked.
+tools/index_file.py has the files' format. A removed picture is only marked, so that rows keep their
+numbers for ever.
 """
 
 import os
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from uuid import uuid4
 
 import faiss
 import h5py
@@ -27,9 +15,10 @@ import numpy as np
 
 from data_prep.files import only_one
 from eval.codes import codes_sha256, read_codes
-from eval.files import InputError, write_atomically
+from eval.files import InputError
 from tools import runs
 from tools.binary_index import FLAT_ROWS, KINDS, build, padded, read
+from tools.index_file import read_features, read_tables, write
 from tools.job import parser, resolve, stop
 
 POOL = 10_000  # nearest codes, at most, that the second stage looks at
@@ -37,7 +26,7 @@ POOL = 10_000  # nearest codes, at most, that the second stage looks at
 
 @dataclass(frozen=True)
 class Index:
-    """An open index. Arrays are memory maps of N rows, C classes; see the module's docstring.
+    """An open index. Arrays are memory maps of N rows; see tools/index_file.py.
 
     features: (N - M, F) float32 of features.h5, or None where there is none of this net.
     added_features, added_pictures: of the last M rows.
@@ -67,7 +56,7 @@ def open_index(run: str | Path) -> Index:
     run = Path(run)
     path = run / "index.h5"
     for attempt in (1, 2):  # a change between the two opens has removed the first .faiss file
-        tables, attributes = _read_tables(path)
+        tables, attributes = read_tables(path)
         if attributes["net_fingerprint"] != _fingerprint(run):
             raise InputError(f"{path} holds codes of other weights: run 'make index' again")
         try:
@@ -83,13 +72,14 @@ def open_index(run: str | Path) -> Index:
             f"{path} has {len(tables['codes'])} rows and {attributes['faiss']} has "
             f"{index.ntotal}: remove both and run 'make index' again"
         )
+    base = len(tables["codes"]) - len(tables["added_features"])
     return Index(
         faiss=index,
         kind=attributes["kind"],
         bits=int(attributes["bits"]),
         class_names=list(attributes["class_names"]),
         fingerprint=attributes["net_fingerprint"],
-        features=_features(run, attributes, len(tables["codes"]) - len(tables["added_features"])),
+        features=read_features(run, attributes, base),
         **tables,
     )
 
@@ -108,7 +98,9 @@ def nearest(
     if category is not None:
         among = np.flatnonzero((index.labels == category) & ~index.removed)
         database = padded(index.codes[among], index.bits)
-        distances, rows = faiss.knn_hamming(queries, database, min(top, len(among)), "mc")
+        distances = rows = np.empty((len(queries), 0), np.int64)
+        if len(among):  # FAISS takes no empty database
+            distances, rows = faiss.knn_hamming(queries, database, min(top, len(among)), "mc")
         return _fill(among[rows], distances, np.zeros(rows.shape, bool), top)
     total = len(index.codes)
     any_removed = bool(index.removed.any())
@@ -130,7 +122,10 @@ def refine(
     radius: int,
     top: int,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the papers' second stage (CVPRW'15, 3.4): candidates by distance of their features.
+    """Return the papers' second stage (CVPRW'15, "hierarchical deep search").
+
+    Candidates are ordered by the Euclidean distance of their features to the query's.
+
 
     rows, distances: (n, m), what `nearest` returned for m = POOL, say; those of Hamming distance
     <= radius are the candidates. query_features: (n, F) float32, of the same layer as features.h5.
@@ -165,7 +160,7 @@ def create(run: str | Path, kind: str = "") -> Index:
     with only_one(run), ExitStack() as stack:
         path, old = run / "index.h5", None
         if path.exists():
-            tables, old = _read_tables(path)
+            tables, old = read_tables(path)
         if old and (old["net_fingerprint"], old["codes_sha256"]) == (
             codes.net_fingerprint,
             digest,
@@ -194,7 +189,7 @@ def create(run: str | Path, kind: str = "") -> Index:
             }
         attributes["kind"] = kind or ("flat" if len(tables["codes"]) <= FLAT_ROWS else "ivf")
         built = build(attributes["kind"], tables["codes"], codes.bits)
-        _write(run, {name: [table] for name, table in tables.items()}, attributes, built)
+        write(run, {name: [table] for name, table in tables.items()}, attributes, built)
     return open_index(run)
 
 
@@ -215,7 +210,7 @@ def add(
     """
     run = Path(run)
     with only_one(run):
-        index, (tables, attributes) = open_index(run), _read_tables(run / "index.h5")
+        index, (tables, attributes) = open_index(run), read_tables(run / "index.h5")
         removed = index.removed.copy()
         names = np.array([key.encode() for key in keys])
         replaced = np.isin(index.keys, names) & ~removed
@@ -232,7 +227,7 @@ def add(
             "added_pictures": pictures,
         }
         tables["removed"] = removed
-        _write(run, {name: [tables[name], more[name]] for name in tables}, attributes, whole)
+        write(run, {name: [tables[name], more[name]] for name in tables}, attributes, whole)
     return int(np.count_nonzero(replaced))
 
 
@@ -243,14 +238,14 @@ def remove(run: str | Path, keys: list[str]) -> int:
     """
     run = Path(run)
     with only_one(run):
-        index, (tables, attributes) = open_index(run), _read_tables(run / "index.h5")
+        index, (tables, attributes) = open_index(run), read_tables(run / "index.h5")
         names = np.array([key.encode() for key in keys])
         gone = np.isin(index.keys, names) & ~index.removed
         missing = set(names.tolist()) - set(index.keys[gone].tolist())
         if missing:
             raise InputError(f"{run / 'index.h5'} has no picture {sorted(missing)[0].decode()}")
         tables["removed"] = index.removed | gone
-        _write(run, {name: [table] for name, table in tables.items()}, attributes)
+        write(run, {name: [table] for name, table in tables.items()}, attributes)
     return int(np.count_nonzero(gone))
 
 
@@ -275,66 +270,6 @@ def _features_of(index: Index, rows: np.ndarray) -> np.ndarray:
 
 def _fingerprint(run: Path) -> str:
     return runs.net_fingerprint(runs.read(run), run / "model.caffemodel")
-
-
-def _map(dataset: h5py.Dataset) -> np.ndarray:
-    """A contiguous dataset as a memory map."""
-    if dataset.id.get_offset() is None:
-        return dataset[:]
-    return np.memmap(
-        *(dataset.file.filename, dataset.dtype, "r", dataset.id.get_offset(), dataset.shape)
-    )
-
-
-def _read_tables(path: Path) -> tuple[dict[str, np.ndarray], dict]:
-    """Memory maps of index.h5's datasets, and its attributes."""
-    try:
-        with h5py.File(path) as file:
-            return {name: _map(file[name]) for name in file}, dict(file.attrs)
-    except FileNotFoundError:
-        raise InputError(f"{path} does not exist: run 'make index'") from None
-    except OSError:
-        raise InputError(
-            f"{path} is damaged, or no HDF5: remove it and run 'make index' again"
-        ) from None
-
-
-def _features(run: Path, attributes: dict, rows: int) -> np.ndarray | None:
-    """features.h5's database features, mapped, where they are of the same net."""
-    path = run / "features.h5"
-    if not path.exists():
-        return None
-    with h5py.File(path) as file:
-        if file.attrs["net_fingerprint"] != attributes["net_fingerprint"]:
-            return None
-        features = _map(file["database/features"])
-    return features if len(features) == rows else None
-
-
-def _write(run, tables, attributes, built=None):
-    """Write index.h5, and the FAISS index that it names where a new one was built.
-
-    tables: {name: arrays that follow one another}.
-    """
-    if built is not None:
-        attributes["faiss"] = f"index-{uuid4().hex[:12]}.faiss"
-        with write_atomically(run / attributes["faiss"]) as partial:
-            faiss.write_index_binary(built, str(partial))
-    with write_atomically(run / "index.h5") as partial, h5py.File(partial, "w") as file:
-        file.attrs.update(attributes)
-        for name, parts in tables.items():
-            parts = [part for part in parts if len(part)] or parts[-1:]
-            kind = max((part.dtype for part in parts), key=lambda dtype: dtype.itemsize)
-            shape = (sum(map(len, parts)), *parts[0].shape[1:])
-            dataset, start = file.create_dataset(name, shape, kind), 0
-            for part in parts:
-                for at in range(0, len(part), 65536):
-                    piece = part[at : at + 65536]
-                    dataset[start + at : start + at + len(piece)] = piece
-                start += len(part)
-    for path in run.glob("index-*.faiss"):
-        if path.name != attributes["faiss"]:
-            path.unlink()
 
 
 def main():

@@ -5,6 +5,7 @@ import json
 import time
 from pathlib import Path
 
+import faiss
 import numpy as np
 
 from data_prep import DataError
@@ -97,6 +98,7 @@ def main():
     p.add_argument("--gpu", type=int)
     args = p.parse_args()
     device.activate(args.gpu)
+    faiss.omp_set_num_threads(1)  # one query gains nothing from more, and would wait for them
     spec = nets()["nets"][runs.read(args.run)["settings"]["net"]]
     net, transform = load_net(args.run, args.run / "model.caffemodel", 1)
     times = [time.perf_counter()]

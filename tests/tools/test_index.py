@@ -71,6 +71,9 @@ def test_a_category_is_searched_exactly_and_alone(run, kind):
         places, expected = eval_nearest(query, codes.database.codes[among], len(among))
         np.testing.assert_array_equal(rows[i, : len(among)], among[places])
         np.testing.assert_array_equal(distances[i, : len(among)], expected)
+    rows, distances = nearest(index, queries, 4, category=99)
+    assert (rows == -1).all()
+    assert rows.shape == distances.shape == (20, 4)
 
 
 def test_the_second_stage_orders_those_within_the_radius_by_their_features(run):
