@@ -16,7 +16,7 @@ from tools.serve.limits import PICTURE_BYTES, Refused
 
 LOG = logging.getLogger("serve")
 DRAIN_SECONDS = 30  # for requests at work when the server is stopped
-LOOPBACK = ("127.0.0.1", "localhost", "::1")
+LOOPBACK = ("127.0.0.1", "localhost")
 
 
 def main():
@@ -32,15 +32,28 @@ def main():
     for name in (signal.SIGTERM, signal.SIGINT):  # while starting
         signal.signal(name, lambda *_: sys.exit(0))
     with ExitStack() as files:
+        sock = files.enter_context(listen(args.host, port))
         uploads = Path(tempfile.mkdtemp(prefix="ssdh-uploads-")).resolve()
         files.callback(shutil.rmtree, uploads, ignore_errors=True)
         os.environ.update(  # before Gradio's import
             GRADIO_TEMP_DIR=str(uploads), GRADIO_ANALYTICS_ENABLED="False", HF_HUB_OFFLINE="1"
         )
-        serve(job, Path(args.data_root), args.host, port, uploads, files)
+        serve(job, Path(args.data_root), args.host, sock, uploads, files)
 
 
-def serve(job, data_root, host, port, uploads, files):
+def listen(host, port):
+    """Return a socket that listens there; stop where that cannot be."""
+    try:
+        kinds = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        sock = socket.create_server(kinds[0][4][:2], family=kinds[0][0], backlog=1024)
+    except OSError as error:
+        stop(f"HOST={host} PORT={port}: {error.strerror.lower()}; choose others")
+    # asyncio leaves such a socket's Nagle delay on (its proto is 0): 40 ms between head and body
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return sock
+
+
+def serve(job, data_root, host, sock, uploads, files):
     """Serve until a signal says to stop; files: an ExitStack for what is opened."""
     import gradio as gr
     import uvicorn
@@ -66,7 +79,7 @@ def serve(job, data_root, host, port, uploads, files):
         make_page(service),
         "/",
         server_name=host,
-        server_port=port,
+        server_port=sock.getsockname()[1],
         footer_links=[],
         run_history=False,
         ssr_mode=False,
@@ -79,21 +92,18 @@ def serve(job, data_root, host, port, uploads, files):
         guarded = TrustedHostMiddleware(gate, ["127.0.0.1", "localhost"])
     config = uvicorn.Config(
         guarded,
-        host=host,
-        port=port,
         log_level="warning",
         timeout_graceful_shutdown=DRAIN_SECONDS,
         timeout_keep_alive=30,
+        limit_concurrency=512,
         server_header=False,
     )
     server = uvicorn.Server(config)
-    sock = config.bind_socket()
-    # asyncio leaves this socket's Nagle delay on (its proto is 0): 40 ms between head and body
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    sock.listen(config.backlog)  # who reads the address below can connect
-    at = sock.getsockname()[1]
+    at = f"http://{host}:{sock.getsockname()[1]}"
     print(f"serving {', '.join(runs)} on {where}", flush=True)
-    print(f"  the page is http://{host}:{at}, the JSON API http://{host}:{at}/docs", flush=True)
+    print(f"  the page is {at}, the JSON API {at}/docs", flush=True)
+    if host not in LOOPBACK:
+        LOG.warning("HOST=%s: others reach this server, which has no log-in and no TLS", host)
     for name in (signal.SIGTERM, signal.SIGINT):  # uvicorn raises them again when it is done
         signal.signal(name, lambda *_: None)
     server.run([sock])

@@ -47,7 +47,7 @@ def make_api(service, log_refusal):
 
     @api.exception_handler(Exception)
     def say_sorry(request: Request, error: Exception) -> JSONResponse:
-        return JSONResponse({"error": "The server made a mistake; its log has more."}, 500)
+        return JSONResponse({"error": "The server made a mistake; see its log."}, 500)
 
     @api.get("/api/runs")
     def runs() -> list[RunInfo]:

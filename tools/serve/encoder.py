@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from concurrent.futures import Future
+from contextlib import suppress
 from multiprocessing import Pipe
 from typing import NamedTuple
 
@@ -51,7 +52,7 @@ class Encoder:
         self.failed = -1e9  # time of the last start that failed
         self.up = Future()  # of the first start
         self.closing = threading.Event()
-        self.thread = threading.Thread(target=self._work, name="encoder")
+        self.thread = threading.Thread(target=self._work, name="encoder", daemon=True)
         self.thread.start()
         self.up.result()
 
@@ -89,14 +90,16 @@ class Encoder:
             except queue.Empty:
                 if self.closing.is_set():
                     break
-                self._mend()
+                with suppress(Refused):  # the next picture is told, if it is still so
+                    self._mend()
                 continue
             while len(jobs) < BATCH and not self.queue.empty():
                 jobs.append(self.queue.get_nowait())
             for kind in dict.fromkeys((job.run, job.mark, job.blobs) for job in jobs):
                 self._encode(*kind, [job for job in jobs if (job.run, job.mark, job.blobs) == kind])
         self.connection.close()
-        self.child.wait()
+        if self.child is not None:
+            self.child.wait()
 
     def _encode(self, run, mark, blobs, jobs):
         """Send jobs of one net to Caffe's process and settle their futures."""
@@ -116,6 +119,10 @@ class Encoder:
             sentence = "Caffe's process died with this picture in hand and is started again."
             for job in jobs:
                 job.future.set_exception(Refused(503, f"{sentence} Send it once more."))
+        except Exception:  # a fault of ours fails these pictures, not the thread
+            LOG.exception("the encoder failed")
+            for job in jobs:
+                job.future.set_exception(Refused(500, "The server made a mistake; see its log."))
         else:
             for job, answer in zip(jobs, answers, strict=True):
                 if isinstance(answer, str):

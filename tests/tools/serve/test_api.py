@@ -8,6 +8,7 @@ import cv2
 import h5py
 import httpx
 import numpy as np
+import psutil
 import pytest
 
 from eval.hamming import nearest
@@ -99,6 +100,25 @@ def test_the_schema_is_documented_and_its_page_needs_no_other_host(client):
     page = client.get("/docs").text
     assert "swagger-ui-bundle.js" in page
     assert "https://" not in page
+
+
+def test_only_this_machine_is_served_by_default(server):
+    listening = psutil.Process(server.process.pid).net_connections("inet")
+    addresses = {one.laddr.ip for one in listening if one.status == psutil.CONN_LISTEN}
+    assert addresses == {"127.0.0.1"}
+
+
+def test_what_cannot_be_served_is_said(server, runs, options, command, tmp_path):
+    port = server.url.rsplit(":", 1)[1]
+    for words, more, said in (
+        (runs["digits-16"], ("--port", port), "address already in use"),
+        (runs["digits-16"], ("--port", "http"), "PORT=http is not a whole number"),
+        (runs["digits-16"] | {"--run": tmp_path}, ("--port", "0"), "run 'make index'"),
+    ):
+        done = command("tools.serve", *options(words), *more)
+        assert done.returncode == 1
+        assert said in done.stderr
+        assert "Traceback" not in done.stderr
 
 
 def test_sigterm_drains_and_exits_with_0(runs, options, digit, tmp_path):
