@@ -95,6 +95,7 @@ class Encoder:
                 continue
             while len(jobs) < BATCH and not self.queue.empty():
                 jobs.append(self.queue.get_nowait())
+            jobs = [job for job in jobs if job.future.set_running_or_notify_cancel()]
             for kind in dict.fromkeys((job.run, job.mark, job.blobs) for job in jobs):
                 self._encode(*kind, [job for job in jobs if (job.run, job.mark, job.blobs) == kind])
         self.connection.close()

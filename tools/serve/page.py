@@ -94,9 +94,11 @@ async def answer(service, picture, run, category, order, top):
     if not picture:
         return WELCOME
     try:
-        if not (isinstance(run, str) and isinstance(category, str) and isinstance(top, int)):
+        path = picture.get("path") if isinstance(picture, dict) else None
+        values = ((path, str), (run, str), (category, str), (top, int))
+        if not all(isinstance(value, kind) for value, kind in values):
             raise Refused(422, "The page sent a value that it does not offer.")
-        content = await asyncio.to_thread(read_upload, picture["path"])
+        content = await asyncio.to_thread(read_upload, path)
         found = await service.search(
             content, run, top, None if category == ALL else category, order == FINE
         )
