@@ -37,6 +37,7 @@ from tools.binary_index import build, padded
 from tools.job import parser, resolve
 
 QUERIES = 1000
+ALONE = 100
 DEPTHS = (10, 1000)
 KINDS = {
     "flat": [{}],
@@ -126,7 +127,7 @@ def measure(kind, settings, path, queries, bits):
             setattr(index, name, value)
         for depth in DEPTHS:
             alone = []
-            for query in queries[:100]:
+            for query in queries[: min(ALONE, len(queries) // 4)]:
                 start = time.perf_counter()
                 index.search(padded(query[None], bits), depth)
                 alone.append(time.perf_counter() - start)
