@@ -14,6 +14,10 @@ ALPHA     ?= 1
 BETA      ?= 1
 GAMMA     ?= 1
 IMAGES    ?=
+PICTURES  ?= $(if $(filter folder sun397 yahoo1m,$(DATASET)),,$(IMAGES))
+OUT       ?=
+SKIP      ?=
+QUERIES   ?=
 DATA_ROOT ?= data
 RUNS      ?= runs
 RUN       ?= $(if $(filter folder,$(DATASET)),folder-$(notdir $(abspath $(IMAGES))),$(DATASET))-$(NET)-$(BITS)
@@ -54,7 +58,8 @@ CLUSTER := $(if $(SCHEDULER),--scheduler '$(SCHEDULER)')$(if $(WORKERS), --worke
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help venv caffe data train codes eval report index search clean-run test lint weights \
-        caffe-test bench-train bench-data bench-eval bench-scale bench-distance bench-search same-run
+        caffe-test bench-train bench-data bench-builds bench-eval bench-scale bench-distance \
+        bench-search same-run
 .PHONY: serve bench-serve
 
 # ---- set-up ---------------------------------------------------------------------------------------
@@ -66,7 +71,7 @@ caffe: venv          ## build BVLC Caffe from source into .caffe (CAFFE_PREFIX=,
 
 # ---- the stages of a run, each from the file before it ----------------------------------------------
 data: caffe          ## the data set's LMDBs, into DATA_ROOT
-	@$(PYTHON) -m tools.data $(OPTIONS) --encoding '$(ENCODING)'
+	@$(PYTHON) -m tools.data $(OPTIONS) --encoding '$(ENCODING)' --skip '$(SKIP)'
 
 train: data          ## the main job: data, training, codes, metrics, report
 	@$(PYTHON) -m tools.train $(OPTIONS)
@@ -76,11 +81,16 @@ train: data          ## the main job: data, training, codes, metrics, report
 same-run: caffe      # the later stages work on a trained run, and only on the one that was asked for
 	@$(PYTHON) -m tools.train --check $(OPTIONS)
 
-codes: same-run      ## codes of a trained run (FEATURES=1: its feature layer as well)
+ifneq ($(PICTURES),)
+codes: caffe         # of any pictures, by a run's net or by the caffemodel WEIGHTS
+	@$(PYTHON) -m tools.encode $(OPTIONS) --pictures '$(PICTURES)' --out '$(OUT)' $(if $(filter 1,$(SKIP)),--skip)
+else
+codes: same-run      ## codes of a trained run (FEATURES=1), or of any pictures (IMAGES=, WEIGHTS=)
 	@$(MAKE) -s --no-print-directory $(FOLDER)/codes.h5 $(if $(FEATURES),$(FOLDER)/features.h5)
+endif
 
-eval: same-run       ## metrics of a trained run
-	@$(MAKE) -s --no-print-directory $(FOLDER)/metrics.json
+eval: same-run       ## metrics of a trained run (QUERIES=100: of so many queries a class)
+	@$(MAKE) -s --no-print-directory $(FOLDER)/metrics$(if $(QUERIES),-q$(QUERIES)-k1000).json
 
 report: same-run     ## the page of a trained run
 	@$(MAKE) -s --no-print-directory $(FOLDER)/report.html
@@ -111,6 +121,9 @@ $(FOLDER)/index.h5: $(FOLDER)/codes.h5
 $(FOLDER)/metrics.json: $(FOLDER)/codes.h5
 	@$(PYTHON) -m $(if $(CLUSTER),tools.evaluate $(CLUSTER),eval) $<
 
+$(FOLDER)/metrics-q$(QUERIES)-k1000.json: $(FOLDER)/codes.h5
+	@$(PYTHON) -m $(if $(CLUSTER),tools.evaluate $(CLUSTER),eval) $< --queries '$(QUERIES)'
+
 $(FOLDER)/report.html: $(FOLDER)/metrics.json
 	@$(PYTHON) -m tools.report $(OPTIONS)
 
@@ -136,6 +149,9 @@ bench-train: caffe   ## the training loop beside `caffe train`
 bench-data: caffe    ## the LMDB writer beside convert_imageset
 	@$(PYTHON) -m tools.bench_data $(if $(CIFAR10_ARCHIVE),--archive '$(CIFAR10_ARCHIVE)')
 
+bench-builds: caffe  ## SUN397 and Yahoo-1M at their real size, generated: time, memory, disk, kills
+	@$(PYTHON) -m tools.bench_builds $(or $(filter sun397 yahoo1m,$(DATASET)),sun397 yahoo1m) --root '$(DATA_ROOT)'
+
 bench-eval: venv     ## the evaluator beside scikit-learn, FAISS and argsort
 	@$(PYTHON) -m eval.bench_eval
 
@@ -158,7 +174,7 @@ help:                ## this page
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 20
 	@echo; echo "variables and their defaults"
 	@printf '  %-16s %s\n' \
-	  DATASET '$(DATASET)  (mnist, fashion_mnist, cifar10, digits, folder)' \
+	  DATASET '$(DATASET)  (mnist, fashion_mnist, cifar10, sun397, yahoo1m, digits, folder)' \
 	  BITS '$(BITS)  (8 to 1024)' \
 	  NET '$(NET)  (lenet, cifar_small, alexnet; by DATASET)' \
 	  DEVICE '$(DEVICE)  (auto, cpu, gpu:N)' \
@@ -168,9 +184,13 @@ help:                ## this page
 	  SEED '$(SEED)' \
 	  SUBSET 'all pictures  (or N, evenly spaced, of each split)' \
 	  ALPHA,BETA,GAMMA '$(ALPHA), $(BETA), $(GAMMA)  (weights of classification, binarization, balance)' \
-	  IMAGES 'none  (the folder of DATASET=folder)' \
+	  IMAGES 'none  (the folder of DATASET=folder, sun397 and yahoo1m; else what make codes encodes)' \
+	  PICTURES 'IMAGES, but for those three  (what make codes encodes: a list, a folder, a picture)' \
+	  OUT '$(RUNS)/pictures/...  (the folder for the codes of PICTURES)' \
+	  SKIP 'none  (1: leave unreadable pictures out, counted)' \
+	  QUERIES 'all  (make eval: so many of each class)' \
 	  CIFAR10_ARCHIVE 'none: the official one  (or a zip or tar of pictures)' \
-	  ENCODING 'raw  (png: the same pixels in less space; jpeg: a departure)' \
+	  ENCODING 'raw  (png: the same pixels in less space; jpeg: a departure, for sun397 and yahoo1m)' \
 	  FEATURES 'none  (1: make codes writes features.h5 too, make serve offers fine search)' \
 	  QUERY,TOP 'none, $(TOP)  (a picture, and how many like it make search lists)' \
 	  CATEGORY 'all  (make search: pictures of this class alone)' \

@@ -13,7 +13,7 @@ from eval.files import InputError
 
 KINDS = ("flat", "ivf", "multihash")
 FAST_BYTES = (4, 8, 16, 32, 64)  # code sizes that FAISS has compiled comparisons for
-FLAT_ROWS = 20_000_000  # up to here an exact scan answers within some 10 ms (make bench-search)
+FLAT_ROWS = 20_000_000  # an exact scan of so many takes some 30 ms (make bench-search)
 MAP_FLAGS = {"flat": faiss.IO_FLAG_MMAP_IFC, "ivf": faiss.IO_FLAG_MMAP}
 CHUNK_BITS = 16  # of a code that one hash table of multihash is over
 

@@ -30,7 +30,7 @@ def parser(description):
     for name in ("dataset", "net", "bits", "run"):
         p.add_argument(f"--{name}", required=True)
     p.add_argument("--data-root", default="data")
-    p.add_argument("--images", default="", help="the pictures of DATASET=folder")
+    p.add_argument("--images", default="", help="the pictures of DATASET=folder, sun397, yahoo1m")
     p.add_argument("--cifar10-archive", default="")
     p.add_argument("--device", default="auto")
     p.add_argument("--seed", default="42")
@@ -74,9 +74,9 @@ def resolve(args):
         stop(f"NET={args.net} is not known; there are {', '.join(known)}")
     spec = known[args.net]
     name = args.dataset
+    if name in ("folder", "sun397", "yahoo1m") and not args.images:
+        stop(f"DATASET={name} needs IMAGES=, the folder with its pictures")
     if name == "folder":
-        if not args.images:
-            stop("DATASET=folder needs IMAGES=, the folder with your pictures")
         name = f"folder-{Path(args.images).resolve().name}"
     job = {
         "dataset": name,
