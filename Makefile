@@ -24,6 +24,15 @@ RUN       ?= $(if $(filter folder,$(DATASET)),folder-$(notdir $(abspath $(IMAGES
 FEATURES  ?=
 QUERY     ?=
 TOP       ?= 10
+CATEGORY  ?=
+FINE      ?=
+RADIUS    ?= 2
+GRID      ?=
+JSON      ?=
+INDEX     ?=
+ADD       ?=
+LABEL     ?=
+REMOVE    ?=
 CIFAR10_ARCHIVE ?=
 ENCODING  ?=
 WORKERS   ?=
@@ -45,8 +54,9 @@ CLUSTER := $(if $(SCHEDULER),--scheduler '$(SCHEDULER)')$(if $(WORKERS), --worke
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help venv caffe data train codes eval report search clean-run test lint weights \
-        caffe-test bench-train bench-data bench-builds bench-eval bench-scale bench-distance same-run
+.PHONY: help venv caffe data train codes eval report index search clean-run test lint weights \
+        caffe-test bench-train bench-data bench-builds bench-eval bench-scale bench-distance \
+        bench-search same-run
 
 # ---- set-up ---------------------------------------------------------------------------------------
 venv:                ## make .venv with the pinned requirements
@@ -81,15 +91,24 @@ eval: same-run       ## metrics of a trained run (QUERIES=100: of so many querie
 report: same-run     ## the page of a trained run
 	@$(MAKE) -s --no-print-directory $(FOLDER)/report.html
 
-search: same-run     ## the pictures nearest to QUERY=photo.jpg (TOP=10), by a trained run's codes
+index: same-run      ## the search index of a trained run (INDEX=, ADD=, REMOVE=)
 	@$(MAKE) -s --no-print-directory $(FOLDER)/codes.h5
-	@$(PYTHON) -m tools.search $(OPTIONS) --query '$(QUERY)' --top '$(TOP)'
+	@OMP_WAIT_POLICY=passive $(PYTHON) -m tools.index $(OPTIONS) --kind '$(INDEX)' --remove '$(REMOVE)'
+	$(if $(ADD),@$(PYTHON) -m tools.index_add $(OPTIONS) --add '$(ADD)' --label '$(LABEL)')
+
+search: same-run     ## the pictures nearest to QUERY=photo.jpg (TOP=, CATEGORY=, FINE=1, GRID=, JSON=1)
+	@$(MAKE) -s --no-print-directory $(if $(FINE),$(FOLDER)/features.h5) $(FOLDER)/index.h5 >&2
+	@$(PYTHON) -m tools.search $(OPTIONS) --query '$(QUERY)' --top '$(TOP)' --json '$(JSON)' \
+	  --category '$(CATEGORY)' --fine '$(FINE)' --radius '$(RADIUS)' --grid '$(GRID)'
 
 $(FOLDER)/codes.h5: $(FOLDER)/model.caffemodel
 	@$(PYTHON) -m tools.extract $(OPTIONS) $(CLUSTER) $(if $(FEATURES),--features)
 
 $(FOLDER)/features.h5: $(FOLDER)/model.caffemodel
 	@$(PYTHON) -m tools.extract $(OPTIONS) $(CLUSTER) --features
+
+$(FOLDER)/index.h5: $(FOLDER)/codes.h5
+	@OMP_WAIT_POLICY=passive $(PYTHON) -m tools.index $(OPTIONS) --kind '$(INDEX)'
 
 $(FOLDER)/metrics.json: $(FOLDER)/codes.h5
 	@$(PYTHON) -m $(if $(CLUSTER),tools.evaluate $(CLUSTER),eval) $<
@@ -131,6 +150,10 @@ bench-eval: venv     ## the evaluator beside scikit-learn, FAISS and argsort
 bench-scale: venv    ## the evaluator at Yahoo-1M's size
 	@$(PYTHON) -m eval.bench_scale
 
+bench-search: same-run ## the index's kinds at 1 and 10 million codes like a trained run's, and make search
+	@$(MAKE) -s --no-print-directory $(FOLDER)/index.h5
+	@$(PYTHON) -m tools.bench_search $(OPTIONS)
+
 bench-distance: venv ## Hamming beside Euclidean distance, and this machine's limits
 	@$(PYTHON) -m eval.bench_distance
 
@@ -158,6 +181,12 @@ help:                ## this page
 	  ENCODING 'raw  (png: the same pixels in less space; jpeg: a departure, for sun397 and yahoo1m)' \
 	  FEATURES 'none  (1: make codes writes features.h5 too)' \
 	  QUERY,TOP 'none, $(TOP)  (a picture, and how many like it make search lists)' \
+	  CATEGORY 'all  (make search: pictures of this class alone)' \
+	  FINE,RADIUS 'none, $(RADIUS)  (FINE=1: those within RADIUS bits, by distance of their features)' \
+	  GRID,JSON 'none  (a PNG to draw the pictures into; 1: print JSON)' \
+	  INDEX 'by size  (flat: exact; ivf, multihash: approximate)' \
+	  ADD,LABEL 'none  (make index: a picture or folder to add, and its class)' \
+	  REMOVE 'none  (make index: the key of a picture to take out, or @FILE with a key a line)' \
 	  WORKERS "none  (N: codes and metrics on N worker processes of this machine)" \
 	  SCHEDULER "none  (tcp://...: codes and metrics on a Dask cluster)" \
 	  DATA_ROOT '$(DATA_ROOT)' \

@@ -5,6 +5,8 @@ import subprocess
 import time
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 
 REPO = Path(__file__).resolve().parent.parent
@@ -88,7 +90,7 @@ def test_stages_one_by_one_then_a_repeat_does_nothing(make):
     assert (make.folder / "runs" / "seven").exists()
 
 
-def test_features_come_with_codes_on_request(make):
+def test_features_come_with_codes_on_request_and_a_search_with_its_index(make):
     words = ("DATASET=digits", "BITS=8", "ITERS=20", "DEVICE=cpu")
     assert make("train", *words).returncode == 0
     run = make.folder / "runs" / "digits-lenet-8"
@@ -98,6 +100,14 @@ def test_features_come_with_codes_on_request(make):
     assert (run / "features.h5").exists()
     again = make("codes", *words, "FEATURES=1")
     assert again.stdout == ""
+    picture = make.folder / "white.png"
+    cv2.imwrite(str(picture), np.full((28, 28), 255, np.uint8))
+    done = make("search", *words, f"QUERY={picture}", "FINE=1", "RADIUS=8", "JSON=1")
+    assert done.returncode == 0, done.stderr
+    assert len(json.loads(done.stdout)["neighbours"]) == 10
+    stamp = (run / "index.h5").stat().st_mtime_ns
+    assert make("search", *words, f"QUERY={picture}").returncode == 0
+    assert (run / "index.h5").stat().st_mtime_ns == stamp
 
 
 def test_images_are_a_data_set_or_what_is_encoded(make):

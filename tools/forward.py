@@ -9,17 +9,11 @@ from functools import lru_cache
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from data_prep.files import file_digest
 from data_prep.lmdb_reader import open_rows
 from tools import device, preprocess, render, weights
 
 BATCH = 100
 KEPT_OPEN = ExitStack()  # LMDBs, until the process ends
-
-
-def net_fingerprint(record, caffemodel):
-    """Return what tells a trained net from any other: its run's mark and its weights' SHA-256."""
-    return f"{record['fingerprint']['sha256'][:16]}-{file_digest(caffemodel, 'sha256')[:16]}"
 
 
 def load_net(run, caffemodel, batch):

@@ -165,7 +165,7 @@ if [ "${1:-}" = test ]; then
     compile test.testbin
     filter='*'
     if grep -q '"device": "CPU"' "$stamp"; then filter='-*GPU*'; fi  # as BVLC's own runtest has it
-    cd "$prefix/build" && exec ./test/test.testbin --gtest_filter="$filter"
+    cd "$prefix/src" && exec "$prefix/build/test/test.testbin" --gtest_filter="$filter"
 fi
 
 # Every Python of the venv finds this pycaffe, without PYTHONPATH.
