@@ -43,10 +43,13 @@ def rows(run: Run, code_lengths: list[int], runs: list[Run]) -> list[Row]:
 
 def lines(run: Run, code_lengths: list[int], runs: list[Run]) -> list[str]:
     """The table to print; it names the run of every row."""
+    table = rows(run, code_lengths, runs)
+    last = max(row.metrics["precision_at_k"]["k"][-1] for row in table if row.metrics)
+    precision = f"P@{last}"
     text = [
-        f"{'method':20} {'bits':>4}  {'mAP, whole ranking':48} {'mAP@1000':8} {'P@1000':6}  run"
+        f"{'method':20} {'bits':>4}  {'mAP, whole ranking':48} {'mAP@1000':8} {precision:6}  run"
     ]
-    for row in rows(run, code_lengths, runs):
+    for row in table:
         metrics = row.metrics
         text.append(
             f"{row.method:20} {row.bits or '':4}  "
