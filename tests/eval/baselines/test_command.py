@@ -1,3 +1,5 @@
+import contextlib
+import io
 import json
 
 import numpy as np
@@ -30,9 +32,6 @@ def runs(tmp_path_factory):
 @pytest.fixture(scope="module")
 def printed(runs):
     """What the command printed, for 12 and 8 bits; results are left in the run's folder."""
-    import contextlib
-    import io
-
     text = io.StringIO()
     with contextlib.redirect_stdout(text):
         main([str(runs / "digits-lenet-finetune"), "--bits", "12", "8"])
