@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +15,7 @@ os.environ.setdefault("GLOG_minloglevel", "2")  # before the first import of caf
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 for name in ("MAKEFLAGS", "MFLAGS", "MAKELEVEL"):  # a make started by a test is nobody's sub-make
     os.environ.pop(name, None)
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
 
 
 @pytest.fixture(scope="session")

@@ -73,6 +73,7 @@ def caffe_train(folder, threads):
     caffe = Path(os.environ.get("CAFFE_PREFIX", REPO / ".caffe")) / "bin" / "caffe"
     paths = [str(REPO / "python_layers"), *(path for path in sys.path if path)]
     environment = caffe_process.environment(threads) | {"PYTHONPATH": os.pathsep.join(paths)}
+    environment["GLOG_logtostderr"] = "1"  # and no files in the folder for temporary ones
     log = folder / "caffe.log"
     with open(log, "w") as file:
         command = [str(caffe), "train", "-solver", str(folder / "solver.prototxt")]

@@ -61,7 +61,7 @@ def join(solver, rank, rows, barrier):
 
 
 def helper(solver_file, state, rank, count, shared, barrier):
-    """Train in step with rank 0 until that ends this process."""
+    """Train in step with rank 0, to the last iteration or until that ends this process."""
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
@@ -97,8 +97,8 @@ def helpers(solver, solver_file, state, count):
     ended = threading.Event()
 
     def watch(process):
-        process.join()
-        if not ended.is_set():  # the barrier cannot be left any more: it waits for the dead
+        process.join()  # exit code 0: all iterations are done, and this process is at its last
+        if process.exitcode and not ended.is_set():  # the barrier waits for the dead for ever
             print("error: a solver process died; the same command resumes", file=sys.stderr)
             sys.stderr.flush()
             os._exit(1)

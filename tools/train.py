@@ -7,6 +7,8 @@ own.
 import fcntl
 import os
 
+from tqdm import tqdm
+
 from data_prep.files import file_digest
 from tools import caffe_process, device, render, runs, snapshots, weights
 from tools.job import parser, read_manifest, resolve, stop
@@ -102,6 +104,12 @@ def main():
     caffe_process.run("tools.train_loop", arguments, threads, log, keep=(lock,))
     snapshots.publish(run / "snapshots", job["iters"], run / "model.caffemodel")
     print(f"trained: {run / 'model.caffemodel'}")
+    whole = job["spec"]["iters"]
+    if job["iters"] < whole:
+        from eval.report import read_training  # with matplotlib: too slow for a run that is done
+
+        seconds = read_training(run / "train.csv")["seconds"][-1] * whole / job["iters"]
+        print(f"  at this speed all {whole:,} iterations take {tqdm.format_interval(seconds)}")
 
 
 if __name__ == "__main__":

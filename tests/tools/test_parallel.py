@@ -84,3 +84,30 @@ def test_a_solver_process_that_dies_ends_the_training_with_a_sentence(trained_ru
     assert process.wait(timeout=60) == 1
     log = (tmp_path / "run" / "train.log").read_text()
     assert "error: a solver process died" in log
+
+
+def test_a_solver_process_may_be_done_first(trained_run, tmp_path):
+    prepare(trained_run, tmp_path / "run", 16, 5)
+    solver_file = str(tmp_path / "run" / "solver.prototxt")
+    code = (
+        "import multiprocessing, sys, time, caffe\n"
+        "from tools import parallel\n"
+        "parallel.take_part(0, 2)\n"
+        "solver = caffe.get_solver(sys.argv[1])\n"
+        "with parallel.helpers(solver, sys.argv[1], '', 2):\n"
+        "    solver.step(5)\n"
+        "    while multiprocessing.active_children():\n"
+        "        time.sleep(0.1)\n"
+        "    time.sleep(0.5)\n"
+        "print('iteration', solver.iter)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, solver_file],
+        env=caffe_process.environment(1),
+        cwd=REPO,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "iteration 5" in done.stdout
