@@ -7,7 +7,9 @@ import pytest
 
 from eval.baselines.__main__ import main
 from eval.baselines.methods import METHODS
+from eval.baselines.table import rows
 from eval.protocol import measure
+from eval.run_folders import read_run
 from eval.summary import write_metrics
 from tests.eval.samples import write_features, write_run, write_sample
 
@@ -60,12 +62,12 @@ def test_each_method_and_code_length_has_a_file_of_figures(runs, printed):
 
 
 def test_the_table_names_the_run_of_every_row_and_what_is_not_there(runs, printed):
-    rows = printed[printed.index("method  ") :].splitlines()[1:]
-    assert len(rows) == 1 + 2 * 6
-    assert rows[0].startswith("lenet-ft, Euclidean") and rows[0].endswith("digits-lenet-finetune")
+    lines = printed[printed.index("method  ") :].splitlines()[1:]
+    assert len(lines) == 1 + 2 * 6
+    assert lines[0].startswith("lenet-ft, Euclidean") and lines[0].endswith("digits-lenet-finetune")
     itq = result(runs, "itq-12")
-    assert f"{itq['map']:.4f} (ties:" in next(row for row in rows if row.startswith("ITQ"))
-    ssdh = [row for row in rows if row.startswith("SSDH")]
+    assert f"{itq['map']:.4f} (ties:" in next(row for row in lines if row.startswith("ITQ"))
+    ssdh = [row for row in lines if row.startswith("SSDH")]
     metrics = json.loads((runs / "digits-lenet-12" / "metrics.json").read_text())
     assert f"{metrics['map']:.4f}" in ssdh[0] and ssdh[0].endswith("digits-lenet-12")
     assert "not measured" in ssdh[1] and ssdh[1].endswith("no such run")
@@ -83,6 +85,13 @@ def test_what_is_there_is_kept_unless_the_features_changed(runs, printed, capsys
     main([str(runs / "digits-lenet-finetune"), "--bits", "8"])
     assert "LSH, 8 bits ..." in capsys.readouterr().out
     assert result(runs, "lsh-8")["learned_on"] == result(runs, "lsh-12")["learned_on"]
+
+
+def test_results_on_other_weights_do_not_count(runs, printed):
+    run = read_run(runs / "digits-lenet-finetune")
+    assert all(row.metrics for row in rows(run, [12], [])[:-1])
+    retrained = run._replace(metrics=run.metrics | {"net_fingerprint": "of other weights"})
+    assert not any(row.metrics for row in rows(retrained, [12], []))
 
 
 @pytest.mark.parametrize(
