@@ -191,7 +191,9 @@ rm -f "$stamp"
 rm -rf "$prefix/python"
 make -C "$prefix/build" install >"$prefix/install.log" 2>&1 || { tail -n 5 "$prefix/install.log" >&2; die "the installation failed: $prefix/install.log"; }
 # Debian's tree installs pycaffe under lib/python3/dist-packages; one place serves both trees.
-if [ -d "$prefix/lib/python3/dist-packages" ]; then mv "$prefix/lib/python3/dist-packages" "$prefix/python"; fi
+if [ -d "$prefix/lib/python3/dist-packages/caffe" ]; then
+    mkdir -p "$prefix/python" && mv "$prefix/lib/python3/dist-packages/caffe" "$prefix/python/caffe"
+fi
 
 say "checking: import caffe, one-layer net"
 GLOG_minloglevel=2 "$python" -W error - <<'PY' || die "pycaffe was built but does not work; see above."
