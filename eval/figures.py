@@ -121,8 +121,10 @@ def _draw(
         axes.xaxis.set_major_locator(FixedLocator(ticks) if ticks else MaxNLocator(5))
         if limits:
             axes.set_ylim(*limits)
-        if len(lines) > 1 or (lines and background):
-            axes.legend(fontsize=8 if len(lines) < 5 else 7)
+        if len(lines) > 3:
+            figure.legend(loc="outside lower center", ncols=4, fontsize=7)
+        elif len(lines) > 1 or (lines and background):
+            axes.legend(fontsize=8)
     return figure
 
 
