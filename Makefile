@@ -15,12 +15,29 @@ ALPHA     ?= 1
 BETA      ?= 1
 GAMMA     ?= 1
 IMAGES    ?=
+PICTURES  ?= $(if $(filter folder sun397 yahoo1m,$(DATASET)),,$(IMAGES))
+OUT       ?=
+SKIP      ?=
+QUERIES   ?=
 DATA_ROOT ?= data
 RUNS      ?= runs
-RUN       ?= $(if $(filter folder,$(DATASET)),folder-$(notdir $(abspath $(IMAGES))),$(DATASET))-$(NET)$(if $(filter-out ssdh,$(METHOD)),-$(METHOD))$(if $(filter-out finetune,$(METHOD)),-$(BITS))
+run_name   = $(if $(filter folder,$(DATASET)),folder-$(notdir $(abspath $(IMAGES))),$(DATASET))-$(NET)$(if $(filter-out ssdh,$(METHOD)),-$(METHOD))$(if $(filter-out finetune,$(METHOD)),-$(1))
+RUN       ?= $(call run_name,$(BITS))
+RELEASED  ?=
+RELEASED_DEPLOY ?=
+LIST      ?=
 FEATURES  ?=
 QUERY     ?=
 TOP       ?= 10
+CATEGORY  ?=
+FINE      ?=
+RADIUS    ?= 2
+GRID      ?=
+JSON      ?=
+INDEX     ?=
+ADD       ?=
+LABEL     ?=
+REMOVE    ?=
 CIFAR10_ARCHIVE ?=
 ENCODING  ?=
 WORKERS   ?=
@@ -45,8 +62,9 @@ CLUSTER := $(if $(SCHEDULER),--scheduler '$(SCHEDULER)')$(if $(WORKERS), --worke
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help venv caffe data train codes eval report search baselines paper clean-run test lint weights \
-        caffe-test bench-train bench-data bench-eval bench-scale bench-distance same-run
+.PHONY: help venv caffe data train codes eval report index search compare baselines paper \
+        clean-run test lint weights caffe-test bench-train bench-data bench-builds bench-eval \
+        bench-scale bench-distance bench-search same-run
 
 # ---- set-up ---------------------------------------------------------------------------------------
 venv:                ## make .venv with the pinned requirements
@@ -57,7 +75,7 @@ caffe: venv          ## build BVLC Caffe from source into .caffe (CAFFE_PREFIX=,
 
 # ---- the stages of a run, each from the file before it ----------------------------------------------
 data: caffe          ## the data set's LMDBs, into DATA_ROOT
-	@$(PYTHON) -m tools.data $(OPTIONS) --encoding '$(ENCODING)'
+	@$(PYTHON) -m tools.data $(OPTIONS) --encoding '$(ENCODING)' --skip '$(SKIP)'
 
 train: data          ## the main job: data, training, codes, metrics, report
 	@$(PYTHON) -m tools.train $(OPTIONS)
@@ -67,18 +85,29 @@ train: data          ## the main job: data, training, codes, metrics, report
 same-run: caffe      # the later stages work on a trained run, and only on the one that was asked for
 	@$(PYTHON) -m tools.train --check $(OPTIONS)
 
-codes: same-run      ## codes of a trained run (FEATURES=1: its feature layer as well)
+ifneq ($(PICTURES),)
+codes: caffe         # of any pictures, by a run's net or by the caffemodel WEIGHTS
+	@$(PYTHON) -m tools.encode $(OPTIONS) --pictures '$(PICTURES)' --out '$(OUT)' $(if $(filter 1,$(SKIP)),--skip)
+else
+codes: same-run      ## codes of a trained run (FEATURES=1), or of any pictures (IMAGES=, WEIGHTS=)
 	@$(MAKE) -s --no-print-directory $(CODES) $(if $(FEATURES),$(FOLDER)/features.h5)
+endif
 
-eval: same-run       ## metrics of a trained run
-	@$(MAKE) -s --no-print-directory $(FOLDER)/metrics.json
+eval: same-run       ## metrics of a trained run (QUERIES=100: of so many queries a class)
+	@$(MAKE) -s --no-print-directory $(FOLDER)/metrics$(if $(QUERIES),-q$(QUERIES)-k1000).json
 
 report: same-run     ## the page of a trained run
 	@$(MAKE) -s --no-print-directory $(LAST)
 
-search: same-run     ## the pictures nearest to QUERY=photo.jpg (TOP=10), by a trained run's codes
+index: same-run      ## the search index of a trained run (INDEX=, ADD=, REMOVE=)
 	@$(MAKE) -s --no-print-directory $(CODES)
-	@$(PYTHON) -m tools.search $(OPTIONS) --query '$(QUERY)' --top '$(TOP)'
+	@OMP_WAIT_POLICY=passive $(PYTHON) -m tools.index $(OPTIONS) --kind '$(INDEX)' --remove '$(REMOVE)'
+	$(if $(ADD),@$(PYTHON) -m tools.index_add $(OPTIONS) --add '$(ADD)' --label '$(LABEL)')
+
+search: same-run     ## the pictures nearest to QUERY=photo.jpg (TOP=, CATEGORY=, FINE=1, GRID=, JSON=1)
+	@$(MAKE) -s --no-print-directory $(if $(FINE),$(FOLDER)/features.h5) $(FOLDER)/index.h5 >&2
+	@$(PYTHON) -m tools.search $(OPTIONS) --query '$(QUERY)' --top '$(TOP)' --json '$(JSON)' \
+	  --category '$(CATEGORY)' --fine '$(FINE)' --radius '$(RADIUS)' --grid '$(GRID)'
 
 $(FOLDER)/codes.h5: $(FOLDER)/model.caffemodel
 	@$(PYTHON) -m tools.extract $(OPTIONS) $(CLUSTER) $(if $(FEATURES),--features)
@@ -86,8 +115,14 @@ $(FOLDER)/codes.h5: $(FOLDER)/model.caffemodel
 $(FOLDER)/features.h5: $(FOLDER)/model.caffemodel
 	@$(PYTHON) -m tools.extract $(OPTIONS) $(CLUSTER) --features
 
+$(FOLDER)/index.h5: $(CODES)
+	@OMP_WAIT_POLICY=passive $(PYTHON) -m tools.index $(OPTIONS) --kind '$(INDEX)'
+
 $(FOLDER)/metrics.json: $(CODES)
 	@$(PYTHON) -m $(if $(filter finetune,$(METHOD)),eval.classification,$(if $(CLUSTER),tools.evaluate $(CLUSTER),eval)) $<
+
+$(FOLDER)/metrics-q$(QUERIES)-k1000.json: $(FOLDER)/codes.h5
+	@$(PYTHON) -m $(if $(CLUSTER),tools.evaluate $(CLUSTER),eval) $< --queries '$(QUERIES)'
 
 $(FOLDER)/report.html: $(FOLDER)/metrics.json
 	@$(PYTHON) -m tools.report $(OPTIONS)
@@ -97,6 +132,12 @@ baselines: venv      ## other hashing methods on a run's features (RUN= of METHO
 
 paper: caffe         ## the paper's tables and figures from all runs in RUNS, into RUNS/paper
 	@$(PYTHON) -m tools.paper --runs '$(RUNS)'
+
+# the runs that stand beside the released models, one for each code length
+TRAINED  = $(if $(filter file,$(origin RUN)),$(foreach bits,$(BITS),'$(RUNS)/$(call run_name,$(bits))'),'$(FOLDER)')
+compare: caffe       ## published | released (twice) | trained here, for METHOD and BITS="12 32 48"
+	@$(PYTHON) -m tools.compare $(OPTIONS) --out '$(RUNS)/compare-$(DATASET)-$(NET)-$(METHOD)' --trained $(TRAINED) \
+	  --released '$(RELEASED)' --released-deploy '$(RELEASED_DEPLOY)' --list '$(LIST)'
 
 clean-run:           ## remove the run's folder
 	rm -rf '$(FOLDER)'
@@ -120,11 +161,18 @@ bench-train: caffe   ## the training loop beside `caffe train`
 bench-data: caffe    ## the LMDB writer beside convert_imageset
 	@$(PYTHON) -m tools.bench_data $(if $(CIFAR10_ARCHIVE),--archive '$(CIFAR10_ARCHIVE)')
 
+bench-builds: caffe  ## SUN397 and Yahoo-1M at their real size, generated: time, memory, disk, kills
+	@$(PYTHON) -m tools.bench_builds $(or $(filter sun397 yahoo1m,$(DATASET)),sun397 yahoo1m) --root '$(DATA_ROOT)'
+
 bench-eval: venv     ## the evaluator beside scikit-learn, FAISS and argsort
 	@$(PYTHON) -m eval.bench_eval
 
 bench-scale: venv    ## the evaluator at Yahoo-1M's size
 	@$(PYTHON) -m eval.bench_scale
+
+bench-search: same-run ## the index's kinds at 1 and 10 million codes like a trained run's, and make search
+	@$(MAKE) -s --no-print-directory $(FOLDER)/index.h5
+	@$(PYTHON) -m tools.bench_search $(OPTIONS)
 
 bench-distance: venv ## Hamming beside Euclidean distance, and this machine's limits
 	@$(PYTHON) -m eval.bench_distance
@@ -134,7 +182,7 @@ help:                ## this page
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 20
 	@echo; echo "variables and their defaults"
 	@printf '  %-16s %s\n' \
-	  DATASET '$(DATASET)  (mnist, fashion_mnist, cifar10, digits, folder)' \
+	  DATASET '$(DATASET)  (mnist, fashion_mnist, cifar10, sun397, yahoo1m, digits, folder)' \
 	  BITS '$(BITS)  (8 to 1024)' \
 	  NET '$(NET)  (lenet, cifar_small, alexnet, vgg16, vgg16_avg; by DATASET)' \
 	  METHOD '$(METHOD)  (ssdh; kevinnet: CVPRW 2015; finetune: a classifier and no codes)' \
@@ -145,11 +193,24 @@ help:                ## this page
 	  SEED '$(SEED)' \
 	  SUBSET 'all pictures  (or N, evenly spaced, of each split)' \
 	  ALPHA,BETA,GAMMA '$(ALPHA), $(BETA), $(GAMMA)  (weights of classification, binarization, balance)' \
-	  IMAGES 'none  (the folder of DATASET=folder)' \
+	  IMAGES 'none  (the folder of DATASET=folder, sun397 and yahoo1m; else what make codes encodes)' \
+	  PICTURES 'IMAGES, but for those three  (what make codes encodes: a list, a folder, a picture)' \
+	  OUT '$(RUNS)/pictures/...  (the folder for the codes of PICTURES)' \
+	  SKIP 'none  (1: leave unreadable pictures out, counted)' \
+	  QUERIES 'all  (make eval: so many of each class)' \
 	  CIFAR10_ARCHIVE 'none: the official one  (or a zip or tar of pictures)' \
-	  ENCODING 'raw  (png: the same pixels in less space; jpeg: a departure)' \
+	  ENCODING 'raw  (png: the same pixels in less space; jpeg: a departure, for sun397 and yahoo1m)' \
 	  FEATURES 'none  (1: make codes writes features.h5 too)' \
+	  RELEASED "what can be downloaded  (or a released caffemodel, or a folder with some)" \
+	  RELEASED_DEPLOY "NET's own  (or the released deploy file of RELEASED)" \
+	  LIST "DATASET's own order  (or the folder of the release's list files)" \
 	  QUERY,TOP 'none, $(TOP)  (a picture, and how many like it make search lists)' \
+	  CATEGORY 'all  (make search: pictures of this class alone)' \
+	  FINE,RADIUS 'none, $(RADIUS)  (FINE=1: those within RADIUS bits, by distance of their features)' \
+	  GRID,JSON 'none  (a PNG to draw the pictures into; 1: print JSON)' \
+	  INDEX 'by size  (flat: exact; ivf, multihash: approximate)' \
+	  ADD,LABEL 'none  (make index: a picture or folder to add, and its class)' \
+	  REMOVE 'none  (make index: the key of a picture to take out, or @FILE with a key a line)' \
 	  WORKERS "none  (N: codes and metrics on N worker processes of this machine)" \
 	  SCHEDULER "none  (tcp://...: codes and metrics on a Dask cluster)" \
 	  DATA_ROOT '$(DATA_ROOT)' \

@@ -1,6 +1,7 @@
 """Command line of data_prep; heavy imports wait until something has to be made."""
 
 import argparse
+import importlib
 import os
 import sys
 import time
@@ -10,8 +11,10 @@ from data_prep import DataError
 from data_prep.files import file_digest, only_one
 from data_prep.manifest import check_asked, data_folder, read_manifest
 
-DATASETS = ("mnist", "cifar10", "fashion_mnist", "digits", "folder")
+PICTURES = ("folder", "sun397", "yahoo1m")  # those made of a folder of pictures, --images
+DATASETS = ("mnist", "cifar10", "fashion_mnist", "digits", *PICTURES)
 DEFAULTS = {"seed": 42, "encoding": "raw"}
+ENCODINGS = {"sun397": "jpeg", "yahoo1m": "jpeg"}  # of 256x256 pictures, raw takes 21 and 221 GB
 
 
 def main() -> int:
@@ -32,7 +35,7 @@ def main() -> int:
         print(f"data_prep: {error}; run `make caffe`, which installs it", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("data_prep: interrupted; run it again", file=sys.stderr)
+        print("data_prep: interrupted; the same command goes on", file=sys.stderr)
         return 130
     return 0
 
@@ -46,12 +49,13 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--mean", choices=("train", "imagenet"), required=True)
     parser.add_argument("--subset", type=positive, help="evenly spaced pictures of each split")
     parser.add_argument("--seed", type=int, help=f"of the shuffle (default {DEFAULTS['seed']})")
-    parser.add_argument("--encoding", choices=("raw", "png", "jpeg"), help="default: raw")
-    parser.add_argument("--images", type=Path, help="the pictures of data set folder")
+    parser.add_argument("--encoding", choices=("raw", "png", "jpeg"), help="default: raw, or jpeg")
+    parser.add_argument("--images", type=Path, help=f"the folder of {', '.join(PICTURES)}")
+    parser.add_argument("--skip", action="store_true", help="leave unreadable pictures out")
     parser.add_argument("--cifar10-archive", type=Path, help="binary version, or pictures")
     args = parser.parse_args()
-    if (args.dataset == "folder") != (args.images is not None):
-        parser.error("data set folder needs --images, and only it takes them")
+    if (args.dataset in PICTURES) != (args.images is not None):
+        parser.error(f"{', '.join(PICTURES)} need --images, and only they take them")
     if args.cifar10_archive and args.dataset != "cifar10":
         parser.error("--cifar10-archive is for cifar10")
     return args
@@ -69,11 +73,13 @@ def prepare(args: argparse.Namespace) -> None:
     """Make the data folder, or return at once where it is there, made as asked."""
     name, asked = args.dataset, {"mean": args.mean}
     asked |= {key: getattr(args, key) for key in DEFAULTS if getattr(args, key) is not None}
-    if args.dataset == "folder":
+    if args.dataset in PICTURES:
         from data_prep import folder
 
-        name, listed = folder.name(args.images), folder.listing(args.images)
-        asked["sources"] = [folder.source(args.images, listed)]
+        pictures = importlib.import_module(f"data_prep.{args.dataset}")
+        name = folder.name(args.images) if args.dataset == "folder" else args.dataset
+        listed = pictures.listing(args.images, args.skip)
+        asked["sources"] = [folder.source(listed)]
     if args.cifar10_archive:
         if not args.cifar10_archive.is_file():
             raise DataError(f"{args.cifar10_archive}: there is no such archive; correct its path")
@@ -88,29 +94,18 @@ def prepare(args: argparse.Namespace) -> None:
             return
         started = time.monotonic()
         raw = target.parent / "raw"
-        if args.dataset == "mnist":
-            from data_prep import mnist
+        if args.dataset not in PICTURES:
+            from data_prep import originals
 
-            dataset = mnist.load(raw)
-        elif args.dataset == "fashion_mnist":
-            from data_prep import fashion_mnist
-
-            dataset = fashion_mnist.load(raw)
-        elif args.dataset == "cifar10":
-            from data_prep import cifar10
-
-            dataset = cifar10.load(raw, args.cifar10_archive)
-        elif args.dataset == "digits":
-            from data_prep import digits
-
-            dataset = digits.load()
+            dataset = originals.by_name(args.dataset, raw, args.cifar10_archive)
         else:
-            dataset = folder.load(args.images, listed)
+            dataset = pictures.load(listed, asked["sources"])
         for note in dataset.notes:
             print(note, flush=True)
         from data_prep.build import build  # and Caffe, a second's import
 
-        settings = DEFAULTS | {key: asked[key] for key in DEFAULTS if key in asked}
+        settings = DEFAULTS | {"encoding": ENCODINGS.get(name, DEFAULTS["encoding"])}
+        settings |= {key: asked[key] for key in DEFAULTS if key in asked}
         build(
             target,
             name,
@@ -119,11 +114,14 @@ def prepare(args: argparse.Namespace) -> None:
             channels=args.channels,
             mean=args.mean,
             count=args.subset,
+            skip=args.skip,
             **settings,
         )
-    counts = read_manifest(target)["counts"]
+    manifest = read_manifest(target)
+    counts = manifest["counts"]
     seconds = time.monotonic() - started
-    print(f"{target}: {counts['train']} + {counts['test']} pictures in {seconds:.1f} s")
+    left_out = _left_out(manifest)
+    print(f"{target}: {counts['train']} + {counts['test']} pictures in {seconds:.1f} s{left_out}")
 
 
 def ready(target: Path, asked: dict) -> bool:
@@ -131,8 +129,14 @@ def ready(target: Path, asked: dict) -> bool:
     if not target.is_dir():
         return False
     check_asked(target, read_manifest(target), asked)
-    print(f"{target} is ready")
+    print(f"{target} is ready{_left_out(read_manifest(target))}")
     return True
+
+
+def _left_out(manifest: dict) -> str:
+    """Return the words that say how many pictures were left out, '' where none was."""
+    number = sum(map(len, manifest.get("left_out", {}).values()))
+    return f"; {number} unreadable ones were left out (manifest.json names them)" if number else ""
 
 
 if __name__ == "__main__":

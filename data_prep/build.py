@@ -1,4 +1,8 @@
-"""Makes a whole data folder: two LMDBs, the mean image, the manifest; all of it or none."""
+"""Makes a whole data folder: two LMDBs, the mean image, the manifest; all of it or none.
+
+It is made beside its final name. What was committed there when a build was killed or stopped is
+kept, and the same build goes on behind it.
+"""
 
 import hashlib
 import json
@@ -7,18 +11,23 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import cv2
+import numpy as np
 
 from data_prep import DataError
-from data_prep.dataset import Dataset, check, subset
+from data_prep.dataset import Dataset, Split, check, subset
 from data_prep.files import sync, write_synced
-from data_prep.lmdb_writer import estimate_bytes, record_keys, write_lmdb
+from data_prep.lmdb_reader import count as count_records
+from data_prep.lmdb_reader import record_keys, row_of
+from data_prep.lmdb_writer import check_keys, chunk_size, estimate_bytes, write_lmdb
 from data_prep.mean_image import imagenet_mean, to_binaryproto, train_mean
 
 PIXELS = {
     "raw": "exact",
     "png": "exact (PNG is lossless)",
-    "jpeg": "JPEG of quality 95: a departure, the pixels differ from the raw ones",
+    "jpeg": "JPEG of quality 95 of the resized picture, decoded whenever a net reads it: a "
+    "departure, the pixels differ a little from the raw ones",
 }
+STATE = "build.json"  # in an unfinished folder: what decides its records
 
 
 def build(
@@ -32,11 +41,14 @@ def build(
     encoding: str,
     seed: int,
     count: int | None,
+    skip: bool,
 ) -> None:
     """Make the data folder of a data set; the caller holds its parent folder (only_one).
 
-    count: pictures of each split to keep, None for all. Written beside and renamed when complete.
-    Raises DataError where an input can't be used or the disk is too small; nothing is left then.
+    count: pictures of each split to keep, None for all. skip: leave out pictures that can't be
+    used. Written beside and renamed when complete; an unfinished build of the same records is
+    continued. Raises DataError where an input can't be used or the disk is too small; what was
+    committed until then is kept.
     """
     image = imagenet_mean(side, channels) if mean == "imagenet" else None
     check(dataset)
@@ -44,19 +56,42 @@ def build(
     if count:
         splits = {split: subset(rows, count) for split, rows in splits.items()}
     for rows in splits.values():
-        record_keys(rows, seed)
-    sizes = [estimate_bytes(rows, side, channels, encoding) for rows in splits.values()]
-    _check_space(folder.parent, sum(sizes))
-
-    for leftover in folder.parent.glob(".*.partial"):  # of a build that was killed
-        shutil.rmtree(leftover)
+        check_keys(rows)
+    decides = {
+        "dataset": name,
+        "side": side,
+        "channels": channels,
+        "encoding": encoding,
+        "seed": seed,
+        "subset": count,
+        "sources": dataset.sources,
+        "row_order_sha256": {split: row_order(rows.keys) for split, rows in splits.items()},
+        "opencv": cv2.__version__,
+        "chunk": chunk_size(side, channels),
+    }
     partial = folder.with_name(f".{folder.name}.partial")
-    partial.mkdir()
+    _remove_unless(partial, decides)
+    sizes = [estimate_bytes(rows, side, channels, encoding, skip) for rows in splits.values()]
+    there = sum(file.stat().st_size for file in partial.glob("*/data.mdb"))
+    _check_space(folder.parent, sum(sizes) - there)
+
+    partial.mkdir(exist_ok=True)
     try:
+        if not (partial / STATE).exists():
+            write_synced(partial / STATE, json.dumps(decides, indent=1).encode())
         lmdb_sha256 = {
-            split: write_lmdb(partial / f"{split}_lmdb", rows, side, channels, encoding, seed)
+            split: write_lmdb(
+                partial / f"{split}_lmdb", rows, side, channels, encoding, seed, skip=skip
+            )
             for split, rows in splits.items()
         }
+        kept = {
+            split: _kept(partial / f"{split}_lmdb", rows, skip) for split, rows in splits.items()
+        }
+        if skip and not count:
+            check(Dataset(**kept, classes=dataset.classes, sources=[], order=""))
+        for file, text in dataset.lists.items():
+            write_synced(partial / file, text.encode())
         if image is None:
             image = train_mean(partial / "train_lmdb")
         write_synced(partial / "mean.binaryproto", to_binaryproto(image))
@@ -69,10 +104,11 @@ def build(
             "pixels": PIXELS[encoding],
             "seed": seed,
             "subset": count,
-            "counts": {split: len(rows.keys) for split, rows in splits.items()},
+            "counts": {split: len(rows.keys) for split, rows in kept.items()},
+            "left_out": {split: _left_out(splits[split], kept[split]) for split in splits},
             "classes": list(dataset.classes),
             "order": dataset.order,
-            "row_order_sha256": {split: row_order(rows.keys) for split, rows in splits.items()},
+            "row_order_sha256": {split: row_order(rows.keys) for split, rows in kept.items()},
             "lmdb_sha256": lmdb_sha256,
             "sources": dataset.sources,
             "notes": dataset.notes,
@@ -80,17 +116,61 @@ def build(
         }
         text = json.dumps(manifest, indent=2, ensure_ascii=False) + "\n"
         write_synced(partial / "manifest.json", text.encode())
+        (partial / STATE).unlink()
         sync(partial)
         partial.rename(folder)
         sync(folder.parent)
     except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
+        if _begun(partial):
+            print(f"{partial} keeps what is done; the same command goes on from there", flush=True)
+        else:
+            shutil.rmtree(partial, ignore_errors=True)
         raise
 
 
 def row_order(keys: Iterable[str]) -> str:
     """Return the SHA-256 of a split's keys in its own order, joined by newlines."""
     return hashlib.sha256("\n".join(keys).encode()).hexdigest()
+
+
+def _remove_unless(partial: Path, decides: dict) -> None:
+    """Remove an unfinished folder, unless its records are those of this build."""
+    if not partial.exists():
+        return
+    state = partial / STATE
+    try:
+        there = json.loads(state.read_text()) if state.is_file() else {}
+    except ValueError:  # cut short by a crash
+        there = {}
+    differs = [key for key in decides if there.get(key) != decides[key]]
+    if differs:
+        if _begun(partial):
+            print(f"{partial} is of another build ({', '.join(differs)}): starting anew")
+        shutil.rmtree(partial)
+
+
+def _begun(partial: Path) -> bool:
+    """Tell whether an unfinished folder holds pictures."""
+    return count_records(partial / "train_lmdb") > 0
+
+
+def _kept(path: Path, rows: Split, skip: bool) -> Split:
+    """Return the split without the rows that its LMDB has no record of."""
+    if not skip:
+        return rows
+    there = sorted(map(row_of, record_keys(path)))
+    if not there:
+        raise DataError(f"{rows.origin}: no picture of {path.stem} can be read; correct the folder")
+    keys = [rows.keys[row] for row in there]
+    return Split(keys, np.asarray(rows.labels)[there], rows.read, rows.origin)
+
+
+def _left_out(asked: Split, kept: Split) -> list[str]:
+    """Return the keys that were asked for and could not be used."""
+    if len(asked.keys) == len(kept.keys):
+        return []
+    there = set(kept.keys)
+    return [key for key in asked.keys if key not in there]
 
 
 def _check_space(folder: Path, needed: int) -> None:

@@ -33,14 +33,19 @@ def arrange(paths: Iterable[str], split: str, classes: list[str]) -> tuple[list[
 
     paths: those of all splits, ``train/cat/1.jpg``; classes: names in the order of their labels.
     """
-    ordered = sorted(path for path in paths if path.split("/")[0] == split)
+    keys = mixed(path for path in paths if path.split("/")[0] == split)
+    label_of = {name: label for label, name in enumerate(classes)}
+    return keys, np.array([label_of[key.split("/")[1]] for key in keys], np.int32)
+
+
+def mixed(paths: Iterable[str]) -> list[str]:
+    """Return paths in the order that ORDER states; DataError for one that is not printable."""
+    ordered = sorted(paths)
     for path in ordered:
         if not path.isprintable():  # neither a line break nor bytes that are not UTF-8
             raise DataError(f"the file name {path!r} is not printable UTF-8 text; rename it")
     rows = np.random.RandomState(ORDER_SEED).permutation(len(ordered))
-    label_of = {name: label for label, name in enumerate(classes)}
-    keys = [ordered[row] for row in rows]
-    return keys, np.array([label_of[key.split("/")[1]] for key in keys], np.int32)
+    return [ordered[row] for row in rows]
 
 
 def refuse_shared(

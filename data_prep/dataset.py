@@ -32,6 +32,7 @@ class Dataset:
 
     sources: the files it comes from, each with ``file`` and ``sha256``.
     order: what the data set's own order is; notes: sentences to be shown to the user.
+    lists: text files to be kept beside the LMDBs, by name.
     """
 
     train: Split
@@ -40,6 +41,7 @@ class Dataset:
     sources: list[dict]
     order: str
     notes: list[str] = field(default_factory=list)
+    lists: dict[str, str] = field(default_factory=dict)
 
 
 def check(dataset: Dataset) -> None:

@@ -7,7 +7,7 @@ absolute; ``classes.txt``, a name a line, is optional. Where there are lists the
 import hashlib
 import os
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,9 +26,10 @@ SPLITS = ("train", "test")
 class Listing:
     """What lies in a folder of pictures, without any of them opened; each dict is by split."""
 
+    root: Path  # the folder
     keys: dict[str, list[str]]  # relative to the folder or absolute, in the data set's own order
     labels: dict[str, np.ndarray]  # (N,) int32
-    sizes: dict[str, list[int]]  # bytes
+    sizes: dict[str, np.ndarray]  # (N,) int64, bytes; -1 where there is no such file
     classes: list[str]
     order: str
     notes: list[str]
@@ -39,12 +40,15 @@ def name(images: Path) -> str:
     return f"folder-{images.resolve().name}"
 
 
-def listing(images: Path) -> Listing:
-    """Return what the folder holds; DataError where it is laid out in neither way."""
+def listing(images: Path, skip: bool) -> Listing:
+    """Return what the folder holds; DataError where it is laid out in neither way.
+
+    skip: take a listed picture that is missing, to be left out later, instead of refusing it.
+    """
     if not images.is_dir():
         raise DataError(f"{images}: there is no such folder of pictures; correct IMAGES")
     if (images / "train.txt").is_file() and (images / "test.txt").is_file():
-        return _from_lists(images)
+        return from_lists(images, skip)
     if (images / "train").is_dir() and (images / "test").is_dir():
         return _from_class_folders(images)
     raise DataError(
@@ -53,7 +57,14 @@ def listing(images: Path) -> Listing:
     )
 
 
-def source(images: Path, listed: Listing) -> dict:
+def require_lists(images: Path) -> None:
+    """Raise DataError where a folder does not hold both list files."""
+    missing = [f"{split}.txt" for split in SPLITS if not (images / f"{split}.txt").is_file()]
+    if missing:
+        raise DataError(f"{images}: there is no {missing[0]} with `path label` lines; put it there")
+
+
+def source(listed: Listing) -> dict:
     """Return the manifest's source entry: SHA-256 over every picture's path, label and size."""
     digest = hashlib.sha256()
     for split in SPLITS:
@@ -61,31 +72,44 @@ def source(images: Path, listed: Listing) -> dict:
         for key, label, size in rows:
             digest.update(f"{split} {key} {label} {size}\n".encode())
     return {
-        "file": images.resolve().name,
+        "file": listed.root.resolve().name,
         "sha256": digest.hexdigest(),
         "sha256_of": "split, path, label and size of each picture",
     }
 
 
-def load(images: Path, listed: Listing) -> Dataset:
+def load(listed: Listing, sources: list[dict]) -> Dataset:
     """Return the data set; DataError where a picture lies in both splits."""
-    _check_shared(images, listed)
+    _check_shared(listed)
+    return dataset(listed, sources)
+
+
+def dataset(listed: Listing, sources: list[dict]) -> Dataset:
+    """Return the data set of a listing, without a look into its pictures."""
     splits = {
         split: Split(
             keys=listed.keys[split],
             labels=listed.labels[split],
-            read=reader(images, listed.keys[split]),
-            origin=images,
+            read=reader(listed.root, listed.keys[split]),
+            origin=listed.root,
         )
         for split in SPLITS
     }
     return Dataset(
-        classes=listed.classes,
-        sources=[source(images, listed)],
-        order=listed.order,
-        notes=listed.notes,
-        **splits,
+        classes=listed.classes, sources=sources, order=listed.order, notes=listed.notes, **splits
     )
+
+
+def lists(listed: Listing) -> dict[str, str]:
+    """Return the text of train.txt, test.txt and classes.txt, as DATASET=folder reads them."""
+    texts = {
+        f"{split}.txt": "".join(
+            f"{key} {label}\n"
+            for key, label in zip(listed.keys[split], listed.labels[split], strict=True)
+        )
+        for split in SPLITS
+    }
+    return texts | {"classes.txt": "".join(f"{name}\n" for name in listed.classes)}
 
 
 def reader(images: Path, keys: Sequence[str]) -> Callable[[int], bytes]:
@@ -118,16 +142,18 @@ def _from_class_folders(images: Path) -> Listing:
                 skipped.append(relative)
     arranged = {split: arrange(pictures, split, classes) for split in SPLITS}
     return Listing(
+        root=images,
         keys={split: keys for split, (keys, _) in arranged.items()},
         labels={split: labels for split, (_, labels) in arranged.items()},
-        sizes={split: _sizes(images, keys) for split, (keys, _) in arranged.items()},
+        sizes={split: file_sizes(images, keys, False) for split, (keys, _) in arranged.items()},
         classes=classes,
         order=ORDER,
         notes=skipped_note(images, sorted(skipped)),
     )
 
 
-def _from_lists(images: Path) -> Listing:
+def from_lists(images: Path, skip: bool) -> Listing:
+    """Return what train.txt and test.txt say; see listing."""
     keys, labels = {}, {}
     for split in SPLITS:
         keys[split], labels[split] = _read_list(images / f"{split}.txt")
@@ -144,23 +170,31 @@ def _from_lists(images: Path) -> Listing:
             "shuffle its lines for a fair one"
         )
     return Listing(
+        root=images,
         keys=keys,
         labels=labels,
-        sizes={split: _sizes(images, keys[split]) for split in SPLITS},
+        sizes={split: file_sizes(images, keys[split], skip) for split in SPLITS},
         classes=classes,
         order="the list files' own order",
         notes=notes,
     )
 
 
-def _sizes(images: Path, keys: Sequence[str]) -> list[int]:
-    """Return the files' sizes; DataError names one that is missing."""
-    try:
-        return [os.stat(os.path.join(images, key)).st_size for key in keys]
-    except OSError as error:
-        raise DataError(
-            f"{error.filename}: {error.strerror}; correct the list or the file"
-        ) from None
+def file_sizes(images: Path, keys: Sequence[str], skip: bool) -> np.ndarray:
+    """Return the files' sizes, (N,) int64, -1 for one that is missing; DataError unless skip."""
+
+    def size(key: str) -> int:
+        try:
+            return os.stat(os.path.join(images, key)).st_size
+        except OSError as error:
+            if skip:
+                return -1
+            raise DataError(
+                f"{error.filename}: {error.strerror}; correct the list or the file, or leave such "
+                "pictures out (SKIP=1)"
+            ) from None
+
+    return np.fromiter(map(size, keys), np.int64, len(keys))
 
 
 def _read_list(path: Path) -> tuple[list[str], np.ndarray]:
@@ -180,28 +214,32 @@ def _read_list(path: Path) -> tuple[list[str], np.ndarray]:
     return keys, np.array(labels, np.int32)
 
 
-def _lines(path: Path) -> list[str]:
+def _lines(path: Path) -> Iterator[str]:
     try:
-        return path.read_text(encoding="utf-8").splitlines()
+        with open(path, encoding="utf-8") as file:
+            for line in file:
+                yield line.rstrip("\n")
     except UnicodeDecodeError as error:
         raise DataError(f"{path}: not UTF-8 text ({error.reason}); save it as UTF-8") from None
 
 
-def _check_shared(images: Path, listed: Listing) -> None:
+def _check_shared(listed: Listing) -> None:
     """Stop where a picture lies in both splits; only files of a size that both have are read."""
     by_size = {split: defaultdict(list) for split in SPLITS}
     for split in SPLITS:
         for key, size in zip(listed.keys[split], listed.sizes[split], strict=True):
             by_size[split][size].append(key)
-    common = by_size["train"].keys() & by_size["test"].keys()
+    common = (by_size["train"].keys() & by_size["test"].keys()) - {-1}
     candidates = {
         split: [key for size in common for key in by_size[split][size]] for split in SPLITS
     }
 
     def digest(key: str) -> tuple[str, str]:
-        return file_digest(images / key, "sha256"), key
+        return file_digest(listed.root / key, "sha256"), key
 
     with ThreadPoolExecutor() as pool:
         refuse_shared(
-            images, pool.map(digest, candidates["train"]), pool.map(digest, candidates["test"])
+            listed.root,
+            pool.map(digest, candidates["train"]),
+            pool.map(digest, candidates["test"]),
         )

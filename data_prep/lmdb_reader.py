@@ -11,29 +11,71 @@ import numpy as np
 from data_prep import DataError
 from data_prep.picture import from_datum
 
+MAPPED_BYTES = 64 << 20  # read before the map is closed: what is resident never grows with the file
+
 
 def read_keys(path: Path) -> tuple[np.ndarray, list[str]]:
     """Return an LMDB's rows and keys.
 
     rows: (N,) int64, the row in the data set's own order of each record in LMDB order, the order
         in which Caffe's Data layer meets them: ``codes[rows] = output`` puts outputs in rows.
+        Rows are counted without the pictures that were left out.
     keys: N strings by row, each leading back to its picture.
     """
-    records = _record_keys(path)
-    rows = np.array([int(key.split(b"_", 2)[1]) for key in records], np.int64)
-    keys = [""] * len(records)
-    for row, key in zip(rows, records, strict=True):
-        keys[row] = key.split(b"_", 2)[2].decode()
-    return rows, keys
+    records = record_keys(path)
+    order = np.argsort([row_of(key) for key in records])
+    rows = np.empty(len(records), np.int64)
+    rows[order] = np.arange(len(records))
+    return rows, [name_of(records[place]) for place in order]
 
 
 def iterate(path: Path) -> Iterator[tuple[int, str, int, np.ndarray]]:
-    """Yield (row, key, label, picture) in LMDB order; a picture is uint8 C x H x W, BGR."""
-    with _open(path) as env, env.begin(buffers=True) as txn:
-        for key, value in txn.cursor():
-            _, row, name = bytes(key).split(b"_", 2)
-            picture, label = from_datum(value)
-            yield int(row), name.decode(), label, picture
+    """Yield (row, key, label, picture) in LMDB order; a picture is uint8 C x H x W, BGR.
+
+    row: in the data set's own order, the pictures that were left out counted too.
+    """
+    for key, value in records(path):
+        picture, label = from_datum(value)
+        yield row_of(key), name_of(key), label, picture
+
+
+def records(path: Path) -> Iterator[tuple[bytes, bytes]]:
+    """Yield (key, value) of every record in key order, as bytes, with bounded memory."""
+    start = b"\0"
+    while start:
+        with _open(path) as env, env.begin() as txn, txn.cursor() as cursor:
+            found, mapped = cursor.set_range(start), 0
+            while found and mapped < MAPPED_BYTES:
+                key, value = cursor.item()
+                mapped += len(value)
+                yield key, value
+                found = cursor.next()
+            start = cursor.key() if found else b""
+
+
+def count(path: Path) -> int:
+    """Return the number of an LMDB's records, 0 where there is no LMDB, or one just created."""
+    file = path / "data.mdb"
+    if not file.is_file() or not file.stat().st_size:
+        return 0
+    with _open(path) as env:
+        return env.stat()["entries"]
+
+
+def record_keys(path: Path) -> list[bytes]:
+    """Return every record's key, ``{position:08d}_{row:08d}_{key}``, in LMDB order."""
+    with _open(path) as env, env.begin() as txn:
+        return list(txn.cursor().iternext(keys=True, values=False))
+
+
+def row_of(record: bytes) -> int:
+    """Return the row that a record's key states."""
+    return int(record.split(b"_", 2)[1])
+
+
+def name_of(record: bytes) -> str:
+    """Return the picture's own key, of a record's key."""
+    return record.split(b"_", 2)[2].decode()
 
 
 @contextmanager
@@ -43,12 +85,12 @@ def open_rows(path: Path) -> Iterator[tuple[list[str], Callable]]:
     keys: N strings by row. read(rows): the pictures at some rows, uint8 n x C x H x W, BGR, and
     their labels, (n,) int32.
     """
-    record_of = {int(key.split(b"_", 2)[1]): key for key in _record_keys(path)}
-    keys = [record_of[row].split(b"_", 2)[2].decode() for row in range(len(record_of))]
+    by_row = sorted(record_keys(path), key=row_of)
+    keys = [name_of(record) for record in by_row]
     with _open(path) as env, env.begin(buffers=True) as txn:
 
         def read(rows: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
-            records = [from_datum(txn.get(record_of[int(row)])) for row in rows]
+            records = [from_datum(txn.get(by_row[int(row)])) for row in rows]
             pictures, labels = zip(*records, strict=True)
             return np.stack(pictures), np.array(labels, np.int32)
 
@@ -60,8 +102,3 @@ def _open(path: Path) -> lmdb.Environment:
         return lmdb.open(os.fspath(path), readonly=True, lock=False, create=False)
     except lmdb.Error as error:
         raise DataError(f"{path}: not an LMDB that can be read ({error}); make it anew") from None
-
-
-def _record_keys(path: Path) -> list[bytes]:
-    with _open(path) as env, env.begin() as txn:
-        return list(txn.cursor().iternext(keys=True, values=False))

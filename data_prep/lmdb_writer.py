@@ -3,6 +3,7 @@
 import hashlib
 import itertools
 import os
+import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
@@ -15,11 +16,13 @@ from tqdm import tqdm
 
 from data_prep import DataError
 from data_prep.dataset import Split
+from data_prep.lmdb_reader import count, records
 from data_prep.picture import to_datum
 
 LMDB_MAX_KEY = 511  # bytes, LMDB's own limit
 PAGE, PAGE_HEADER, NODE_MAX = 4096, 16, 2038  # LMDB's page, and the largest record kept in a leaf
-CHUNK_BYTES = 1 << 20  # raw bytes a task and a commit: 1,337 28x28x1 pictures, 5 256x256x3 ones
+CHUNK_BYTES = 1 << 20  # raw bytes a task: 1,337 28x28x1 pictures, 5 256x256x3 ones
+COMMIT_BYTES = 32 << 20  # bytes of values a commit: what a kill can cost
 
 
 def shuffled_rows(size: int, seed: int) -> np.ndarray:
@@ -32,20 +35,25 @@ def shuffled_rows(size: int, seed: int) -> np.ndarray:
     return np.random.RandomState(seed).permutation(size)
 
 
-def record_keys(split: Split, seed: int) -> tuple[np.ndarray, list[bytes]]:
-    """Return the rows in LMDB order and each record's key, ``{position:08d}_{row:08d}_{key}``.
+def record_key(place: int, row: int, key: str) -> bytes:
+    """Return a record's key, ``{position:08d}_{row:08d}_{key}``."""
+    return f"{place:08d}_{row:08d}_{key}".encode()
 
-    Raises DataError where a key is longer than LMDB takes.
-    """
-    rows = shuffled_rows(len(split.keys), seed)
-    keys = [f"{place:08d}_{row:08d}_{split.keys[row]}".encode() for place, row in enumerate(rows)]
-    longest = max(range(len(keys)), key=lambda place: len(keys[place]))
-    if len(keys[longest]) > LMDB_MAX_KEY:
+
+def check_keys(split: Split) -> None:
+    """Raise DataError where a record's key is longer than LMDB takes."""
+    longest = max(split.keys, key=lambda key: len(key.encode()))
+    size = len(record_key(0, 0, longest))
+    if size > LMDB_MAX_KEY:
         raise DataError(
-            f"{split.origin}: the path {split.keys[rows[longest]]} makes a key of "
-            f"{len(keys[longest])} bytes and LMDB takes {LMDB_MAX_KEY}; shorten its name"
+            f"{split.origin}: the path {longest} makes a key of {size} bytes and LMDB takes "
+            f"{LMDB_MAX_KEY}; shorten its name"
         )
-    return rows, keys
+
+
+def chunk_size(side: int, channels: int) -> int:
+    """Return the number of pictures that a task makes; commits are of whole tasks."""
+    return max(1, CHUNK_BYTES // (side * side * channels))
 
 
 def make_datum(split: Split, row: int, side: int, channels: int, encoding: str) -> bytes:
@@ -59,18 +67,27 @@ def make_datum(split: Split, row: int, side: int, channels: int, encoding: str) 
         ) from None
 
 
-def estimate_bytes(split: Split, side: int, channels: int, encoding: str) -> int:
+def estimate_bytes(
+    split: Split, side: int, channels: int, encoding: str, skip: bool = False
+) -> int:
     """Return the size in bytes that the split's LMDB will have, within a few percent.
 
-    Raw records all have one size; of encoded ones 32 evenly spaced pictures are encoded.
+    Raw records all have one size; of encoded ones 32 evenly spaced pictures are encoded, without
+    those that can't be used where skip is set.
     """
     size = len(split.keys)
     if encoding == "raw":
         value = side * side * channels + 24
     else:
         sample = np.unique(np.linspace(0, size - 1, 32).astype(int))
-        values = [len(make_datum(split, row, side, channels, encoding)) for row in sample]
-        value = int(np.mean(values))
+        values = []
+        for row in sample:
+            try:
+                values.append(len(make_datum(split, row, side, channels, encoding)))
+            except DataError:
+                if not skip:
+                    raise
+        value = int(np.mean(values)) if values else 0
     record = 8 + 18 + len(split.keys[0].encode()) + value
     if record > NODE_MAX:
         pages = size * -(-(value + PAGE_HEADER) // PAGE)
@@ -87,44 +104,96 @@ def write_lmdb(
     encoding: str,
     seed: int,
     threads: int | None = None,
+    skip: bool = False,
 ) -> str:
-    """Write the split to a new LMDB and return the SHA-256 of its keys and values in key order.
+    """Write the split to an LMDB and return the SHA-256 of its keys and values in key order.
 
     The result depends on split, side, channels, encoding and seed only, never on the number of
-    threads (default: one a core; OpenCV releases the GIL). Memory stays bounded, whatever the
-    split's size. The LMDB is on disk (fsync) when this returns; path is left incomplete where it
-    raises, so callers write beside the final name. Raises DataError where a picture can't be used
-    or the LMDB can't be written.
+    threads (default: one a core; OpenCV releases the GIL), nor on how often the writing was
+    interrupted: records are committed, with fsync, every COMMIT_BYTES, and an LMDB that holds
+    the first records of the same split is continued behind them. Memory stays bounded, whatever
+    the split's size. path is left incomplete where this raises, so callers write beside the final
+    name. skip: leave out, with a line on stderr, the pictures that can't be used. Raises DataError
+    where a picture can't be used, the LMDB can't be written, or it holds other records.
     """
-    rows, keys = record_keys(split, seed)
-    size = len(keys)
-    chunk = max(1, CHUNK_BYTES // (side * side * channels))
+    check_keys(split)
+    size = len(split.keys)
+    rows = shuffled_rows(size, seed)
+    chunk = chunk_size(side, channels)
+
+    def key_at(place: int) -> bytes:
+        return record_key(place, rows[place], split.keys[rows[place]])
 
     def make_chunk(start: int) -> list[tuple[bytes, bytes]]:
-        return [
-            (keys[place], make_datum(split, rows[place], side, channels, encoding))
-            for place in range(start, min(start + chunk, size))
-        ]
+        made = []
+        for place in range(start, min(start + chunk, size)):
+            try:
+                value = make_datum(split, rows[place], side, channels, encoding)
+            except DataError as error:
+                if not skip:
+                    raise
+                tqdm.write(f"left out: {error}", file=sys.stderr)
+            else:
+                made.append((key_at(place), value))
+        return made
 
     digest = hashlib.sha256()
+    last = _take_committed(path, size, key_at, digest)
+    start = (last // chunk + 1) * chunk  # commits are of whole chunks, less what was left out
+    if last >= 0:
+        print(f"{path}: {min(start, size)} of {size} pictures are there; going on", flush=True)
     # The map is address space, not disk; encoded pictures can outgrow raw ones by a little.
     map_size = size * (2 * side * side * channels + 4 * PAGE) + (64 << 20)
     threads = threads or len(os.sched_getaffinity(0))
     try:
         with (
-            lmdb.open(os.fspath(path), map_size=map_size, sync=False) as env,
-            tqdm(total=size, desc=path.name, unit=" pictures", disable=None) as progress,
+            lmdb.open(os.fspath(path), map_size=map_size) as env,
+            tqdm(
+                total=size, initial=start, desc=path.name, unit=" pictures", disable=None
+            ) as progress,
             ThreadPoolExecutor(threads) as pool,
+            ThreadPoolExecutor(1) as committer,  # the disk's time is not the processor's
         ):
-            for records in _in_order(pool, make_chunk, range(0, size, chunk), 2 * threads):
-                with env.begin(write=True) as txn, txn.cursor() as cursor:
-                    cursor.putmulti(records, append=True)
-                digest.update(b"".join(itertools.chain.from_iterable(records)))
-                progress.update(len(records))
-            env.sync(True)
+            pending, pending_bytes, committed = [], 0, None
+            for made in _in_order(pool, make_chunk, range(start, size, chunk), 2 * threads):
+                digest.update(b"".join(itertools.chain.from_iterable(made)))
+                pending += made
+                pending_bytes += sum(len(value) for _, value in made)
+                if pending_bytes >= COMMIT_BYTES:
+                    if committed:
+                        committed.result()
+                    committed = committer.submit(_commit, env, pending)
+                    pending, pending_bytes = [], 0
+                progress.update(min(chunk, size - progress.n))
+            if committed:
+                committed.result()
+            _commit(env, pending)
     except lmdb.Error as error:
         raise DataError(f"{path}: {error}; free some space, or use another data root") from None
     return digest.hexdigest()
+
+
+def _take_committed(path: Path, size: int, key_at: Callable[[int], bytes], digest: Any) -> int:
+    """Take the records that an LMDB holds into the digest; return the last one's place, or -1.
+
+    Raises DataError where they are not, in order, records of the places below size.
+    """
+    last = -1
+    if not count(path):
+        return last
+    for key, value in records(path):
+        place = int(key[:8]) if key[:8].isdigit() else size
+        if not last < place < size or key != key_at(place):
+            raise DataError(f"{path}: holds records of another data set; remove {path.parent}")
+        digest.update(key)
+        digest.update(value)
+        last = place
+    return last
+
+
+def _commit(env: lmdb.Environment, pairs: list[tuple[bytes, bytes]]) -> None:
+    with env.begin(write=True) as txn, txn.cursor() as cursor:
+        cursor.putmulti(pairs, append=True)
 
 
 def _in_order(

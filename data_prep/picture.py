@@ -20,7 +20,10 @@ def decode(source: bytes | np.ndarray, channels: int) -> np.ndarray:
         if not source:
             raise DataError("is empty")
         flag = cv2.IMREAD_COLOR if channels == 3 else cv2.IMREAD_GRAYSCALE
-        picture = cv2.imdecode(np.frombuffer(source, np.uint8), flag)
+        try:
+            picture = cv2.imdecode(np.frombuffer(source, np.uint8), flag)
+        except cv2.error:  # more pixels than OpenCV takes
+            picture = None
         if picture is None:
             raise DataError("cannot be decoded (damaged, cut short, or not a picture OpenCV reads)")
         return picture

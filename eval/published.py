@@ -10,6 +10,8 @@ from pathlib import Path
 FOLDER = Path(__file__).with_name("published")
 NET_NAMES = {  # as the CSV files call our nets, where these start from ImageNet weights
     "alexnet": {"CaffeNet, fine-tuned", "CaffeNet, ImageNet-pretrained", "SSDH CaffeNet"},
+    "vgg16": {"VGG16", "SSDH VGG16"},
+    "vgg16_avg": {"SSDH VGG16-Avg"},
 }
 PRECISION_CURVES = ("cifar10", 48)  # data set and bits of the published precision-at-k curves
 RELEASED_LOG_PICTURES = 200 * 50  # test_iter x test batch of the released solver and net
@@ -177,8 +179,9 @@ def _losses(run: dict, tests: list[dict[str, float]]) -> list[dict]:
 def _other_net(run: dict, row: dict[str, str]) -> list[str]:
     if not row["net"]:
         return ["net not stated"]
+    net = "SSDH VGG16-Avg" if "VGG16-Avg" in row.get("method", "") else row["net"]
     names = set() if run["from_scratch"] else NET_NAMES.get(run["settings"]["net"], set())
-    return [] if row["net"] in names else ["other net"]
+    return [] if net in names else ["other net"]
 
 
 def _row(measure: str, row: dict[str, str], **rest) -> dict:

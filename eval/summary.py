@@ -107,6 +107,9 @@ def describe(metrics: dict) -> str:
         f"within radius 2    {metrics['precision_radius_2']:.4f} precision, "
         f"{metrics['empty_radius_2']:,} queries find nothing there",
     ]
+    if subset := metrics.get("subset"):
+        drawn = f"{subset['queries_per_class']} queries a class, drawn with seed {subset['seed']}"
+        lines.insert(1, drawn)
     return "\n".join(lines)
 
 

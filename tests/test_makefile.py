@@ -5,6 +5,8 @@ import subprocess
 import time
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 
 REPO = Path(__file__).resolve().parent.parent
@@ -68,6 +70,12 @@ def test_stages_one_by_one_then_a_repeat_does_nothing(make):
         assert make(stage, *words).returncode == 0
     assert {path: path.stat().st_mtime_ns for path in run.rglob("*")} == stamps
 
+    some = make("eval", *words, "QUERIES=5")
+    assert some.returncode == 0, some.stderr
+    metrics = json.loads((run / "metrics-q5-k1000.json").read_text())
+    assert metrics["queries"] == 50
+    assert metrics["subset"] == {"queries_per_class": 5, "seed": 0}
+
     longer = make("train", "DATASET=digits", "BITS=16", "ITERS=80", "DEVICE=cpu")
     assert longer.returncode == 0, longer.stderr
     assert (run / "report.html").stat().st_mtime_ns > stamps[run / "report.html"]
@@ -82,7 +90,7 @@ def test_stages_one_by_one_then_a_repeat_does_nothing(make):
     assert (make.folder / "runs" / "seven").exists()
 
 
-def test_features_come_with_codes_on_request(make):
+def test_features_come_with_codes_on_request_and_a_search_with_its_index(make):
     words = ("DATASET=digits", "BITS=8", "ITERS=20", "DEVICE=cpu")
     assert make("train", *words).returncode == 0
     run = make.folder / "runs" / "digits-lenet-8"
@@ -92,6 +100,31 @@ def test_features_come_with_codes_on_request(make):
     assert (run / "features.h5").exists()
     again = make("codes", *words, "FEATURES=1")
     assert again.stdout == ""
+    picture = make.folder / "white.png"
+    cv2.imwrite(str(picture), np.full((28, 28), 255, np.uint8))
+    done = make("search", *words, f"QUERY={picture}", "FINE=1", "RADIUS=8", "JSON=1")
+    assert done.returncode == 0, done.stderr
+    assert len(json.loads(done.stdout)["neighbours"]) == 10
+    stamp = (run / "index.h5").stat().st_mtime_ns
+    assert make("search", *words, f"QUERY={picture}").returncode == 0
+    assert (run / "index.h5").stat().st_mtime_ns == stamp
+
+
+def test_images_are_a_data_set_or_what_is_encoded(make):
+    """make codes IMAGES= encodes pictures, but where IMAGES is the data set's own folder."""
+    for words, module in [
+        (("DATASET=mnist", "IMAGES=list.txt"), "tools.encode"),
+        (("DATASET=mnist",), "tools.train --check"),
+        (("DATASET=folder", "IMAGES=pets"), "tools.train --check"),
+        (("DATASET=sun397", "IMAGES=SUN397", "PICTURES=photo.jpg"), "tools.encode"),
+    ]:
+        said = subprocess.run(
+            ["make", "-n", "codes", *words], cwd=REPO, capture_output=True, text=True
+        ).stdout
+        assert ("tools.encode" in said, "--check" in said) == (
+            module == "tools.encode",
+            module != "tools.encode",
+        )
 
 
 def test_alexnet_without_weights_says_the_two_ways_to_go_on(make, tmp_path):

@@ -19,7 +19,7 @@ from data_prep.lmdb_reader import open_rows
 from eval.codes import create_codes
 from eval.files import write_atomically
 from tools import caffe_process, cluster, runs
-from tools.forward import BATCH, code_blob, net_fingerprint, partition
+from tools.forward import BATCH, code_blob, partition
 from tools.job import read_manifest, stop
 
 ROWS = 20 * BATCH  # of a partition
@@ -45,7 +45,7 @@ def extract(run, data, caffemodel, gpu, threads, feature_blob, run_partitions):
     run_partitions is what cluster.partitions yields.
     """
     record, manifest = runs.read(run), read_manifest(data)
-    mark = net_fingerprint(record, caffemodel)
+    mark = runs.net_fingerprint(record, caffemodel)
     code = code_blob(run)
     blobs = [blob for blob in (code, "prob", feature_blob) if blob]
     terminal = caffe_process.terminal()

@@ -9,17 +9,11 @@ from functools import lru_cache
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from data_prep.files import file_digest
 from data_prep.lmdb_reader import open_rows
 from tools import device, preprocess, render, weights
 
 BATCH = 100
 KEPT_OPEN = ExitStack()  # LMDBs, until the process ends
-
-
-def net_fingerprint(record, caffemodel):
-    """Return what tells a trained net from any other: its run's mark and its weights' SHA-256."""
-    return f"{record['fingerprint']['sha256'][:16]}-{file_digest(caffemodel, 'sha256')[:16]}"
 
 
 def code_blob(run):
@@ -49,13 +43,13 @@ def load_net(run, caffemodel, batch):
     return net, lambda pictures: preprocess.transform(pictures, mean, param.crop_size, param.scale)
 
 
-def forward(net, inputs, blobs):
-    """Return [float32, n x size] for each named blob, of n inputs, at most one batch.
+def forward(net, inputs, blobs, into="data"):
+    """Return [float32, n x size] for each named blob, of n inputs, at most one batch, put into one.
 
     The batch is always whole, padded with zeros: a picture's numbers never depend on how many
     follow it.
     """
-    data = net.blobs["data"].data
+    data = net.blobs[into].data
     data[: len(inputs)] = inputs
     data[len(inputs) :] = 0
     net.forward()

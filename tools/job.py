@@ -31,7 +31,7 @@ def parser(description):
         p.add_argument(f"--{name}", required=True)
     p.add_argument("--method", default="ssdh")
     p.add_argument("--data-root", default="data")
-    p.add_argument("--images", default="", help="the pictures of DATASET=folder")
+    p.add_argument("--images", default="", help="the pictures of DATASET=folder, sun397, yahoo1m")
     p.add_argument("--cifar10-archive", default="")
     p.add_argument("--device", default="auto")
     p.add_argument("--seed", default="42")
@@ -83,9 +83,9 @@ def resolve(args):
     if args.method not in methods(args.net):
         stop(f"NET={args.net} has no METHOD={args.method}; it has {', '.join(methods(args.net))}")
     name = args.dataset
+    if name in ("folder", "sun397", "yahoo1m") and not args.images:
+        stop(f"DATASET={name} needs IMAGES=, the folder with its pictures")
     if name == "folder":
-        if not args.images:
-            stop("DATASET=folder needs IMAGES=, the folder with your pictures")
         name = f"folder-{Path(args.images).resolve().name}"
     job = {
         "dataset": name,

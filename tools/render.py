@@ -43,6 +43,17 @@ def render(net, values, method="ssdh"):
     return files
 
 
+def cut_at_codes(deploy):
+    """Drop what lies behind a deploy net's codes (a NetParameter); return the classifier's name.
+
+    The released deploy files end at the sigmoid too.
+    """
+    sigmoid = [layer.type for layer in deploy.layer].index("Sigmoid")
+    (classifier,) = [layer.name for layer in deploy.layer[sigmoid:] if layer.type == "InnerProduct"]
+    del deploy.layer[sigmoid + 1 :]
+    return classifier
+
+
 def parse(text, name):
     """Return the NetParameter or SolverParameter of a prototxt; stop where it is not valid."""
     from caffe.proto import caffe_pb2

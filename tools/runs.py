@@ -14,6 +14,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from data_prep.files import file_digest
 from eval.files import write_atomically
 from tools import render
 from tools.job import REPO, stop
@@ -44,6 +45,11 @@ def fingerprint(job, manifest, weights_sha256):
     contents = {key: manifest[key] for key in ("lmdb_sha256", "mean", "classes")}
     parts["data"] = sha256_of_text(json.dumps(contents, sort_keys=True))
     return {"sha256": sha256_of_text(json.dumps(parts, sort_keys=True)), "parts": parts}
+
+
+def net_fingerprint(record, caffemodel):
+    """Return what tells a trained net from any other: its run's mark and its weights' SHA-256."""
+    return f"{record['fingerprint']['sha256'][:16]}-{file_digest(caffemodel, 'sha256')[:16]}"
 
 
 def settings(job):

@@ -102,7 +102,9 @@ def test_another_k_or_a_subset_never_overwrites_the_full_figures(path):
     assert run_eval(path).returncode == 0
     full = (path.parent / "metrics.json").read_bytes()
     assert run_eval(path, "--k", 7).returncode == 0
-    assert run_eval(path, "--k", 7, "--queries", 2).returncode == 0
+    done = run_eval(path, "--k", 7, "--queries", 2)
+    assert done.returncode == 0
+    assert "2 queries a class, drawn with seed 0" in done.stdout
     assert (path.parent / "metrics.json").read_bytes() == full
     assert "map_at_7" in json.loads((path.parent / "metrics-qall-k7.json").read_text())
     subset = json.loads((path.parent / "metrics-q2-k7.json").read_text())

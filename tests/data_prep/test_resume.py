@@ -1,0 +1,212 @@
+"""Builds that were killed or stopped go on behind what was committed; pictures left out."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from data_prep import DataError, lmdb_writer
+from data_prep.dataset import Split
+from data_prep.lmdb_reader import count, open_rows, read_keys
+from data_prep.lmdb_writer import write_lmdb
+
+REPO = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def small_commits(monkeypatch):
+    """Commit every 20 or so of the fixtures' pictures at 16 x 16 x 3."""
+    monkeypatch.setattr(lmdb_writer, "CHUNK_BYTES", 5 * 16 * 16 * 3)
+    monkeypatch.setattr(lmdb_writer, "COMMIT_BYTES", 20 * 16 * 16 * 3)
+
+
+def dying_after(split, reads):
+    """Return the split with a reader that fails, as a killed process ends, after some reads."""
+    seen = []
+
+    def read(row):
+        if len(seen) >= reads:
+            raise InterruptedError
+        seen.append(row)
+        return split.read(row)
+
+    return Split(split.keys, split.labels, read, split.origin), seen
+
+
+@pytest.mark.parametrize("encoding", ["raw", "png", "jpeg"])
+def test_an_interrupted_lmdb_is_continued_and_equal(tmp_path, split, small_commits, encoding):
+    pictures = split(203)
+    whole = write_lmdb(tmp_path / "whole", pictures, 16, 3, encoding, seed=1)
+    for reads in (70, 60, 50):  # of each, some are committed
+        before = count(tmp_path / "lmdb")
+        dying, _ = dying_after(pictures, reads)
+        with pytest.raises(InterruptedError):
+            write_lmdb(tmp_path / "lmdb", dying, 16, 3, encoding, seed=1)
+        assert before < count(tmp_path / "lmdb") < 203
+    there = count(tmp_path / "lmdb")
+    last, seen = dying_after(pictures, 203)
+    assert write_lmdb(tmp_path / "lmdb", last, 16, 3, encoding, seed=1) == whole
+    assert len(seen) == 203 - there  # none of those that were committed
+    assert count(tmp_path / "lmdb") == 203
+    assert write_lmdb(tmp_path / "lmdb", dying_after(pictures, 0)[0], 16, 3, encoding, 1) == whole
+
+
+def unreadable(split, rows):
+    """Return the split with some rows' pictures empty."""
+    bad = set(rows)
+    return Split(
+        split.keys,
+        split.labels,
+        lambda row: b"" if row in bad else split.read(row),
+        split.origin,
+    )
+
+
+def test_left_out_pictures_and_an_interruption(tmp_path, split, small_commits, capfd):
+    order = lmdb_writer.shuffled_rows(203, 1)
+    bad = [*order[15:25], *order[38:41], order[202]]  # two whole chunks, and parts of others
+    pictures = unreadable(split(203), bad)
+    whole = write_lmdb(tmp_path / "whole", pictures, 16, 3, "raw", seed=1, skip=True)
+    assert capfd.readouterr().err.count("left out: test pictures/train/") == 14
+    with pytest.raises(InterruptedError):
+        dying, _ = dying_after(pictures, 90)
+        write_lmdb(tmp_path / "lmdb", dying, 16, 3, "raw", seed=1, skip=True)
+    assert 0 < count(tmp_path / "lmdb") < 189
+    assert write_lmdb(tmp_path / "lmdb", pictures, 16, 3, "raw", seed=1, skip=True) == whole
+    kept = [row for row in range(203) if row not in bad]
+    with open_rows(tmp_path / "lmdb") as (keys, read):
+        assert keys == [pictures.keys[row] for row in kept]
+        np.testing.assert_array_equal(read(range(189))[1], pictures.labels[kept])
+    rows, names = read_keys(tmp_path / "lmdb")
+    assert names == keys
+    assert sorted(rows) == list(range(189))
+    with pytest.raises(DataError, match="is empty; replace it"):
+        write_lmdb(tmp_path / "strict", pictures, 16, 3, "raw", seed=1)
+
+
+def test_what_stopped_at_a_bad_picture_goes_on_without_it(tmp_path, split, small_commits):
+    bad = lmdb_writer.shuffled_rows(203, 1)[101]
+    pictures = unreadable(split(203), [bad])
+    with pytest.raises(DataError, match=f"train/{bad:08d} is empty; replace it or remove it"):
+        write_lmdb(tmp_path / "lmdb", pictures, 16, 3, "raw", seed=1)
+    assert 20 <= count(tmp_path / "lmdb") <= 100
+    digest = write_lmdb(tmp_path / "lmdb", pictures, 16, 3, "raw", seed=1, skip=True)
+    assert digest == write_lmdb(tmp_path / "whole", pictures, 16, 3, "raw", seed=1, skip=True)
+
+
+def test_records_of_another_split_are_never_continued(tmp_path, split):
+    write_lmdb(tmp_path / "lmdb", split(20), 16, 3, "raw", seed=1)
+    with pytest.raises(DataError, match="holds records of another data set; remove"):
+        write_lmdb(tmp_path / "lmdb", split(20), 16, 3, "raw", seed=2)
+
+
+@pytest.fixture
+def digits(tmp_path):
+    """Start a build of the digits, 70 MB in three commits and more; return the process."""
+
+    def run(*arguments):
+        command = [sys.executable, "-m", "data_prep", "digits", "--root", tmp_path / "data"]
+        command += ["--side", "128", "--channels", "3", "--mean", "train", *arguments]
+        return subprocess.Popen(
+            list(map(str, command)),
+            cwd=REPO,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    return run
+
+
+def kill_when(process, reached):
+    """Kill a build with SIGKILL as soon as reached() holds."""
+    while not reached():
+        assert process.poll() is None, process.stderr.read()
+        time.sleep(0.001)
+    os.kill(process.pid, signal.SIGKILL)
+    process.communicate()
+
+
+def test_killed_three_times_it_equals_an_undisturbed_build(digits, tmp_path):
+    folder = tmp_path / "data/digits/128x3"
+    assert digits().wait() == 0
+    manifest = json.loads((folder / "manifest.json").read_text())
+    folder.rename(tmp_path / "undisturbed")
+    train, test = (folder.parent / f".128x3.partial/{split}_lmdb" for split in ("train", "test"))
+
+    kill_when(digits(), (train / "data.mdb").exists)
+    kill_when(digits(), lambda: (train / "data.mdb").exists() and count(train) > 600)
+    there = count(train)
+    kill_when(digits(), (test / "data.mdb").exists)
+    assert count(train) == 1442
+    assert not folder.exists()
+
+    last = digits()
+    said, errors = last.communicate()
+    assert last.returncode == 0, errors
+    assert 600 < there < 1442
+    assert f"{train}: 1442 of 1442 pictures are there; going on" in said
+    assert json.loads((folder / "manifest.json").read_text()) == manifest
+    assert [path.name for path in folder.parent.iterdir()] == ["128x3"]
+    assert (folder / "mean.binaryproto").read_bytes() == (
+        tmp_path / "undisturbed/mean.binaryproto"
+    ).read_bytes()
+
+
+def test_other_options_start_anew(digits, tmp_path):
+    folder = tmp_path / "data/digits/128x3"
+    train = folder.parent / ".128x3.partial/train_lmdb"
+    kill_when(digits(), lambda: (train / "data.mdb").exists() and count(train) > 600)
+    other = digits("--seed", 7)
+    said, errors = other.communicate()
+    assert other.returncode == 0, errors
+    assert "is of another build (seed): starting anew" in said
+    assert json.loads((folder / "manifest.json").read_text())["seed"] == 7
+
+
+def test_unreadable_pictures_are_left_out_when_asked(prepare, refused, own_pictures, tmp_path):
+    (own_pictures / "train/cat/1.png").write_bytes(b"")
+    (own_pictures / "test/dog/0.png").write_text("GIF89a")
+    assert "is empty; replace it or remove it" in refused(
+        prepare("folder", "--images", own_pictures)
+    )
+    made = prepare("folder", "--images", own_pictures, "--skip")
+    assert made.returncode == 0, made.stderr
+    assert "7 + 3 pictures" in made.stdout
+    assert "; 2 unreadable ones were left out" in made.stdout
+    assert made.stderr.count("left out: ") == 2
+    manifest = json.loads((tmp_path / "data/folder-pets/12x3/manifest.json").read_text())
+    assert manifest["counts"] == {"train": 7, "test": 3}
+    assert manifest["left_out"] == {"train": ["train/cat/1.png"], "test": ["test/dog/0.png"]}
+    again = prepare("folder", "--images", own_pictures)
+    assert again.stdout.endswith("12x3 is ready; 2 unreadable ones were left out (manifest.json nam"
+                                 "es them)\n")  # fmt: skip
+
+
+def test_a_class_that_is_left_out_whole_is_refused(prepare, own_pictures):
+    for path in (own_pictures / "test/dog").iterdir():
+        path.write_bytes(b"")
+    message = prepare("folder", "--images", own_pictures, "--skip").stderr
+    assert message.endswith(
+        "class 1 (dog) has no test pictures; add some, or remove the class and number the labels "
+        "without gaps\n"
+    )
+
+
+def test_a_listed_picture_that_is_missing(prepare, refused, own_pictures):
+    for split in ("train", "test"):
+        paths = sorted((own_pictures / split).rglob("*.png"))
+        lines = [f"{path.relative_to(own_pictures)} {int('dog' in str(path))}\n" for path in paths]
+        (own_pictures / f"{split}.txt").write_text("".join(lines))
+    (own_pictures / "train/cat/1.png").unlink()
+    message = refused(prepare("folder", "--images", own_pictures))
+    assert "train/cat/1.png: No such file or directory; correct the list or the file" in message
+    made = prepare("folder", "--images", own_pictures, "--skip")
+    assert made.returncode == 0, made.stderr
+    assert "7 + 4 pictures" in made.stdout
