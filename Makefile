@@ -4,11 +4,12 @@
 DATASET   ?= mnist
 BITS      ?= 48
 NET       ?= $(if $(filter mnist fashion_mnist digits,$(DATASET)),lenet,alexnet)
+METHOD    ?= ssdh
 DEVICE    ?= auto
 ITERS     ?=
 BATCH     ?=
 WEIGHTS   ?=
-SEED      ?= 42
+SEED      ?= $(if $(filter kevinnet,$(METHOD)),-1,42)
 SUBSET    ?=
 ALPHA     ?= 1
 BETA      ?= 1
@@ -20,7 +21,11 @@ SKIP      ?=
 QUERIES   ?=
 DATA_ROOT ?= data
 RUNS      ?= runs
-RUN       ?= $(if $(filter folder,$(DATASET)),folder-$(notdir $(abspath $(IMAGES))),$(DATASET))-$(NET)-$(BITS)
+run_name   = $(if $(filter folder,$(DATASET)),folder-$(notdir $(abspath $(IMAGES))),$(DATASET))-$(NET)$(if $(filter-out ssdh,$(METHOD)),-$(METHOD))$(if $(filter-out finetune,$(METHOD)),-$(1))
+RUN       ?= $(call run_name,$(BITS))
+RELEASED  ?=
+RELEASED_DEPLOY ?=
+LIST      ?=
 FEATURES  ?=
 QUERY     ?=
 TOP       ?= 10
@@ -48,7 +53,10 @@ export GLOG_minloglevel ?= 0
 
 PYTHON  := .venv/bin/python
 FOLDER  := $(RUNS)/$(RUN)
-OPTIONS = --dataset '$(DATASET)' --net '$(NET)' --bits '$(BITS)' --run '$(FOLDER)' \
+# a net of METHOD=finetune has no codes: features.h5 stands in for codes.h5, and the accuracy is all
+CODES   := $(FOLDER)/$(if $(filter finetune,$(METHOD)),features,codes).h5
+LAST    := $(FOLDER)/$(if $(filter finetune,$(METHOD)),metrics.json,report.html)
+OPTIONS = --dataset '$(DATASET)' --net '$(NET)' --method '$(METHOD)' --bits '$(BITS)' --run '$(FOLDER)' \
           --data-root '$(DATA_ROOT)' --images '$(IMAGES)' --cifar10-archive '$(CIFAR10_ARCHIVE)' \
           --device '$(DEVICE)' --iters '$(ITERS)' --batch '$(BATCH)' --seed '$(SEED)' \
           --subset '$(SUBSET)' --weights '$(WEIGHTS)' --alpha '$(ALPHA)' --beta '$(BETA)' --gamma '$(GAMMA)'
@@ -57,9 +65,9 @@ CLUSTER := $(if $(SCHEDULER),--scheduler '$(SCHEDULER)')$(if $(WORKERS), --worke
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help venv caffe data train codes eval report index search clean-run test lint weights \
-        caffe-test bench-train bench-data bench-builds bench-eval bench-scale bench-distance \
-        bench-search same-run
+.PHONY: help venv caffe data train codes eval report index search compare baselines paper \
+        clean-run test lint weights caffe-test bench-train bench-data bench-builds bench-eval \
+        bench-scale bench-distance bench-search same-run
 .PHONY: serve bench-serve
 
 # ---- set-up ---------------------------------------------------------------------------------------
@@ -75,8 +83,8 @@ data: caffe          ## the data set's LMDBs, into DATA_ROOT
 
 train: data          ## the main job: data, training, codes, metrics, report
 	@$(PYTHON) -m tools.train $(OPTIONS)
-	@$(MAKE) -s --no-print-directory $(FOLDER)/report.html
-	@echo "the report is $(FOLDER)/report.html"
+	@$(MAKE) -s --no-print-directory $(LAST)
+	@echo "$(if $(filter finetune,$(METHOD)),the accuracy is in,the report is) $(LAST)"
 
 same-run: caffe      # the later stages work on a trained run, and only on the one that was asked for
 	@$(PYTHON) -m tools.train --check $(OPTIONS)
@@ -86,17 +94,17 @@ codes: caffe         # of any pictures, by a run's net or by the caffemodel WEIG
 	@$(PYTHON) -m tools.encode $(OPTIONS) --pictures '$(PICTURES)' --out '$(OUT)' $(if $(filter 1,$(SKIP)),--skip)
 else
 codes: same-run      ## codes of a trained run (FEATURES=1), or of any pictures (IMAGES=, WEIGHTS=)
-	@$(MAKE) -s --no-print-directory $(FOLDER)/codes.h5 $(if $(FEATURES),$(FOLDER)/features.h5)
+	@$(MAKE) -s --no-print-directory $(CODES) $(if $(FEATURES),$(FOLDER)/features.h5)
 endif
 
 eval: same-run       ## metrics of a trained run (QUERIES=100: of so many queries a class)
 	@$(MAKE) -s --no-print-directory $(FOLDER)/metrics$(if $(QUERIES),-q$(QUERIES)-k1000).json
 
 report: same-run     ## the page of a trained run
-	@$(MAKE) -s --no-print-directory $(FOLDER)/report.html
+	@$(MAKE) -s --no-print-directory $(LAST)
 
 index: same-run      ## the search index of a trained run (INDEX=, ADD=, REMOVE=)
-	@$(MAKE) -s --no-print-directory $(FOLDER)/codes.h5
+	@$(MAKE) -s --no-print-directory $(CODES)
 	@OMP_WAIT_POLICY=passive $(PYTHON) -m tools.index $(OPTIONS) --kind '$(INDEX)' --remove '$(REMOVE)'
 	$(if $(ADD),@$(PYTHON) -m tools.index_add $(OPTIONS) --add '$(ADD)' --label '$(LABEL)')
 
@@ -115,17 +123,29 @@ $(FOLDER)/codes.h5: $(FOLDER)/model.caffemodel
 $(FOLDER)/features.h5: $(FOLDER)/model.caffemodel
 	@$(PYTHON) -m tools.extract $(OPTIONS) $(CLUSTER) --features
 
-$(FOLDER)/index.h5: $(FOLDER)/codes.h5
+$(FOLDER)/index.h5: $(CODES)
 	@OMP_WAIT_POLICY=passive $(PYTHON) -m tools.index $(OPTIONS) --kind '$(INDEX)'
 
-$(FOLDER)/metrics.json: $(FOLDER)/codes.h5
-	@$(PYTHON) -m $(if $(CLUSTER),tools.evaluate $(CLUSTER),eval) $<
+$(FOLDER)/metrics.json: $(CODES)
+	@$(PYTHON) -m $(if $(filter finetune,$(METHOD)),eval.classification,$(if $(CLUSTER),tools.evaluate $(CLUSTER),eval)) $<
 
 $(FOLDER)/metrics-q$(QUERIES)-k1000.json: $(FOLDER)/codes.h5
 	@$(PYTHON) -m $(if $(CLUSTER),tools.evaluate $(CLUSTER),eval) $< --queries '$(QUERIES)'
 
 $(FOLDER)/report.html: $(FOLDER)/metrics.json
 	@$(PYTHON) -m tools.report $(OPTIONS)
+
+baselines: venv      ## other hashing methods on a run's features (RUN= of METHOD=finetune, BITS="32 48")
+	@$(PYTHON) -m eval.baselines '$(FOLDER)' --bits $(BITS)
+
+paper: caffe         ## the paper's tables and figures from all runs in RUNS, into RUNS/paper
+	@$(PYTHON) -m tools.paper --runs '$(RUNS)'
+
+# the runs that stand beside the released models, one for each code length
+TRAINED  = $(if $(filter file,$(origin RUN)),$(foreach bits,$(BITS),'$(RUNS)/$(call run_name,$(bits))'),'$(FOLDER)')
+compare: caffe       ## published | released (twice) | trained here, for METHOD and BITS="12 32 48"
+	@$(PYTHON) -m tools.compare $(OPTIONS) --out '$(RUNS)/compare-$(DATASET)-$(NET)-$(METHOD)' --trained $(TRAINED) \
+	  --released '$(RELEASED)' --released-deploy '$(RELEASED_DEPLOY)' --list '$(LIST)'
 
 clean-run:           ## remove the run's folder
 	rm -rf '$(FOLDER)'
@@ -176,7 +196,8 @@ help:                ## this page
 	@printf '  %-16s %s\n' \
 	  DATASET '$(DATASET)  (mnist, fashion_mnist, cifar10, sun397, yahoo1m, digits, folder)' \
 	  BITS '$(BITS)  (8 to 1024)' \
-	  NET '$(NET)  (lenet, cifar_small, alexnet; by DATASET)' \
+	  NET '$(NET)  (lenet, cifar_small, alexnet, vgg16, vgg16_avg; by DATASET)' \
+	  METHOD '$(METHOD)  (ssdh; kevinnet: CVPRW 2015; finetune: a classifier and no codes)' \
 	  DEVICE '$(DEVICE)  (auto, cpu, gpu:N)' \
 	  ITERS "the net's own: $$(awk '/^\[nets/{gsub(/.*\.|\]/,""); n=$$0} /^iters/{printf "%s%s %s", s, n, $$3; s=", "}' prototxt/nets.toml)" \
 	  BATCH "the net's own: $$(awk '/^\[nets/{gsub(/.*\.|\]/,""); n=$$0} /^batch/{printf "%s%s %s", s, n, $$3; s=", "}' prototxt/nets.toml)" \
@@ -192,6 +213,9 @@ help:                ## this page
 	  CIFAR10_ARCHIVE 'none: the official one  (or a zip or tar of pictures)' \
 	  ENCODING 'raw  (png: the same pixels in less space; jpeg: a departure, for sun397 and yahoo1m)' \
 	  FEATURES 'none  (1: make codes writes features.h5 too, make serve offers fine search)' \
+	  RELEASED "what can be downloaded  (or a released caffemodel, or a folder with some)" \
+	  RELEASED_DEPLOY "NET's own  (or the released deploy file of RELEASED)" \
+	  LIST "DATASET's own order  (or the folder of the release's list files)" \
 	  QUERY,TOP 'none, $(TOP)  (a picture, and how many like it make search lists)' \
 	  CATEGORY 'all  (make search: pictures of this class alone)' \
 	  FINE,RADIUS 'none, $(RADIUS)  (FINE=1: those within RADIUS bits, by distance of their features)' \

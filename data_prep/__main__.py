@@ -94,22 +94,10 @@ def prepare(args: argparse.Namespace) -> None:
             return
         started = time.monotonic()
         raw = target.parent / "raw"
-        if args.dataset == "mnist":
-            from data_prep import mnist
+        if args.dataset not in PICTURES:
+            from data_prep import originals
 
-            dataset = mnist.load(raw)
-        elif args.dataset == "fashion_mnist":
-            from data_prep import fashion_mnist
-
-            dataset = fashion_mnist.load(raw)
-        elif args.dataset == "cifar10":
-            from data_prep import cifar10
-
-            dataset = cifar10.load(raw, args.cifar10_archive)
-        elif args.dataset == "digits":
-            from data_prep import digits
-
-            dataset = digits.load()
+            dataset = originals.by_name(args.dataset, raw, args.cifar10_archive)
         else:
             dataset = pictures.load(listed, asked["sources"])
         for note in dataset.notes:

@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import faiss
 import numpy as np
+from tqdm import tqdm
 
 from eval.compiled import compiled
 from eval.hamming import code_words, hamming_distances, popcount
@@ -40,23 +41,48 @@ def main() -> None:
         one, all_cores = hamming(bits)
         ratio = min(one[1], all_cores[1]) / min(one[0], all_cores[0])
         times = "  ".join(
-            "".join(f"{_time(value):>11}" for value in pair) for pair in (one, all_cores)
+            "".join(f"{duration(value):>11}" for value in pair) for pair in (one, all_cores)
         )
-        remark = f"   paper: {_time(paper_hamming)}" if bits == 64 else ""
+        remark = f"   paper: {duration(paper_hamming)}" if bits == 64 else ""
         print(f"{f'{bits} bits':26}{times}  {ratio:>12.2f}{remark}", flush=True)
     one_by_one, together = euclidean()
     print(f"Euclidean, 4,096 floats, {CORES} cores")
-    print(f"{'  a query at a time':26}{_time(one_by_one):>11}   paper: {_time(paper_euclidean)}")
-    print(f"{f'  {FLOAT_QUERIES} queries at once':26}{_time(together):>11}   (a matrix product)")
+    print(
+        f"{'  a query at a time':26}{duration(one_by_one):>11}   paper: {duration(paper_euclidean)}"
+    )
+    print(f"{f'  {FLOAT_QUERIES} queries at once':26}{duration(together):>11}   (a matrix product)")
     bandwidth, words = copied_bytes_per_second(), popcounts_per_second()
     print("this machine's own limit")
     print(f"  plain copy, bytes read and written: {bandwidth / 1e9:.1f} GB/s")
-    print(f"  popcount of words in cache, one core: {_time(1 / words)} a word")
+    print(f"  popcount of words in cache, one core: {duration(1 / words)} a word")
     print(
-        f"No core compares two 64-bit words in {_time(paper_hamming)}: that is "
+        f"No core compares two 64-bit words in {duration(paper_hamming)}: that is "
         f"{1e-9 / paper_hamming:.0f} comparisons a nanosecond, and {words * paper_hamming:.2f} "
         f"words is what a core of this machine counts in that time, with nothing else to do."
     )
+
+
+def distance_cost(bit_lengths: tuple[int, ...]) -> list[dict]:
+    """Seconds a comparison: of each code length, then of 4,096 floats.
+
+    One dict a row: name, title, one_core, all_cores, and FAISS's faiss_one_core and
+    faiss_all_cores; None where it was not measured.
+    """
+    rows = []
+    for bits in tqdm(bit_lengths, desc="timing distances", unit="length", disable=None):
+        (one, faiss_one), (every, faiss_every) = hamming(bits)
+        rows.append(
+            (f"hamming-{bits}", f"Hamming, {bits} bits", one, every, faiss_one, faiss_every)
+        )
+    one_by_one, together = euclidean()
+    title = f"Euclidean, {FLOATS:,} floats"
+    rows += [
+        (f"euclidean-{FLOATS}", f"{title}, a query at a time", None, one_by_one, None, None),
+        (f"euclidean-{FLOATS}-product", f"{title}, {FLOAT_QUERIES} queries at once",
+         None, together, None, None),
+    ]  # fmt: skip
+    keys = ("name", "title", "one_core", "all_cores", "faiss_one_core", "faiss_all_cores")
+    return [dict(zip(keys, row, strict=True)) for row in rows]
 
 
 def hamming(bits: int) -> list[list[float]]:
@@ -163,7 +189,8 @@ def _fastest(*functions: Callable) -> list[float]:
     return seconds.min(axis=0).tolist()
 
 
-def _time(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """Seconds as text in us, ns or ps."""
     for unit, size in (("us", 1e-6), ("ns", 1e-9)):
         if seconds >= size:
             return f"{seconds / size:.3g} {unit}"

@@ -102,12 +102,14 @@ def create_codes(
     row_order: str,
     labels: dict[str, np.ndarray],
     keys: dict[str, Sequence[str]],
-) -> Iterator[Callable[[str, int, np.ndarray, np.ndarray], None]]:
+    classifier: bool = True,
+) -> Iterator[Callable[[str, int, np.ndarray, np.ndarray | None], None]]:
     """Create a codes file and yield `write(split, start, latent, probabilities)`.
 
     `labels` and `keys` hold the entries "database" and "query": (N,) integers or (N, L) 0/1, and
     N strings. Each `write` fills rows from `start` on with latent (n, bits) and probabilities
-    (n, classes), both float32, in any order of pieces; codes are derived from latent. The file
+    (n, classes), both float32, in any order of pieces; codes are derived from latent. A net
+    without a classifier has no probabilities: None each time. The file
     gets its name when the block ends with every row written; otherwise nothing is left.
     Raises InputError where activations are not finite, ValueError where rows are missing.
     """
@@ -121,20 +123,24 @@ def create_codes(
         file.attrs["row_order"] = row_order
         written = {}
         for name in ("database", "query"):
-            _create_group(file, name, bits, len(class_names), labels[name], keys[name])
+            classes = len(class_names) if classifier else None
+            _create_group(file, name, bits, classes, labels[name], keys[name])
             written[name] = np.zeros(len(labels[name]), bool)
 
-        def write(split: str, start: int, latent: np.ndarray, probabilities: np.ndarray) -> None:
+        def write(
+            split: str, start: int, latent: np.ndarray, probabilities: np.ndarray | None
+        ) -> None:
             rows = slice(start, start + len(latent))
             for kind, values in (("latent", latent), ("probabilities", probabilities)):
-                if not np.isfinite(values).all():
+                if values is not None and not np.isfinite(values).all():
                     raise InputError(
                         f"{path}: {kind} of {split} rows {rows.start} to {rows.stop - 1} hold a "
                         "value that is not finite; check the weights and the mean image"
                     )
             file[split]["latent"][rows] = latent
             file[split]["codes"][rows] = pack_latent(latent)
-            file[split]["probabilities"][rows] = probabilities
+            if classifier:
+                file[split]["probabilities"][rows] = probabilities
             written[split][rows] = True
 
         yield write
@@ -158,7 +164,8 @@ def _create_group(file, name, bits, classes, labels, keys) -> None:
     group = file.create_group(name)
     group.create_dataset("latent", (rows, bits), np.float32)
     group.create_dataset("codes", (rows, -(-bits // 8)), np.uint8)
-    group.create_dataset("probabilities", (rows, classes), np.float32)
+    if classes is not None:
+        group.create_dataset("probabilities", (rows, classes), np.float32)
     group.create_dataset("labels", data=labels)
     # NumPy's bytes are stored without HDF5's UTF-8 mark, which Octave cannot read.
     group.create_dataset("key", data=np.array(keys, "S"))

@@ -1,50 +1,52 @@
-"""Line charts as SVG that takes its colours from the page around it."""
+"""Line charts: SVG that takes its colours from the page around it, and files of their own."""
 
 import io
 import re
 from html import escape
+from pathlib import Path
 from typing import NamedTuple
 
 import matplotlib
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import FixedLocator, MaxNLocator
 
-# Drawn in these colours, which are then replaced by what follows the page's light or dark theme.
+from eval.files import write_atomically
+
+SERIES_COUNT = 8
+ROLES = ("ink", "grid", "muted", *(f"series-{i + 1}" for i in range(SERIES_COUNT)))
+# In a page a line is drawn in a colour that stands for its role, which is then replaced by what
+# follows the page's light or dark theme (eval/page.css); a file of its own has the light theme's.
+PLACEHOLDERS = dict(zip(ROLES, (f"#0101{i + 1:02x}" for i in range(len(ROLES))), strict=True))
 PAGE_COLOURS = {
-    "#010101": "currentColor",
-    "#010102": "var(--grid)",
-    "#010103": "var(--muted)",
-    "#010104": "var(--series-1)",
-    "#010105": "var(--series-2)",
+    "ink": "currentColor",
+    **{role: f"var(--{role})" for role in ROLES if role != "ink"},
 }
-INK, GRID, MUTED, *SERIES = PAGE_COLOURS
-DASHES = ("-", (0, (4, 2)))  # lines differ without colour, too
-LABEL_GAP = 0.05  # between the names of background lines, in units of the y axis
-SETTINGS = {
-    "svg.fonttype": "none",
-    "font.family": "sans-serif",
-    "font.size": 9,
-    "text.color": INK,
-    "axes.edgecolor": INK,
-    "axes.labelcolor": INK,
-    "xtick.color": INK,
-    "ytick.color": INK,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "grid.color": GRID,
-    "grid.linewidth": 0.6,
-    "legend.frameon": False,
-}
+FILE_COLOURS = dict(
+    zip(
+        ROLES,
+        ("#1a1c1f", "#e4e7ea", "#5c636b", "#1f5fbf", "#b3541e", "#14713d", "#8e3fb0", "#a8186b",
+         "#0b7285", "#7a6200", "#4a4f57"),
+        strict=True,
+    )
+)  # fmt: skip
+DASHES = ("-", (0, (4, 2)), (0, (1, 1)), (0, (5, 1, 1, 1)))  # lines differ without colour, too
+MARKERS = "osD^vPX*"
+LABEL_GAP = 0.05  # between the names of background lines, as a share of the y axis
+SIZE = (4.6, 3.0)  # inches
 
 
 class Line(NamedTuple):
-    """One line: its name for the legend, and the (N,) values it joins."""
+    """One line: its name for the legend, and the (N,) values it joins.
+
+    style: 0 to 7, its colour, dashes and marker; by its place in the chart where None.
+    """
 
     name: str
     x: list[float]
     y: list[float]
+    style: int | None = None
 
 
 def line_chart(
@@ -54,18 +56,43 @@ def line_chart(
     lines: list[Line],
     background: list[Line] = (),
     limits: tuple[float, float] | None = None,
+    ticks: list[float] | None = None,
 ) -> str:
-    """An SVG element with up to two lines, and `background` lines in grey named at their end.
+    """An SVG element with up to eight lines, and `background` lines in grey named at their end.
 
-    limits: of the y axis. The description that screen readers give names each line's last value.
+    limits: of the y axis. ticks: of the x axis. The description that screen readers give names
+    each line's last value.
     """
-    with matplotlib.rc_context({**SETTINGS, "svg.hashsalt": title}):
-        figure = Figure(figsize=(4.6, 3.0), layout="constrained")
-        FigureCanvasSVG(figure)
+    figure = _draw(PLACEHOLDERS, title, x_label, y_label, lines, background, limits, ticks)
+    svg = _svg(figure, title, transparent=True)
+    named = "; ".join(f"{line.name} ends at {line.y[-1]:.4g}" for line in lines)
+    return _for_page(svg, f"{title}: {named or 'no line'}")
+
+
+def write_line_chart(path: Path, title: str, *chart, **options) -> None:
+    """Write the chart that `line_chart` draws as `path` with .svg and with .png, on white."""
+    write_figure(path, _draw(FILE_COLOURS, title, *chart, **options), title)
+
+
+def write_figure(path: Path, figure: Figure, title: str) -> None:
+    """Write a figure as `path` with .svg and with .png, each whole or not at all."""
+    with write_atomically(path.with_name(f"{path.name}.svg")) as partial:
+        partial.write_text(_svg(figure, title, transparent=False), encoding="utf-8")
+    with write_atomically(path.with_name(f"{path.name}.png")) as partial:
+        FigureCanvasAgg(figure)
+        figure.savefig(partial, format="png", dpi=200, metadata={"Software": None})
+
+
+def _draw(
+    colours, title, x_label, y_label, lines, background=(), limits=None, ticks=None
+) -> Figure:
+    with matplotlib.rc_context(_settings(colours)):
+        figure = Figure(figsize=SIZE, layout="constrained")
         axes = figure.add_subplot()
-        ends = _apart([line.y[-1] for line in background], LABEL_GAP)
+        height = limits[1] - limits[0] if limits else 1
+        ends = _apart([line.y[-1] for line in background], LABEL_GAP * height)
         for line, end in zip(background, ends, strict=True):
-            axes.plot(line.x, line.y, color=MUTED, linewidth=0.8)
+            axes.plot(line.x, line.y, color=colours["muted"], linewidth=0.8)
             axes.annotate(
                 line.name,
                 (line.x[-1], end),
@@ -73,33 +100,60 @@ def line_chart(
                 textcoords="offset points",
                 va="center",
                 fontsize=7,
-                color=MUTED,
+                color=colours["muted"],
                 annotation_clip=False,
             )
-        for line, colour, dashes in zip(lines, SERIES, DASHES, strict=False):
-            marker = "o" if len(line.x) < 30 else None
+        for place, line in enumerate(lines):
+            style = place if line.style is None else line.style
             axes.plot(
                 line.x,
                 line.y,
-                color=colour,
-                linestyle=dashes,
+                color=colours[f"series-{style + 1}"],
+                linestyle=DASHES[style % len(DASHES)],
                 linewidth=1.6,
-                marker=marker,
+                marker=MARKERS[style] if len(line.x) < 30 else None,
                 markersize=3,
                 label=line.name,
             )
         axes.set_title(title, loc="left", fontsize=10)
         axes.set_xlabel(x_label)
         axes.set_ylabel(y_label)
-        axes.xaxis.set_major_locator(MaxNLocator(5))
+        axes.xaxis.set_major_locator(FixedLocator(ticks) if ticks else MaxNLocator(5))
         if limits:
             axes.set_ylim(*limits)
-        if len(lines) > 1:
-            axes.legend()
-        buffer = io.StringIO()
-        figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
-    description = "; ".join(f"{line.name} ends at {line.y[-1]:.4g}" for line in lines)
-    return _for_page(buffer.getvalue(), f"{title}: {description}")
+        if len(lines) > 3:
+            figure.legend(loc="outside lower center", ncols=4, fontsize=7)
+        elif len(lines) > 1 or (lines and background):
+            axes.legend(fontsize=8)
+    return figure
+
+
+def _settings(colours: dict[str, str]) -> dict:
+    ink = colours["ink"]
+    return {
+        "svg.fonttype": "none",
+        "font.family": "sans-serif",
+        "font.size": 9,
+        "text.color": ink,
+        "axes.edgecolor": ink,
+        "axes.labelcolor": ink,
+        "xtick.color": ink,
+        "ytick.color": ink,
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "axes.grid": True,
+        "grid.color": colours["grid"],
+        "grid.linewidth": 0.6,
+        "legend.frameon": False,
+    }
+
+
+def _svg(figure: Figure, title: str, transparent: bool) -> str:
+    buffer = io.StringIO()
+    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": title}):
+        FigureCanvasSVG(figure)
+        figure.savefig(buffer, format="svg", transparent=transparent, metadata={"Date": None})
+    return buffer.getvalue()
 
 
 def _apart(heights: list[float], gap: float) -> list[float]:
@@ -120,6 +174,6 @@ def _for_page(svg: str, description: str) -> str:
         svg,
         count=1,
     )
-    for drawn, of_page in PAGE_COLOURS.items():
-        svg = svg.replace(drawn, of_page)
+    for role, drawn in PLACEHOLDERS.items():
+        svg = svg.replace(drawn, PAGE_COLOURS[role])
     return svg

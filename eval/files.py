@@ -1,13 +1,31 @@
 """Files that are whole or absent, and the error that a bad input file raises."""
 
+import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 
 class InputError(ValueError):
     """An input is wrong; the message is one sentence: the file, what is wrong, what to do."""
+
+
+def read_json(path: Path, needed: Sequence[str], maker: str) -> dict:
+    """The object in a JSON file that `maker`, a command, writes; it must have the `needed` keys.
+
+    Raises InputError, naming the file and `maker`, where it is missing, damaged or lacks one.
+    """
+    try:
+        content = json.loads(path.read_text())
+    except FileNotFoundError:
+        raise InputError(f"{path} does not exist; run {maker}") from None
+    except ValueError as error:
+        raise InputError(f"{path} is no JSON ({error}); run {maker} again") from None
+    for name in needed:
+        if name not in content:
+            raise InputError(f"{path} lacks '{name}'; run {maker} again")
+    return content
 
 
 @contextmanager

@@ -10,7 +10,10 @@ from pathlib import Path
 FOLDER = Path(__file__).with_name("published")
 NET_NAMES = {  # as the CSV files call our nets, where these start from ImageNet weights
     "alexnet": {"CaffeNet, fine-tuned", "CaffeNet, ImageNet-pretrained", "SSDH CaffeNet"},
+    "vgg16": {"VGG16", "SSDH VGG16"},
+    "vgg16_avg": {"SSDH VGG16-Avg"},
 }
+PRECISION_CURVES = ("cifar10", 48)  # data set and bits of the published precision-at-k curves
 RELEASED_LOG_PICTURES = 200 * 50  # test_iter x test batch of the released solver and net
 
 
@@ -29,15 +32,18 @@ def compare(run: dict, metrics: dict, tests: list[dict[str, float]]) -> list[dic
     `difference` is None wherever `differs` (a list of words) is not empty.
     """
     rows = [
-        *_accuracies(run, metrics),
-        *_maps(run, metrics),
+        *accuracies(run, metrics),
+        *maps(run, metrics),
         *_precisions(run, metrics),
         *_losses(run, tests),
     ]
-    for row in rows:
-        same = not row["differs"] and row["ours"] is not None
-        row["difference"] = row["ours"] - row["published"] if same else None
-    return rows
+    return [row | {"difference": difference(row)} for row in rows]
+
+
+def difference(row: dict) -> float | None:
+    """Ours less the published number, where nothing differs and ours was measured."""
+    same = not row["differs"] and row["ours"] is not None
+    return row["ours"] - row["published"] if same else None
 
 
 def precision_curves(run: dict, metrics: dict) -> dict[str, tuple[list[int], list[float]]]:
@@ -50,14 +56,26 @@ def precision_curves(run: dict, metrics: dict) -> dict[str, tuple[list[int], lis
     return curves
 
 
-def _accuracies(run: dict, metrics: dict) -> list[dict]:
+def map_curves(dataset: str, k: int) -> dict[str, tuple[list[int], list[float]]]:
+    """Published mAP@k of a data set (bits, mAP) by method."""
+    curves = {}
+    for row in read_published("retrieval_map"):
+        if (row["dataset"], row["k"]) == (dataset, str(k)):
+            bits, values = curves.setdefault(row["method"], ([], []))
+            bits.append(int(row["bits"]))
+            values.append(float(row["map_percent"]) / 100)
+    return curves
+
+
+def accuracies(run: dict, metrics: dict) -> list[dict]:
+    """The accuracies that `compare` lists, without differences; a net without codes has no bits."""
     ours = metrics["accuracy"]
     splits = {row["dataset"]: row for row in read_published("dataset_splits")}
     rows = []
     for row in read_published("classification_accuracy"):
         if row["dataset"] != run["settings"]["dataset"]:
             continue
-        if row["bits"] not in ("", str(metrics["bits"])):
+        if row["bits"] not in ("", str(metrics.get("bits"))):
             continue
         if row["source"].startswith("SSDH slides"):
             split = splits[row["dataset"]]
@@ -78,7 +96,8 @@ def _accuracies(run: dict, metrics: dict) -> list[dict]:
     return rows
 
 
-def _maps(run: dict, metrics: dict) -> list[dict]:
+def maps(run: dict, metrics: dict) -> list[dict]:
+    """The mAPs that `compare` lists, without differences."""
     rows = []
     for row in read_published("retrieval_map"):
         if (row["dataset"], row["bits"]) != (run["settings"]["dataset"], str(metrics["bits"])):
@@ -126,7 +145,7 @@ def _precisions(run: dict, metrics: dict) -> list[dict]:
 
 
 def _precision_rows(run: dict, metrics: dict) -> list[dict[str, str]]:
-    if (run["settings"]["dataset"], metrics["bits"]) != ("cifar10", 48):
+    if (run["settings"]["dataset"], metrics["bits"]) != PRECISION_CURVES:
         return []
     return read_published("precision_at_k_cifar10_48bit")
 
@@ -160,8 +179,9 @@ def _losses(run: dict, tests: list[dict[str, float]]) -> list[dict]:
 def _other_net(run: dict, row: dict[str, str]) -> list[str]:
     if not row["net"]:
         return ["net not stated"]
+    net = "SSDH VGG16-Avg" if "VGG16-Avg" in row.get("method", "") else row["net"]
     names = set() if run["from_scratch"] else NET_NAMES.get(run["settings"]["net"], set())
-    return [] if row["net"] in names else ["other net"]
+    return [] if net in names else ["other net"]
 
 
 def _row(measure: str, row: dict[str, str], **rest) -> dict:

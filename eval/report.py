@@ -2,7 +2,6 @@
 
 import base64
 import csv
-import json
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +11,7 @@ import numpy as np
 
 from eval.codes import Codes, codes_sha256, read_codes
 from eval.figures import Line, line_chart
-from eval.files import InputError, write_atomically
+from eval.files import InputError, read_json, write_atomically
 from eval.hamming import nearest
 from eval.metrics import RADIUS
 from eval.published import compare, precision_curves
@@ -32,8 +31,8 @@ def write_report(run_folder: Path, picture: Callable[[str, int], bytes]) -> Path
     PNG bytes of a row of "query" or "database". Raises InputError, naming the file, where one is
     missing, damaged, or metrics.json was measured on other codes.
     """
-    run = _read_json(run_folder / "run.json", RUN_KEYS, "make train")
-    metrics = _read_json(run_folder / "metrics.json", ["codes_sha256"], "make eval")
+    run = read_json(run_folder / "run.json", RUN_KEYS, "make train")
+    metrics = read_json(run_folder / "metrics.json", ["codes_sha256"], "make eval")
     codes = read_codes(run_folder / "codes.h5")
     if metrics["codes_sha256"] != codes_sha256(codes):
         raise InputError(
@@ -41,7 +40,7 @@ def write_report(run_folder: Path, picture: Callable[[str, int], bytes]) -> Path
             "run make eval"
         )
     training = read_training(run_folder / "train.csv")
-    page = _template().render(
+    page = page_template("report.html.j2").render(
         run=run,
         settings=run["settings"],
         metrics=metrics,
@@ -137,40 +136,44 @@ def query_grid(codes: Codes, picture: Callable[[str, int], bytes]) -> list[dict]
 
     Each entry: picture (data URI), label, and `nearest`: picture, label, distance, right.
     """
-    grid = []
-    for query in _shown_queries(codes.query.labels):
-        label = codes.query.labels[query]
-        right = shares_label(label, codes.database.labels)
-        found = nearest(codes.query.codes[query], codes.database.codes, NEAREST_SHOWN)
-        grid.append(
+    return [
+        nearest_pictures(codes, int(query), picture)
+        for query in shown_queries(codes.query.labels, QUERIES_SHOWN)
+    ]
+
+
+def nearest_pictures(codes: Codes, query: int, picture: Callable[[str, int], bytes]) -> dict:
+    """One query row as `query_grid` describes it."""
+    label = codes.query.labels[query]
+    right = shares_label(label, codes.database.labels)
+    found = nearest(codes.query.codes[query], codes.database.codes, NEAREST_SHOWN)
+    return {
+        "picture": data_uri(picture("query", query)),
+        "label": names(codes, label),
+        "nearest": [
             {
-                "picture": _data_uri(picture("query", int(query))),
-                "label": _names(codes, label),
-                "nearest": [
-                    {
-                        "picture": _data_uri(picture("database", int(row))),
-                        "label": _names(codes, codes.database.labels[row]),
-                        "distance": int(distance),
-                        "right": bool(right[row]),
-                    }
-                    for row, distance in zip(*found, strict=True)
-                ],
+                "picture": data_uri(picture("database", int(row))),
+                "label": names(codes, codes.database.labels[row]),
+                "distance": int(distance),
+                "right": bool(right[row]),
             }
-        )
-    return grid
+            for row, distance in zip(*found, strict=True)
+        ],
+    }
 
 
-def _shown_queries(labels: np.ndarray) -> np.ndarray:
-    """First query row of each class, of at most QUERIES_SHOWN classes, evenly spaced."""
+def shown_queries(labels: np.ndarray, classes: int) -> np.ndarray:
+    """First query row of each class, of at most so many classes, evenly spaced."""
     if labels.ndim == 1:
         first = np.unique(labels, return_index=True)[1]
     else:
         first = np.unique([np.argmax(of_label) for of_label in labels.T if of_label.any()])
-    spaced = np.linspace(0, len(first) - 1, min(QUERIES_SHOWN, len(first))).astype(int)
+    spaced = np.linspace(0, len(first) - 1, min(classes, len(first))).astype(int)
     return first[spaced]
 
 
-def _names(codes: Codes, label: np.ndarray) -> str:
+def names(codes: Codes, label: np.ndarray) -> str:
+    """The class name of a label, or those of a row of 0 and 1."""
     if np.ndim(label) == 0:
         return codes.class_names[label]
     return ", ".join(codes.class_names[i] for i in np.flatnonzero(label)) or "no label"
@@ -191,10 +194,10 @@ def _line(name: str, training: dict[str, np.ndarray], column: str) -> Line:
 
 def _tests(training: dict[str, np.ndarray]) -> list[dict[str, float]]:
     """Rows of train.csv that hold a test, without their blank cells."""
-    names = [name for name in training if name.startswith("test_")]
+    columns = [name for name in training if name.startswith("test_")]
     tests = []
     for row in range(len(training["iteration"])):
-        tested = {name: training[name][row] for name in names if np.isfinite(training[name][row])}
+        tested = {name: training[name][row] for name in columns if np.isfinite(training[name][row])}
         if tested:
             tests.append({"iteration": training["iteration"][row], **tested})
     return tests
@@ -224,24 +227,13 @@ def _flatten(value: object, prefix: str = "") -> list[tuple[str, str]]:
     return [(prefix, "not set" if value is None or value == "" else str(value))]
 
 
-def _data_uri(png: bytes) -> str:
+def data_uri(png: bytes) -> str:
+    """A PNG as an address that an img element shows."""
     return "data:image/png;base64," + base64.b64encode(png).decode()
 
 
-def _read_json(path: Path, needed: list[str], maker: str) -> dict:
-    try:
-        content = json.loads(path.read_text())
-    except FileNotFoundError:
-        raise InputError(f"{path} does not exist; run {maker}") from None
-    except ValueError as error:
-        raise InputError(f"{path} is no JSON ({error}); run {maker} again") from None
-    for name in needed:
-        if name not in content:
-            raise InputError(f"{path} lacks '{name}'; run {maker} again")
-    return content
-
-
-def _template() -> jinja2.Template:
+def page_template(path: str) -> jinja2.Template:
+    """A template of this package, which may include others of it."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
         autoescape=True,
@@ -249,9 +241,10 @@ def _template() -> jinja2.Template:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["figure"] = _figure
-    return environment.get_template("report.html.j2")
+    environment.filters["figure"] = figure
+    return environment.get_template(path)
 
 
-def _figure(value: float | None, digits: int = 4) -> str:
+def figure(value: float | None, digits: int = 4) -> str:
+    """A number as text, a dash where there is none."""
     return "—" if value is None else f"{value:.{digits}f}"

@@ -86,14 +86,11 @@ def of_weights(job, folder):
         mean = imagenet_mean(job["spec"]["side"], job["spec"]["channels"])
         (folder / "mean.binaryproto").write_bytes(to_binaryproto(mean))
     deploy = render.parse(_prototxt(job, 1, data, folder)["deploy.prototxt"], "deploy.prototxt")
-    sigmoid = [layer.type for layer in deploy.layer].index("Sigmoid")
-    behind = deploy.layer[sigmoid + 1 :]
-    (classifier,) = [layer.name for layer in behind if layer.type == "InnerProduct"]
+    classifier = render.cut_at_codes(deploy)
     there = weights.shapes(weights.read(caffemodel))
     classes = there[classifier][0][-2] if classifier in there else 0
     files = _prototxt(job, classes or 1, data, folder)
     if not classes:
-        del deploy.layer[sigmoid + 1 :]
         files["deploy.prototxt"] = str(deploy)
     for name, text in files.items():
         (folder / name).write_text(text)
@@ -111,6 +108,8 @@ def main():
     p.add_argument("--skip", action="store_true", help="leave unreadable pictures out")
     args = p.parse_args()
     job = resolve(args)
+    if job["method"] == "finetune":
+        stop("a METHOD=finetune net has no codes: take ssdh or kevinnet")
     pictures = list_pictures(args.pictures)
     with tempfile.TemporaryDirectory(prefix="codes-") as place:
         scratch = Path(place)

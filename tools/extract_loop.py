@@ -19,41 +19,49 @@ from data_prep.lmdb_reader import open_rows
 from eval.codes import create_codes
 from eval.files import write_atomically
 from tools import caffe_process, cluster, runs
-from tools.forward import BATCH, partition
+from tools.forward import BATCH, code_blob, partition
 from tools.job import read_manifest, stop
 
 ROWS = 20 * BATCH  # of a partition
 SPLITS = {"database": "train", "query": "test"}  # a group of codes.h5 and the split it comes from
 
 
-def check_activations(latent, caffemodel):
-    """Stop where latent activations say nothing: not finite, or the same for every picture."""
-    if not np.isfinite(latent).all():
-        stop(f"{caffemodel} gives latent activations that are not finite: its training diverged")
-    if len(latent) > 1 and (latent == latent[0]).all():
+def check_activations(activations, caffemodel):
+    """Stop where activations say nothing: not finite, or the same for every picture."""
+    if not np.isfinite(activations).all():
+        stop(f"{caffemodel} gives activations that are not finite: its training diverged")
+    if len(activations) > 1 and (activations == activations[0]).all():
         stop(
-            f"{caffemodel} gives every picture the same activations ({latent[0, 0]:.3f}, ...): "
-            "untrained or collapsed weights, or a mean image of other pictures"
+            f"{caffemodel} gives every picture the same activations ({activations[0, 0]:.3f}, "
+            "...): untrained or collapsed weights, or a mean image of other pictures"
         )
 
 
 def extract(run, data, caffemodel, gpu, threads, feature_blob, run_partitions):
-    """Write codes.h5 of a run, and features.h5 where feature_blob is given.
+    """Write codes.h5 of a run, if its net has codes, and features.h5 if feature_blob is given.
 
-    features.h5 holds database/features and query/features, N x F float32, in the rows of codes.h5.
+    features.h5 has the attributes and groups of codes.h5 (eval/codes.py), with the attribute blob,
+    and features, N x F float32, in place of codes and latent.
     run_partitions is what cluster.partitions yields.
     """
     record, manifest = runs.read(run), read_manifest(data)
     mark = runs.net_fingerprint(record, caffemodel)
-    blobs = ["latent_sigmoid", "prob"] + ([feature_blob] if feature_blob else [])
+    code = code_blob(run)
+    blobs = [blob for blob in (code, "prob", feature_blob) if blob]
     terminal = caffe_process.terminal()
+    facts = {
+        "class_names": manifest["classes"],
+        "dataset": record["settings"]["dataset"],
+        "net": record["settings"]["net"],
+        "net_fingerprint": mark,
+        "row_order": manifest["order"],
+    }
     keys, labels, latent, probabilities = {}, {}, {}, {}
     with ExitStack() as stack:
         if feature_blob:
             partial = stack.enter_context(write_atomically(run / "features.h5"))
             feature_file = stack.enter_context(h5py.File(partial, "w"))
-            feature_file.attrs["blob"] = feature_blob
-            feature_file.attrs["net_fingerprint"] = mark
+            feature_file.attrs.update(facts | {"blob": feature_blob})
         for group, split in SPLITS.items():
             lmdb = data / f"{split}_lmdb"
             with open_rows(lmdb) as (keys[group], _):
@@ -65,32 +73,29 @@ def extract(run, data, caffemodel, gpu, threads, feature_blob, run_partitions):
             found, activations, classes = [], [], []
             bar = tqdm(total=count, desc=group, unit="picture", file=terminal, mininterval=0.5)
             for some, outputs in run_partitions(partition, tasks):
+                outputs = dict(zip(blobs, outputs, strict=True))
                 if feature_blob:
-                    name, shape = f"{group}/features", (count, outputs[2].shape[1])
+                    name, shape = f"{group}/features", (count, outputs[feature_blob].shape[1])
                     rows = feature_file.require_dataset(name, shape, np.float32)
-                    rows[bar.n : bar.n + len(some)] = outputs[2]
+                    rows[bar.n : bar.n + len(some)] = outputs[feature_blob]
                 found.append(some)
-                activations.append(outputs[0])
-                classes.append(outputs[1])
+                activations.append(outputs[code or "prob"])
+                classes.append(outputs["prob"])
                 bar.update(len(some))
             bar.close()
             labels[group] = np.concatenate(found)
             latent[group] = np.concatenate(activations)
             probabilities[group] = np.concatenate(classes)
             check_activations(latent[group], caffemodel)
-    with create_codes(
-        run / "codes.h5",
-        bits=latent["query"].shape[1],
-        class_names=manifest["classes"],
-        dataset=record["settings"]["dataset"],
-        net=record["settings"]["net"],
-        net_fingerprint=mark,
-        row_order=manifest["order"],
-        labels=labels,
-        keys=keys,
-    ) as write:
-        for group in SPLITS:
-            write(group, 0, latent[group], probabilities[group])
+            if feature_blob:
+                feature_file[f"{group}/labels"] = labels[group].astype(np.int32)
+                feature_file[f"{group}/probabilities"] = probabilities[group]
+                feature_file[f"{group}/key"] = np.array([key.encode() for key in keys[group]], "S")
+    if code:
+        bits = latent["query"].shape[1]
+        with create_codes(run / "codes.h5", bits=bits, labels=labels, keys=keys, **facts) as write:
+            for group in SPLITS:
+                write(group, 0, latent[group], probabilities[group])
 
 
 def main():

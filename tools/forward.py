@@ -16,6 +16,16 @@ BATCH = 100
 KEPT_OPEN = ExitStack()  # LMDBs, until the process ends
 
 
+def code_blob(run):
+    """Return the blob of the codes' activations in a run's deploy net, None without a latent layer.
+
+    It is what the net's only Sigmoid layer gives.
+    """
+    net = render.parse((run / "deploy.prototxt").read_text(), "deploy.prototxt")
+    blobs = [layer.top[0] for layer in net.layer if layer.type == "Sigmoid"]
+    return blobs[0] if blobs else None
+
+
 def load_net(run, caffemodel, batch):
     """Return (net, transform) of a run's folder: its deploy net, filled, and pictures -> input.
 
@@ -33,13 +43,13 @@ def load_net(run, caffemodel, batch):
     return net, lambda pictures: preprocess.transform(pictures, mean, param.crop_size, param.scale)
 
 
-def forward(net, inputs, blobs):
-    """Return [float32, n x size] for each named blob, of n inputs, at most one batch.
+def forward(net, inputs, blobs, into="data"):
+    """Return [float32, n x size] for each named blob, of n inputs, at most one batch, put into one.
 
     The batch is always whole, padded with zeros: a picture's numbers never depend on how many
     follow it.
     """
-    data = net.blobs["data"].data
+    data = net.blobs[into].data
     data[: len(inputs)] = inputs
     data[len(inputs) :] = 0
     net.forward()

@@ -277,7 +277,10 @@ def main():
     p.add_argument("--kind", default="")
     p.add_argument("--remove", default="", help="a key, or @FILE with a key a line")
     args = p.parse_args()
-    run = resolve(args)["run"]
+    job = resolve(args)
+    run = job["run"]
+    if job["method"] == "finetune":
+        stop("a METHOD=finetune net has no codes to search by: take ssdh or kevinnet")
     if args.kind and args.kind not in KINDS:
         stop(f"INDEX={args.kind} is not known: {', '.join(KINDS)}")
     try:

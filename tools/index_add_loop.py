@@ -9,7 +9,7 @@ from tqdm import tqdm
 from eval.codes import pack_latent
 from eval.files import InputError
 from tools import caffe_process, device, runs
-from tools.forward import BATCH, forward, load_net
+from tools.forward import BATCH, code_blob, forward, load_net
 from tools.index import add, open_index
 from tools.index_add import pictures_of
 from tools.job import nets, stop
@@ -24,7 +24,7 @@ def add_files(run, files, label_name, terminal):
     label = index.class_names.index(label_name) if label_name else -1
     spec = nets()["nets"][runs.read(run)["settings"]["net"]]
     net, transform = load_net(run, run / "model.caffemodel", BATCH)
-    blobs = ["latent_sigmoid", "prob", spec["features"]]
+    blobs = [code_blob(run), "prob", spec["features"]]
     pictures, outputs = [], []
     with tqdm(total=len(files), unit="picture", file=terminal, mininterval=0.5) as bar:
         for at in range(0, len(files), BATCH):

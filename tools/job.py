@@ -29,6 +29,7 @@ def parser(description):
     p = argparse.ArgumentParser(description=description)
     for name in ("dataset", "net", "bits", "run"):
         p.add_argument(f"--{name}", required=True)
+    p.add_argument("--method", default="ssdh")
     p.add_argument("--data-root", default="data")
     p.add_argument("--images", default="", help="the pictures of DATASET=folder, sun397, yahoo1m")
     p.add_argument("--cifar10-archive", default="")
@@ -39,6 +40,11 @@ def parser(description):
     for term in ("alpha", "beta", "gamma"):
         p.add_argument(f"--{term}", default="1")
     return p
+
+
+def methods(net):
+    """Return the methods that a net has templates for."""
+    return sorted(path.name for path in (PROTOTXT / net).iterdir() if path.is_dir())
 
 
 def whole(name, text, low, high):
@@ -66,13 +72,16 @@ def number(name, text):
 def resolve(args):
     """Return the job of parsed options.
 
-    Keys: dataset, net, bits, device, iters, seed, batch, subset (0: all), weights, alpha, beta,
-    gamma, spec (the net's entry in nets.toml), data and run (folders, Path).
+    Keys: dataset, net, method, bits (None without a latent layer), device, iters, seed (-1: by the
+    clock), batch, subset (0: all), weights, alpha, beta, gamma, spec (the net's entry in
+    nets.toml), data and run (folders, Path).
     """
     known = nets()["nets"]
     if args.net not in known:
         stop(f"NET={args.net} is not known; there are {', '.join(known)}")
     spec = known[args.net]
+    if args.method not in methods(args.net):
+        stop(f"NET={args.net} has no METHOD={args.method}; it has {', '.join(methods(args.net))}")
     name = args.dataset
     if name in ("folder", "sun397", "yahoo1m") and not args.images:
         stop(f"DATASET={name} needs IMAGES=, the folder with its pictures")
@@ -81,16 +90,24 @@ def resolve(args):
     job = {
         "dataset": name,
         "net": args.net,
-        "bits": whole("BITS", args.bits, 8, 1024),
+        "method": args.method,
+        "bits": None if args.method == "finetune" else whole("BITS", args.bits, 8, 1024),
         "device": args.device,
         "iters": whole("ITERS", args.iters or spec["iters"], 1, 10**8),
-        "seed": whole("SEED", args.seed, 0, 2**31 - 1),
+        "seed": whole("SEED", args.seed, -1, 2**31 - 1),
         "batch": whole("BATCH", args.batch or spec["batch"], 1, 10**5),
         "subset": whole("SUBSET", args.subset or 0, 0, 10**9),
         "weights": args.weights or spec["weights"],
         **{term: number(term.upper(), getattr(args, term)) for term in ("alpha", "beta", "gamma")},
         "spec": spec,
     }
+    if args.method != "ssdh" and (job["alpha"], job["beta"], job["gamma"]) != (1, 1, 1):
+        stop(f"ALPHA, BETA and GAMMA weigh the terms of METHOD=ssdh; {args.method} has only one")
+    if job["weights"] == "none" and not spec["fillers"]:
+        stop(
+            f"NET={args.net} has no fillers, as in the release, so WEIGHTS=none would leave it all "
+            f"zeros: take its default, {spec['weights']}, or WEIGHTS=path"
+        )
     folder = f"{spec['side']}x{spec['channels']}" + (f"-{job['subset']}" if job["subset"] else "")
     job["data"] = (Path(args.data_root) / name / folder).resolve()
     job["run"] = Path(args.run).resolve()

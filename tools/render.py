@@ -1,35 +1,29 @@
 """Templates under prototxt/ to the prototxt that Caffe reads.
 
-A template is a Caffe file with a few $placeholders. Every placeholder must get a value, and the
-result is parsed with Caffe's own protobuf text format before anybody uses it.
+A net's template holds its layers up to the features; that of the method, in a folder of the net's,
+what comes behind them: the second is put after the first. A template is a Caffe file with a few
+$placeholders. Every placeholder must get a value, and the result is parsed with Caffe's own
+protobuf text format before anybody uses it.
 """
 
 import string
 
-from tools.job import PROTOTXT, stop
+from tools.job import PROTOTXT, nets, stop
 
+METHODS = {"ssdh": "SSDH", "kevinnet": "KevinNet", "finetune": "Finetune"}  # and their $method
 FILES = ("train_val.prototxt", "deploy.prototxt", "solver.prototxt")
 
 
-def values(job, classes, test_pictures, data, folder, iters):
-    """Return the value of every placeholder.
-
-    data and folder are the paths written into the files, iters what solver.prototxt has as
-    max_iter: the fingerprint renders with fixed ones, since none of the three decides the weights.
-    """
-    return {
-        "data": data,
-        "folder": folder,
-        "iters": iters,
-        "classes": classes,
-        "test_pictures": test_pictures,
-        **{key: job[key] for key in ("bits", "batch", "seed", "alpha", "beta", "gamma")},
-    }
+def written(value):
+    """Return a value as a prototxt has it."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return format(value, "g") if isinstance(value, float) else value
 
 
 def fill(text, values, name):
     """Return a template's text with its placeholders filled; stop where one has no value."""
-    values = {key: format(v, "g") if isinstance(v, float) else v for key, v in values.items()}
+    values = {key: written(value) for key, value in values.items()}
     try:
         return string.Template(text).substitute(values)
     except KeyError as missing:
@@ -38,13 +32,26 @@ def fill(text, values, name):
         stop(f"{name}: {error}")
 
 
-def render(net, values):
-    """Return {file name: text} of a net's three files, unparsed."""
+def render(net, values, method="ssdh"):
+    """Return {file name: text} of a net's three files under a method, unparsed."""
+    values = values | nets()["nets"][net].get(method, {}) | {"method": METHODS[method]}
     files = {}
     for name in FILES:
-        path = PROTOTXT / net / name
-        files[name] = fill(path.read_text(), values, f"prototxt/{net}/{name}")
+        paths = [PROTOTXT / net / name, PROTOTXT / net / method / name]
+        text = "".join(path.read_text() for path in paths if path.exists())
+        files[name] = fill(text, values, f"prototxt/{net}/{name}")
     return files
+
+
+def cut_at_codes(deploy):
+    """Drop what lies behind a deploy net's codes (a NetParameter); return the classifier's name.
+
+    The released deploy files end at the sigmoid too.
+    """
+    sigmoid = [layer.type for layer in deploy.layer].index("Sigmoid")
+    (classifier,) = [layer.name for layer in deploy.layer[sigmoid:] if layer.type == "InnerProduct"]
+    del deploy.layer[sigmoid + 1 :]
+    return classifier
 
 
 def parse(text, name):

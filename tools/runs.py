@@ -19,7 +19,7 @@ from eval.files import write_atomically
 from tools import render
 from tools.job import REPO, stop
 
-SETTINGS = ("dataset", "net", "bits", "seed", "batch", "subset", "alpha", "beta", "gamma")
+SETTINGS = ("dataset", "net", "method", "bits", "seed", "batch", "subset", "alpha", "beta", "gamma")
 
 
 def sha256_of_text(text):
@@ -31,7 +31,7 @@ def render_job(job, manifest, data, folder, iters):
     """Return {file name: text} of the job's prototxt with the given paths and max_iter."""
     values = {key: job[key] for key in ("bits", "batch", "seed", "alpha", "beta", "gamma")}
     values |= {"classes": len(manifest["classes"]), "data": data, "folder": folder}
-    return render.render(job["net"], values | {"iters": iters})
+    return render.render(job["net"], values | {"iters": iters}, job["method"])
 
 
 def fingerprint(job, manifest, weights_sha256):
@@ -83,10 +83,11 @@ def check_same(job, mark):
     if not there or there["fingerprint"] == mark:
         return
     asked = settings(job)
+    kept = {"method": "ssdh"} | there["settings"]  # runs from before there was METHOD
     differs = [
-        f"{key.upper()}={there['settings'].get(key)} there, {key.upper()}={asked[key]} here"
+        f"{key.upper()}={kept.get(key)} there, {key.upper()}={asked[key]} here"
         for key in (*SETTINGS, "weights")
-        if there["settings"].get(key) != asked[key]
+        if kept.get(key) != asked[key]
     ]
     if not differs:
         parts = there["fingerprint"]["parts"]

@@ -17,6 +17,8 @@ def main():
     p.add_argument("--json", default="", help="not empty: print JSON")
     args = p.parse_args()
     job = resolve(args)
+    if job["method"] == "finetune":
+        stop("a METHOD=finetune net has no codes to search by: take ssdh or kevinnet")
     if not Path(args.query).is_file():
         stop(f"QUERY={args.query}: there is no such picture")
     if args.grid and not Path(args.grid).parent.is_dir():

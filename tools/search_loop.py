@@ -13,7 +13,7 @@ from data_prep.picture import decode, fit
 from eval.codes import pack_latent
 from eval.files import InputError, write_atomically
 from tools import device, runs
-from tools.forward import forward, load_net
+from tools.forward import code_blob, forward, load_net
 from tools.index import POOL, nearest, open_index, refine
 from tools.job import nets, stop
 
@@ -113,7 +113,7 @@ def main():
         times.append(time.perf_counter())
         picture = read_picture(args.picture, spec)
         times.append(time.perf_counter())
-        blobs = ["latent_sigmoid", "prob", spec["features"]]
+        blobs = [code_blob(args.run), "prob", spec["features"]]
         latent, probabilities, features = forward(net, transform(picture[None]), blobs)
         code = pack_latent(latent)
         times.append(time.perf_counter())

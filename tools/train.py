@@ -47,6 +47,12 @@ def prepare(job, manifest, mark, where):
     return done
 
 
+def words(job):
+    """Return what the net of a job is to learn, for people."""
+    bits = f"{job['bits']} bits" if job["bits"] else "no codes"
+    return bits if job["method"] == "ssdh" else f"METHOD={job['method']}, {bits}"
+
+
 def hold(run):
     """Return a lock on the run's folder; stop where another process trains there."""
     run.mkdir(parents=True, exist_ok=True)
@@ -82,10 +88,10 @@ def main():
     lock = hold(run)
     start = prepare(job, manifest, mark, where)
     if start is None:
-        print(f"{run} is trained already: {job['iters']} iterations, {job['bits']} bits")
+        print(f"{run} is trained already: {job['iters']} iterations, {words(job)}")
         return
     threads, solvers = device.threads(job["spec"]), job["spec"]["solvers"]
-    print(f"training {job['net']} on {job['dataset']}, {job['bits']} bits, in {run}")
+    print(f"training {job['net']} on {job['dataset']}, {words(job)}, in {run}")
     print(f"  on: {where}; solver processes: {solvers}, OpenBLAS threads in each: {threads}")
     print(f"  weights: {job['weights']}" + ("" if caffemodel else " (from scratch)"))
     arguments = [str(run), "--start", str(start), "--pictures", str(manifest["counts"]["test"])]

@@ -18,6 +18,7 @@ from google.protobuf import text_format
 from tqdm import tqdm
 
 from tools import caffe_process, device, parallel, render, runs, snapshots, weights
+from tools.forward import code_blob
 
 LOSSES = ("classification", "binarization", "balance")
 COLUMNS = (
@@ -66,9 +67,10 @@ def start_weights(solver, run, start, caffemodel):
 # ---- tests --------------------------------------------------------------------------------------
 
 
-def test(net, batches):
+def test(net, batches, code):
     """Run the test net over some batches; return the test columns of train.csv, and code health.
 
+    code is the blob of the codes' activations, None in a net without a latent layer.
     dead_bits: share of bits that are the same in every picture; firing_rate: mean of the bits;
     distinct_codes: their number; saturation: mean |a - 1/2| of the activations, 1/2 at most.
     """
@@ -79,11 +81,14 @@ def test(net, batches):
         net.forward()
         for name in names:
             sums[name] += net.blobs[name].data.item()
-        latent = net.blobs["latent_sigmoid"].data
-        bits.append(latent > 0.5)
-        saturation += float(np.abs(latent - 0.5).mean())
-    bits = np.concatenate(bits)
+        if code:
+            latent = net.blobs[code].data
+            bits.append(latent > 0.5)
+            saturation += float(np.abs(latent - 0.5).mean())
     means = {f"test_{name}": total / batches for name, total in sums.items()}
+    if not code:
+        return means
+    bits = np.concatenate(bits)
     return means | {
         "dead_bits": float((bits.all(axis=0) | ~bits.any(axis=0)).mean()),
         "firing_rate": float(bits.mean()),
@@ -199,7 +204,8 @@ def train(run, gpu, start, caffemodel, pictures, classes, solvers):
     )
     bar.write(start_weights(solver, run, start, caffemodel), file=terminal)
     net = solver.net
-    bits = net.blobs["latent_sigmoid"].count // net.blobs["latent_sigmoid"].shape[0]
+    code = code_blob(run)
+    bits = net.blobs[code].data.shape[1] if code else 0
     losses = [name for name in LOSSES if name in net.blobs]
     if param.test_interval:
         test_net = caffe.Net(str(run / "train_val.prototxt"), caffe.TEST)
@@ -215,9 +221,9 @@ def train(run, gpu, start, caffemodel, pictures, classes, solvers):
         row = {"iteration": n, "learning_rate": solver.lr, **values}
         if with_test:
             at = time.monotonic()
-            row |= test(test_net, batches)
+            row |= test(test_net, batches, code)
             test_seconds = time.monotonic() - at
-            for words in health(row, classes, bits) if n else []:
+            for words in health(row, classes, bits) if n and code else []:
                 warnings.append(f"iteration {n}: {words}")
                 bar.write(f"warning: {warnings[-1]}", file=terminal)
         row["seconds"] = seconds_before + time.monotonic() - began

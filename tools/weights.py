@@ -16,7 +16,10 @@ from data_prep import DataError
 from data_prep.download import download as fetch
 from tools.job import REPO, nets, stop
 
-FRESH = ("latent", "fc9")  # layers that start at random unless the file has them in the same shape
+FRESH = (  # layers that start at random unless the file has them in the same shape
+    *("latent", "fc9", "latent_layer", "fc8_classification"),  # SSDH, SSDH VGG16
+    *("fc8_kevin", "fc8_pascal"),  # KevinNet
+)
 
 
 def download(entry):
@@ -79,11 +82,15 @@ def shapes(model):
     """Return {layer name: [shape, ...]} of a NetParameter, in today's, V1 or V0 syntax."""
     found = {}
     for layer in (*model.layer, *model.layers):
-        inner = layer.layer if hasattr(layer, "layer") and layer.HasField("layer") else layer
-        blobs = layer.blobs or inner.blobs
+        blobs = layer.blobs or inner(layer).blobs
         if blobs:
-            found[inner.name] = [blob_shape(blob) for blob in blobs]
+            found[inner(layer).name] = [blob_shape(blob) for blob in blobs]
     return found
+
+
+def inner(layer):
+    """Return what holds a layer's name: V0 wraps one layer in another (`layers { layer {`)."""
+    return layer.layer if hasattr(layer, "layer") and layer.HasField("layer") else layer
 
 
 def same_shape(file_shape, net_shape):
@@ -153,9 +160,9 @@ def without_layers(path, model, names):
     if not names:
         yield path
         return
-    for layers in (model.layer, model.layers):
-        for layer in [layer for layer in layers if layer.name in names]:
-            layers.remove(layer)
+    for layer in (*model.layer, *model.layers):
+        if inner(layer).name in names:  # renamed: a V0 file must keep what its next layer reads
+            inner(layer).name += " (not taken)"
     with tempfile.NamedTemporaryFile(suffix=".caffemodel") as file:
         file.write(model.SerializeToString())
         file.flush()

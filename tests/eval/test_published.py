@@ -1,6 +1,6 @@
 import pytest
 
-from eval.published import compare, precision_curves, read_published
+from eval.published import accuracies, compare, precision_curves, read_published
 
 
 def a_run(dataset="cifar10", net="alexnet", bits=48, from_scratch=False):
@@ -98,3 +98,12 @@ def test_curves_are_those_of_cifar10_at_48_bits():
     )
     assert curves["KSH"][0] == [100, 200, 400, 600, 800, 1000]
     assert precision_curves(a_run("mnist"), some_metrics()) == {}
+
+
+@pytest.mark.parametrize(("net", "method"), [("vgg16", "VGG16"), ("vgg16_avg", "VGG16-Avg")])
+def test_the_two_vgg_nets_are_told_apart(net, method):
+    """The released logs' accuracies; both rows name VGG16 as their net."""
+    run = a_run(net=net)
+    metrics = {"accuracy": 0.9, "bits": 48, "database": 50_000, "queries": 10_000}
+    same = [row["method"] for row in accuracies(run, metrics) if not row["differs"]]
+    assert same == [f"SSDH {method} (released log)"]

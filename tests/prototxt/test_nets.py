@@ -1,13 +1,29 @@
 """Every template builds as a real Caffe net, and the recipes hold field by field."""
 
+import itertools
+import subprocess
+from pathlib import Path
+
 import caffe
 import numpy as np
 import pytest
 
 from tools import render
-from tools.job import nets
+from tools.forward import code_blob
+from tools.job import methods, nets
 
 SPECS = nets()["nets"]
+HASHING = [(net, method) for net in SPECS for method in methods(net) if method != "finetune"]
+NAMES = {  # latent layer, its sigmoid, classifier: as the releases name them
+    "kevinnet": ("fc8_kevin", "fc8_kevin_encode", "fc8_pascal"),
+    "ssdh": ("latent", "latent_sigmoid", "fc9"),
+    "vgg": ("latent_layer", "encode_neuron", "fc8_classification"),
+}
+CAFFENET = ("conv1", "conv2", "conv3", "conv4", "conv5", "fc6", "fc7")
+
+
+def names(net, method):
+    return NAMES["vgg" if net.startswith("vgg") else method]
 
 
 def values(bits, folder="run", data="data", classes=10, net="lenet"):
@@ -25,25 +41,63 @@ def values(bits, folder="run", data="data", classes=10, net="lenet"):
     }
 
 
-def rendered(net, name, bits=48, **others):
-    text = render.render(net, values(bits, net=net, **others))[name]
+def rendered(net, name, bits=48, method="ssdh", **others):
+    text = render.render(net, values(bits, net=net) | others, method)[name]
     return render.parse(text, name)
 
 
+def by_name(net, method="ssdh"):
+    return {layer.name: layer for layer in rendered(net, "train_val.prototxt", method=method).layer}
+
+
+def data_layers(net, method="ssdh"):
+    param = rendered(net, "train_val.prototxt", method=method)
+    data = {layer.include[0].phase: layer for layer in param.layer if layer.name == "data"}
+    return data[caffe.TRAIN], data[caffe.TEST]
+
+
+def fillers(layer):
+    param = layer.inner_product_param
+    return (
+        *(param.weight_filler.type, round(param.weight_filler.std, 6)),
+        *(param.bias_filler.type, param.bias_filler.value),
+    )
+
+
+def multipliers(layer):
+    return [(p.lr_mult, p.decay_mult) for p in layer.param]
+
+
 @pytest.mark.parametrize("bits", [8, 12, 48, 1024])
-@pytest.mark.parametrize("net", SPECS)
-def test_deploy_builds_and_gives_codes_and_probabilities(tmp_path, net, bits):
+@pytest.mark.parametrize(("net", "method"), HASHING)
+def test_deploy_builds_and_gives_codes_and_probabilities(tmp_path, net, method, bits):
+    """With narrow fully connected layers: their width is not the point, and fills memory."""
     classes = 397 if bits == 1024 else 10
     path = tmp_path / "deploy.prototxt"
-    path.write_text(render.render(net, values(bits, classes=classes, net=net))["deploy.prototxt"])
+    text = render.render(net, values(bits, classes=classes, net=net), method)["deploy.prototxt"]
+    path.write_text(text.replace("num_output: 4096", "num_output: 16"))
     built = caffe.Net(str(path), caffe.TEST)
-    assert built.blobs["latent_sigmoid"].data.shape == (1, bits)
+    code = code_blob(tmp_path)
+    assert code == names(net, method)[1]
+    assert built.blobs[code].data.shape == (1, bits)
     assert built.blobs["prob"].data.shape == (1, classes)
     assert SPECS[net]["features"] in built.blobs
 
 
-@pytest.mark.parametrize("net", SPECS)
-def test_train_val_has_the_layers_of_deploy(net):
+@pytest.mark.parametrize("net", ["alexnet", "lenet", "cifar_small"])
+def test_a_finetune_net_has_a_classifier_on_the_features_and_no_codes(tmp_path, net):
+    (tmp_path / "deploy.prototxt").write_text(
+        render.render(net, values(None, net=net), "finetune")["deploy.prototxt"]
+    )
+    assert code_blob(tmp_path) is None
+    layers = by_name(net, "finetune")
+    assert list(layers["fc8_pascal"].bottom) == [SPECS[net]["features"]]
+    losses = [layer.name for layer in layers.values() if "Loss" in layer.type or layer.loss_weight]
+    assert losses == ["classification"]
+
+
+@pytest.mark.parametrize(("net", "method"), [(net, m) for net in SPECS for m in methods(net)])
+def test_train_val_has_the_layers_of_deploy(net, method):
     """Same names, types and shapes of everything learned, so that weights copy by name."""
 
     def learned(param):
@@ -53,42 +107,101 @@ def test_train_val_has_the_layers_of_deploy(net):
             if layer.type in ("Convolution", "InnerProduct", "BatchNorm", "Scale")
         }
 
-    assert learned(rendered(net, "train_val.prototxt")) == learned(rendered(net, "deploy.prototxt"))
+    files = [rendered(net, f"{name}.prototxt", method=method) for name in ("train_val", "deploy")]
+    assert learned(files[0]) == learned(files[1])
 
 
 @pytest.mark.parametrize("net", SPECS)
 def test_the_three_terms_and_their_weights(net):
-    layers = {layer.name: layer for layer in rendered(net, "train_val.prototxt").layer}
+    layers = by_name(net)
+    _, sigmoid, classifier = names(net, "ssdh")
     assert layers["classification"].type == "SoftmaxWithLoss"
     assert layers["binarization"].python_param.layer == "BinarizationLossLayer"
     assert layers["balance"].python_param.layer == "BalanceLossLayer"
     for name in ("classification", "binarization", "balance"):
         assert list(layers[name].loss_weight) == [1]
-    assert layers["latent_sigmoid"].type == "Sigmoid"
-    assert list(layers["fc9"].bottom) == ["latent_sigmoid"]
+    assert layers[sigmoid].type == "Sigmoid"
+    for name in (classifier, "binarization", "balance"):
+        assert list(layers[name].bottom) == [sigmoid]
 
 
-def test_alexnet_is_the_release_s_recipe():
-    param = rendered("alexnet", "train_val.prototxt")
-    layers = {layer.name: layer for layer in param.layer}
-    for name in ("conv1", "conv2", "conv3", "conv4", "conv5", "fc6", "fc7", "latent"):
-        assert [(p.lr_mult, p.decay_mult) for p in layers[name].param] == [(1, 1), (2, 0)]
-    assert [(p.lr_mult, p.decay_mult) for p in layers["fc9"].param] == [(10, 1), (20, 0)]
-    latent, fc9 = layers["latent"].inner_product_param, layers["fc9"].inner_product_param
-    assert (latent.num_output, fc9.num_output) == (48, 10)
-    assert (latent.weight_filler.type, latent.bias_filler.value) == ("gaussian", 0)
-    assert latent.weight_filler.std == pytest.approx(0.01)
-    assert (fc9.weight_filler.type, fc9.bias_filler.value) == ("gaussian", 0)
-    assert fc9.weight_filler.std == pytest.approx(0.2)
-    data = {layer.include[0].phase: layer for layer in param.layer if layer.name == "data"}
-    train, test = data[caffe.TRAIN], data[caffe.TEST]
-    assert (train.transform_param.crop_size, test.transform_param.crop_size) == (227, 227)
-    assert (train.transform_param.mirror, test.transform_param.mirror) == (True, False)
-    assert (train.data_param.batch_size, test.data_param.batch_size) == (32, 50)
+@pytest.mark.parametrize(
+    ("net", "method", "latent", "classifier"),
+    [
+        ("alexnet", "ssdh", (0.01, 0), 0.2),
+        ("alexnet", "kevinnet", (0.005, 1), 0.01),
+        ("vgg16", "ssdh", (0.005, 1), 0.01),
+        ("vgg16_avg", "ssdh", (0.005, 1), 0.01),
+    ],
+)
+def test_names_fillers_and_multipliers_are_the_releases(net, method, latent, classifier):
+    layers = by_name(net, method)
+    names_here = names(net, method)
+    for name, layer in layers.items():
+        if layer.type in ("Convolution", "InnerProduct") and name != names_here[2]:
+            assert multipliers(layer) == [(1, 1), (2, 0)], name
+    assert multipliers(layers[names_here[2]]) == [(10, 1), (20, 0)]
+    assert fillers(layers[names_here[0]]) == ("gaussian", latent[0], "constant", latent[1])
+    assert fillers(layers[names_here[2]]) == ("gaussian", classifier, "constant", 0)
+    assert layers[names_here[0]].inner_product_param.num_output == 48
+    assert layers[names_here[2]].inner_product_param.num_output == 10
+    assert list(layers[names_here[0]].bottom) == [SPECS[net]["features"]]
 
 
-def test_alexnet_s_solver_is_the_release_s():
-    solver = rendered("alexnet", "solver.prototxt")
+def test_kevinnet_is_trained_by_classification_alone():
+    layers = by_name("alexnet", "kevinnet")
+    losses = [layer.name for layer in layers.values() if "Loss" in layer.type or layer.loss_weight]
+    assert losses == ["classification"]
+    assert not any(layer.type == "Python" for layer in layers.values())
+
+
+def test_finetune_is_caffenet_with_a_new_classifier():
+    layers = by_name("alexnet", "finetune")
+    learned = [n for n, layer in layers.items() if layer.type in ("Convolution", "InnerProduct")]
+    assert learned == [*CAFFENET, "fc8_pascal"]
+    assert multipliers(layers["fc8_pascal"]) == [(10, 1), (20, 0)]
+    solver = rendered("alexnet", "solver.prototxt", method="finetune")
+    assert solver == rendered("alexnet", "solver.prototxt")
+
+
+@pytest.mark.parametrize(
+    ("net", "method", "crop", "batches", "mirrored_tests"),
+    [
+        ("alexnet", "ssdh", 227, (32, 50), False),
+        ("alexnet", "kevinnet", 227, (32, 32), True),
+        ("alexnet", "finetune", 227, (32, 50), False),
+        ("vgg16", "ssdh", 224, (40, 50), False),
+        ("vgg16_avg", "ssdh", 224, (40, 50), False),
+    ],
+)
+def test_pictures_come_as_in_the_releases(net, method, crop, batches, mirrored_tests):
+    train, test = data_layers(net, method)
+    assert (train.transform_param.crop_size, test.transform_param.crop_size) == (crop, crop)
+    assert (train.transform_param.mirror, test.transform_param.mirror) == (True, mirrored_tests)
+    assert (train.data_param.batch_size, test.data_param.batch_size) == batches
+    spec = SPECS[net]
+    assert (spec["side"], spec["channels"], spec["mean"]) == (256, 3, "imagenet")
+
+
+@pytest.mark.parametrize(
+    ("net", "method", "tests", "seed"),
+    [
+        ("alexnet", "ssdh", (200, 1000), 42),
+        ("alexnet", "kevinnet", (100, 100), -1),
+        ("vgg16", "ssdh", (200, 1000), 42),
+        ("vgg16_avg", "ssdh", (200, 1000), 42),
+    ],
+)
+def test_solvers_are_the_releases(net, method, tests, seed):
+    """KevinNet's has no seed: -1 is what Caffe takes where there is none."""
+    default = subprocess.run(
+        ["make", "-s", "--eval", "seed:;@echo $(SEED)", "seed", f"METHOD={method}"],
+        cwd=Path(__file__).resolve().parents[2],
+        capture_output=True,
+        text=True,
+    )
+    assert int(default.stdout) == seed
+    solver = rendered(net, "solver.prototxt", method=method, seed=seed)
     expected = {
         "base_lr": 0.001,
         "lr_policy": "step",
@@ -97,13 +210,37 @@ def test_alexnet_s_solver_is_the_release_s():
         "max_iter": 50000,
         "momentum": 0.9,
         "weight_decay": 0.0005,
-        "test_interval": 1000,
-        "random_seed": 42,
+        "test_interval": tests[1],
+        "random_seed": seed,
     }
     for field, value in expected.items():
         got = getattr(solver, field)
         assert got == (value if isinstance(value, (str, int)) else pytest.approx(value)), field
-    assert list(solver.test_iter) == [200]
+    assert list(solver.test_iter) == [tests[0]]
+
+
+def test_vgg16_is_vgg16_and_vgg16_avg_averages_the_whole_map(tmp_path):
+    """Configuration D of Simonyan and Zisserman, without fillers."""
+    for net in ("vgg16", "vgg16_avg"):
+        layers = by_name(net)
+        widths = [
+            layer.convolution_param.num_output
+            for layer in layers.values()
+            if layer.type == "Convolution"
+        ]
+        assert widths == [64] * 2 + [128] * 2 + [256] * 3 + [512] * 6
+        for name, layer in layers.items():
+            if name.startswith(("conv", "fc6", "fc7")):
+                param = layer.convolution_param if "conv" in name else layer.inner_product_param
+                assert not param.HasField("weight_filler")
+        path = tmp_path / "deploy.prototxt"
+        text = render.render(net, values(48, net=net))["deploy.prototxt"]
+        path.write_text(text.replace("num_output: 4096", "num_output: 16"))
+        built = caffe.Net(str(path), caffe.TEST)
+        assert built.blobs["conv5_3"].data.shape == (1, 512, 14, 14)
+        pooled = (1, 512, 1, 1) if net == "vgg16_avg" else (1, 512, 7, 7)
+        assert built.blobs["pool5"].data.shape == pooled
+        assert ("fc6" in layers) == (net == "vgg16")
 
 
 def test_alexnet_is_caffenet_below_the_latent_layer():
@@ -128,8 +265,10 @@ def test_alexnet_is_caffenet_below_the_latent_layer():
 
 def test_every_layer_starts_with_variance(tmp_path):
     """From scratch, no layer of cifar_small or lenet is all zeros."""
-    for net in ("lenet", "cifar_small"):
-        text = render.render(net, values(48, net=net))["train_val.prototxt"]
+    for net, method in itertools.product(
+        ("lenet", "cifar_small"), ("ssdh", "kevinnet", "finetune")
+    ):
+        text = render.render(net, values(48, net=net), method)["train_val.prototxt"]
         param = render.parse(text, "train_val.prototxt")
         del param.layer[:2]  # the Data layers need an LMDB; fillers do not
         side = 28

@@ -186,6 +186,7 @@ def test_no_data_and_no_trained_run_are_said(job, options, command, tmp_path):
         ("--device", "tpu", "DEVICE=tpu is not known"),
         ("--weights", "gone.caffemodel", "there is no such file"),
         ("--dataset", "folder", "DATASET=folder needs IMAGES="),
+        ("--method", "dsh", "NET=lenet has no METHOD=dsh; it has finetune, kevinnet, ssdh"),
     ],
 )
 def test_wrong_options_stop_with_a_sentence(job, options, command, option, value, words):
@@ -194,6 +195,57 @@ def test_wrong_options_stop_with_a_sentence(job, options, command, option, value
     assert words in done.stderr
     assert "Traceback" not in done.stderr
     assert not job["--run"].exists()
+
+
+def test_the_vgg_nets_refuse_to_start_from_nothing(job, options, command):
+    for net in ("vgg16", "vgg16_avg"):
+        done = command("tools.train", *options(job | {"--net": net, "--weights": "none"}))
+        assert done.returncode == 1
+        assert f"NET={net} has no fillers" in done.stderr
+
+
+def test_the_terms_weights_are_ssdh_s(job, options, command):
+    done = command("tools.train", *options(job | {"--method": "kevinnet", "--beta": 2}))
+    assert done.returncode == 1
+    assert "ALPHA, BETA and GAMMA weigh the terms of METHOD=ssdh" in done.stderr
+
+
+def test_kevinnet_on_digits(job, options, command):
+    """Its own names all the way: training, health of the codes, codes.h5; no terms but one."""
+    run, job = job["--run"], job | {"--method": "kevinnet", "--seed": -1}
+    done = command("tools.train", *options(job))
+    assert done.returncode == 0, done.stderr
+    row = rows_of(run)[-1]
+    assert row["binarization"] == "" and row["firing_rate"] != ""
+    assert command("tools.extract", *options(job)).returncode == 0
+    with h5py.File(run / "codes.h5") as file:
+        assert file["query/latent"].shape[1] == 16
+    assert json.loads((run / "run.json").read_text())["settings"]["method"] == "kevinnet"
+
+
+def test_finetune_on_digits(job, options, command):
+    """No codes: the feature layer, labels, keys and probabilities, and the accuracy from them."""
+    run, job = job["--run"], job | {"--method": "finetune", "--iters": 100}
+    done = command("tools.train", *options(job))
+    assert done.returncode == 0, done.stderr
+    row = rows_of(run)[-1]
+    assert row["distinct_codes"] == "" and float(row["test_accuracy"]) > 0.5
+    extracted = command("tools.extract", *options(job))
+    assert extracted.returncode == 0, extracted.stderr
+    assert not (run / "codes.h5").exists()
+    measured = command("eval.classification", run / "features.h5")
+    assert measured.returncode == 0, measured.stderr
+    metrics = json.loads((run / "metrics.json").read_text())
+    with h5py.File(run / "features.h5") as file:
+        assert file.attrs["blob"] == "ip1"
+        query = file["query"]
+        assert query["features"].shape == (len(query["labels"]), 500)
+        assert query["key"].shape == query["labels"].shape
+        right = query["probabilities"][:].argmax(axis=1) == query["labels"][:]
+        assert metrics["accuracy"] == pytest.approx(right.mean())
+        assert metrics["net_fingerprint"] == file.attrs["net_fingerprint"]
+    searched = command("tools.search", *options(job), "--query", "photo.jpg")
+    assert "has no codes to search by" in searched.stderr
 
 
 def test_caffe_s_death_becomes_a_sentence(trained, options, command):

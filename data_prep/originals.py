@@ -1,0 +1,113 @@
+"""Pictures as a data set has them, before anything is resized.
+
+A data set by name, or the lists of a release: ``train-file-list.txt`` and ``test-file-list.txt``
+with a path a line, ``train-label.txt`` and ``test-label.txt`` with a label a line.
+"""
+
+import importlib
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from data_prep import DataError
+from data_prep.dataset import Dataset, Split, check
+from data_prep.files import file_digest
+
+NAMES = ("mnist", "fashion_mnist", "cifar10", "digits")
+
+
+def load(name: str, raw: Path, archive: Path | None, lists: Path | None) -> Dataset:
+    """Return a data set's pictures in the order that breaks the ties of a ranking, checked.
+
+    lists: the folder of a release's lists, which then are the data set; see by_name for the rest.
+    Raises DataError for a file that is missing or damaged, and for a name without one's own lists.
+    """
+    if not lists and name not in NAMES:
+        raise DataError(f"{name}: its pictures are read through lists only; give LIST=")
+    dataset = from_lists(lists) if lists else by_name(name, raw, archive)
+    check(dataset)
+    return dataset
+
+
+def by_name(name: str, raw: Path, archive: Path | None) -> Dataset:
+    """Return one of the data sets NAMES.
+
+    raw: where its files lie or are put. archive: CIFAR-10's, if not the official one.
+    """
+    module = importlib.import_module(f"data_prep.{name}")
+    return module.load(*{"cifar10": (raw, archive), "digits": ()}.get(name, (raw,)))
+
+
+def from_lists(folder: Path) -> Dataset:
+    """Return the data set of a release's four list files, in their own order.
+
+    A path is looked for as it is, else below the lists' folder or a folder above it: the
+    releases' paths start at their own root (``/data/cifar10/test/1.jpg``).
+    """
+    splits, sources = {}, []
+    for name in ("train", "test"):
+        paths, labels = folder / f"{name}-file-list.txt", folder / f"{name}-label.txt"
+        keys = _lines(paths)
+        splits[name] = Split(
+            keys=keys,
+            labels=_labels(labels, len(keys), paths),
+            read=_reader(paths, keys),
+            origin=paths,
+        )
+        sources += [
+            {"file": each.name, "sha256": file_digest(each, "sha256")} for each in (paths, labels)
+        ]
+    count = 1 + max(int(split.labels.max()) for split in splits.values())
+    return Dataset(
+        classes=[str(label) for label in range(count)],
+        sources=sources,
+        order="the release's list files' own order",
+        **splits,
+    )
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
+    except FileNotFoundError:
+        raise DataError(
+            f"{path}: there is no such list; LIST is the folder with train-file-list.txt, "
+            "train-label.txt, test-file-list.txt and test-label.txt"
+        ) from None
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: not UTF-8 text ({error.reason}); save it as UTF-8") from None
+    lines = [line for line in lines if line]
+    if not lines:
+        raise DataError(f"{path}: this list is empty; give the release's")
+    return lines
+
+
+def _labels(path: Path, count: int, paths: Path) -> np.ndarray:
+    lines = _lines(path)
+    for number, line in enumerate(lines, start=1):
+        if not line.isdecimal():
+            raise DataError(f"{path}, line {number}: {line!r} is not a label from 0 up; correct it")
+    if len(lines) != count:
+        raise DataError(f"{path} has {len(lines)} labels for the {count} paths of {paths}")
+    return np.array(lines, np.int32)
+
+
+def _reader(lists: Path, keys: list[str]) -> Callable[[int], bytes]:
+    roots = [Path("/"), *lists.resolve().parents]
+    first = keys[0].removeprefix("./").lstrip("/")
+    root = next((root for root in roots if (root / first).is_file()), None)
+    if root is None:
+        raise DataError(
+            f"{lists}, line 1: {keys[0]} is neither there as it is nor below {lists.parent} or a "
+            "folder above it; put the pictures there"
+        )
+
+    def read(row: int) -> bytes:
+        path = root / keys[row].removeprefix("./").lstrip("/")
+        try:
+            return path.read_bytes()
+        except OSError as error:
+            raise DataError(f"cannot be read ({error.strerror}: {path})") from None
+
+    return read

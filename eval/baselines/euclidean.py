@@ -1,0 +1,98 @@
+"""Exhaustive Euclidean search on the features themselves: what codes give up, or gain.
+
+For each query the database is sorted by distance, equal distances in database order, and measured
+as eval/metrics.py measures codes.
+"""
+
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+
+from eval.metrics import ORDERS, precision_cutoffs
+from eval.ranking import shares_label
+from eval.summary import mean
+from eval.ties import average_precision_under_ties, harmonic_numbers, hits_under_ties
+
+QUERIES_PER_BLOCK = 32
+
+
+def measure(
+    query: np.ndarray,
+    query_labels: np.ndarray,
+    database: np.ndarray,
+    database_labels: np.ndarray,
+    k: int,
+    progress: Callable[[int], None] = lambda queries: None,
+) -> dict:
+    """Figures under the names that metrics.json has for codes: mAPs, precision at k, ties.
+
+    query, database: (Q, F) and (N, F) float32. Labels: (Q,) and (N,) int32. Distances are float32,
+    as BLAS rounds them. `progress` hears how many queries were done.
+    """
+    ranked = len(database)
+    first = min(k, ranked)
+    cutoffs = precision_cutoffs(k, ranked)
+    harmonic = harmonic_numbers(ranked)
+    norms = np.einsum("ij,ij->i", database, database)
+
+    def block(start: int) -> list[tuple]:
+        rows = slice(start, start + QUERIES_PER_BLOCK)
+        # The query's own norm does not change its ranking.
+        distances = norms - 2 * (query[rows] @ database.T)
+        figures = [
+            _figures(row, shares_label(label, database_labels), first, cutoffs, harmonic)
+            for row, label in zip(distances, query_labels[rows], strict=True)
+        ]
+        progress(len(figures))
+        return figures
+
+    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+        blocks = pool.map(block, range(0, len(query), QUERIES_PER_BLOCK))
+        figures = [figure for of_block in blocks for figure in of_block]
+    ap, ap_at_k, precision = (np.stack(part) for part in zip(*figures, strict=True))
+    at_k = f"map_at_{k}"
+    return {
+        "map": mean(ap[:, 0]),
+        at_k: mean(ap_at_k[:, 0]),
+        "precision_at_k": {
+            "k": cutoffs.tolist(),
+            **{
+                name: [mean(column) for column in precision[:, :, order].T]
+                for order, name in enumerate(("precision", *ORDERS[1:]))
+            },
+        },
+        "ties": {
+            name: {of: mean(values[:, i]) for i, of in enumerate(ORDERS) if i}
+            for name, values in (("map", ap), (at_k, ap_at_k))
+        },
+        "queries": len(query),
+        "database": ranked,
+        "k": k,
+    }
+
+
+def _figures(
+    distances, relevant, k, cutoffs, harmonic
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """AP and AP@k (4,), and precision at each cutoff (C, 4); the axis of four is ORDERS."""
+    order = np.argsort(distances, kind="stable")
+    ranked, sorted_distances = relevant[order], distances[order]
+    first = np.flatnonzero(np.diff(sorted_distances, prepend=-np.inf))
+    counts = np.diff(first, append=len(ranked))[None]
+    relevant_counts = np.add.reduceat(ranked.astype(np.int64), first)[None]
+    hits = np.cumsum(ranked)
+    precisions = np.where(ranked, hits / np.arange(1, len(ranked) + 1), 0)
+    tied = [
+        average_precision_under_ties(counts, relevant_counts, cut, harmonic)[0, 0]
+        for cut in (len(ranked), k)
+    ]
+    stable = [precisions[:cut].sum() / max(hits[cut - 1], 1) for cut in (len(ranked), k)]
+    of_cutoffs = np.column_stack(
+        [hits[cutoffs - 1], hits_under_ties(counts, relevant_counts, cutoffs)[0]]
+    )
+    return (
+        *(np.r_[a, b] for a, b in zip(stable, tied, strict=True)),
+        of_cutoffs / cutoffs[:, None],
+    )

@@ -1,0 +1,117 @@
+"""KSH: Liu, Wang, Ji, Jiang and Chang, "Supervised hashing with kernels", CVPR 2012.
+
+A bit is the sign of a . k(x), k(x) the centred kernel values of x with m anchors (eq. 2). With
+h_1 ... h_K the bits (1 or -1) of l labelled rows and S = 1 for rows of one class, else -1, sought
+are bits with a small |sum_k h_k h_k' - K S|^2 (eq. 9). They are learned one after another: the
+t-th minimizes -h' R h with the residue R = K S - sum_(k<t) h_k h_k' (eqs. 10, 11). It starts from
+the largest generalized eigenvector of (K'RK, K'K) (spectral relaxation, eq. 12), is improved with
+the sign smoothed to phi(x) = 2 / (1 + exp(-x)) - 1 (eqs. 13, 14), and keeps whichever of the two is
+better under the sign itself (Algorithm 1).
+
+The paper's descent is Nesterov's; here scipy's L-BFGS minimizes the same function from the same
+start. S has the low rank of the labels, so that R is never formed.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+from scipy.linalg import eigh
+from scipy.optimize import minimize
+from sklearn.metrics.pairwise import euclidean_distances
+
+from eval.baselines.training import Training, pieces
+
+ANCHORS, LABELLED = 300, 2000  # m and l of the authors' code
+ITERATIONS = 500  # T of the authors' code
+RIDGE = 1e-8  # keeps K'K definite where anchors coincide; in units of its mean eigenvalue
+
+
+def learn(training: Training, bits: int, random: np.random.Generator):
+    """Records, for each bit, the objective -h' R h of its spectral start and of the bit kept."""
+    count = len(training.features)
+    anchors = training.features[random.choice(count, min(ANCHORS, count), replace=False)]
+    labelled = random.choice(count, min(LABELLED, count), replace=False)
+    width = float(
+        np.mean([distances.mean() for distances in _distances(training.features, anchors)])
+    )
+
+    def kernel(features: np.ndarray) -> np.ndarray:
+        return np.exp(euclidean_distances(features, anchors, squared=True) / (-2 * width))
+
+    mean = sum(kernel(piece).sum(axis=0) for piece in pieces(training.features)) / count
+    centred = kernel(training.features[labelled]).astype(np.float64) - mean
+    coefficients, spectral, final = learn_bits(centred, training.labels[labelled], bits)
+    record = {"anchors": len(anchors), "labelled": len(labelled)}
+    return (
+        lambda features: (kernel(features) - mean) @ coefficients > 0,
+        record | {"spectral_objective": spectral, "final_objective": final},
+    )
+
+
+def learn_bits(
+    kernel: np.ndarray, labels: np.ndarray, bits: int
+) -> tuple[np.ndarray, list[float], list[float]]:
+    """Coefficients (m, bits) float64; objectives of the spectral starts and of the bits kept.
+
+    kernel: (l, m) float64, centred. labels: (l,) integers.
+    """
+    same = (labels[:, None] == np.unique(labels)).astype(np.float64)
+    chosen = np.zeros((len(labels), 0))
+    gram = kernel.T @ kernel
+    gram += RIDGE * np.trace(gram) / len(gram) * np.eye(len(gram))
+    coefficients, spectral, final = [], [], []
+    for _ in range(bits):
+        residue = _residue(same, chosen, bits)
+        start = _spectral_start(kernel, gram, residue)
+        better = _improved(kernel, start, residue)
+        start_bit, better_bit = _signs(kernel @ start), _signs(kernel @ better)
+        objectives = [-float(bit @ residue(bit)) for bit in (start_bit, better_bit)]
+        improves = objectives[1] < objectives[0]
+        coefficients.append(better if improves else start)
+        chosen = np.column_stack([chosen, better_bit if improves else start_bit])
+        spectral.append(objectives[0])
+        final.append(min(objectives))
+    return np.column_stack(coefficients), spectral, final
+
+
+def _residue(same: np.ndarray, chosen: np.ndarray, bits: int) -> Callable:
+    """v -> R v, for a vector or for columns: S = 2 L L' - 1 1' with L the classes' columns."""
+
+    def times(v: np.ndarray) -> np.ndarray:
+        return bits * (2 * same @ (same.T @ v) - v.sum(axis=0)) - chosen @ (chosen.T @ v)
+
+    return times
+
+
+def _spectral_start(kernel: np.ndarray, gram: np.ndarray, residue: Callable) -> np.ndarray:
+    """The a that maximizes (Ka)'R(Ka) subject to (Ka)'(Ka) = l (eq. 12)."""
+    weighted = kernel.T @ residue(kernel)
+    last = len(gram) - 1
+    start = eigh((weighted + weighted.T) / 2, gram, subset_by_index=[last, last])[1][:, 0]
+    return start * np.sqrt(len(kernel)) / np.linalg.norm(kernel @ start)
+
+
+def _improved(kernel: np.ndarray, start: np.ndarray, residue: Callable) -> np.ndarray:
+    smoothed = _smoothed(kernel, residue)
+    options = {"maxiter": ITERATIONS}
+    return minimize(smoothed, start, jac=True, method="L-BFGS-B", options=options).x
+
+
+def _smoothed(kernel: np.ndarray, residue: Callable) -> Callable:
+    """a -> the objective with a smoothed sign, and its gradient (eqs. 13, 14)."""
+
+    def objective(a: np.ndarray) -> tuple[float, np.ndarray]:
+        bit = np.tanh(kernel @ a / 2)  # phi
+        weighted = residue(bit)
+        return -float(bit @ weighted), -kernel.T @ (weighted * (1 - bit * bit))
+
+    return objective
+
+
+def _signs(values: np.ndarray) -> np.ndarray:
+    return np.where(values > 0, 1.0, -1.0)
+
+
+def _distances(features: np.ndarray, anchors: np.ndarray):
+    for piece in pieces(features):
+        yield euclidean_distances(piece, anchors, squared=True)

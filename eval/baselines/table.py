@@ -1,0 +1,88 @@
+"""The methods on one run's features as a table, SSDH's runs beside them."""
+
+from typing import NamedTuple
+
+from eval.baselines.methods import METHODS
+from eval.files import read_json
+from eval.run_folders import Run
+from eval.summary import with_ties
+
+NEEDED = ("method", "learned_on", "map", "ties", "precision_at_k")
+
+
+class Row(NamedTuple):
+    """One method at one code length (None for features themselves).
+
+    metrics: figures under metrics.json's names, None where nothing was measured. source: the run.
+    """
+
+    method: str
+    bits: int | None
+    metrics: dict | None
+    source: str
+
+
+def rows(run: Run, code_lengths: list[int], runs: list[Run]) -> list[Row]:
+    """Euclidean search, each method at each code length, and SSDH's `runs` of that net and data.
+
+    Results on features of other weights than the run's do not count.
+    """
+    name = run.folder.name
+    euclidean = _result(run, "euclidean")
+    tuned = "-ft" if run.method == "finetune" else ""
+    table = [Row(f"{run.settings['net']}{tuned}, Euclidean", None, euclidean, name)]
+    for bits in code_lengths:
+        table += [
+            Row(method.name, bits, _result(run, f"{key}-{bits}"), name)
+            for key, method in METHODS.items()
+        ]
+        beside = [other for other in runs if _is_ssdh_beside(other, run, bits)]
+        table += [Row("SSDH", bits, other.metrics, other.folder.name) for other in beside]
+        if not beside:
+            table.append(Row("SSDH", bits, None, "no such run"))
+    return table
+
+
+def lines(run: Run, code_lengths: list[int], runs: list[Run]) -> list[str]:
+    """The table to print; it names the run of every row."""
+    table = rows(run, code_lengths, runs)
+    last = max(row.metrics["precision_at_k"]["k"][-1] for row in table if row.metrics)
+    precision = f"P@{last}"
+    text = [
+        f"{'method':20} {'bits':>4}  {'mAP, whole ranking':48} {'mAP@1000':8} {precision:6}  run"
+    ]
+    for row in table:
+        metrics = row.metrics
+        text.append(
+            f"{row.method:20} {row.bits or '':4}  "
+            + (
+                f"{with_ties(metrics['map'], metrics['ties']['map']):48} "
+                f"{metrics['map_at_1000']:<8.4f} {metrics['precision_at_k']['precision'][-1]:.4f}"
+                if metrics
+                else f"{'not measured':48} {'':8} {'':6}"
+            )
+            + f"  {row.source}"
+        )
+    return text
+
+
+def code_lengths(run: Run) -> list[int]:
+    """Code lengths, ascending, at which the run's folder has a result of some method."""
+    names = (path.stem.rpartition("-") for path in (run.folder / "baselines").glob("*-*.json"))
+    return sorted({int(bits) for method, _, bits in names if method in METHODS})
+
+
+def _result(run: Run, name: str) -> dict | None:
+    path = run.folder / "baselines" / f"{name}.json"
+    if run.metrics is None or not path.exists():
+        return None
+    result = read_json(path, NEEDED, "make baselines")
+    same = result["learned_on"]["net_fingerprint"] == run.metrics["net_fingerprint"]
+    return result if same else None
+
+
+def _is_ssdh_beside(other: Run, run: Run, bits: int) -> bool:
+    same = all(
+        other.settings.get(name) == run.settings.get(name) for name in ("dataset", "net", "subset")
+    )
+    return same and other.method == "ssdh" and other.settings["bits"] == bits

@@ -1,0 +1,47 @@
+"""What the methods learn from: the database's features and labels, with mean and covariance."""
+
+from typing import NamedTuple
+
+import numpy as np
+from scipy.linalg import eigh
+
+ROWS_PER_PIECE = 8192  # of float32 features that are in memory as float64
+
+
+class Training(NamedTuple):
+    """features: (N, F) float32. labels: (N,) int32. mean: (F,), covariance: (F, F) float64."""
+
+    features: np.ndarray
+    labels: np.ndarray
+    mean: np.ndarray
+    covariance: np.ndarray
+
+
+def training_set(features: np.ndarray, labels: np.ndarray) -> Training:
+    """Training of features (N, F) float32 and labels (N,) int32."""
+    mean = features.mean(axis=0, dtype=np.float64)
+    scatter = np.zeros((len(mean), len(mean)))
+    for piece in pieces(features):
+        centred = piece - mean
+        scatter += centred.T @ centred
+    return Training(features, labels, mean, scatter / len(features))
+
+
+def principal_axes(training: Training, count: int) -> np.ndarray:
+    """The `count` unit axes (F, count) float64 of most variance, most first: PCA.
+
+    count: at most F.
+    """
+    size = len(training.mean)
+    return eigh(training.covariance, subset_by_index=[size - count, size - 1])[1][:, ::-1]
+
+
+def projected(training: Training, axes: np.ndarray) -> np.ndarray:
+    """Centred features along axes (F, d), as (N, d) float64."""
+    return np.concatenate([(piece - training.mean) @ axes for piece in pieces(training.features)])
+
+
+def pieces(features: np.ndarray):
+    """Yield features (N, F) in pieces of at most ROWS_PER_PIECE rows."""
+    for start in range(0, len(features), ROWS_PER_PIECE):
+        yield features[start : start + ROWS_PER_PIECE]

@@ -1,0 +1,78 @@
+"""python -m eval.classification FEATURES.h5: accuracy of a net that has no codes, to metrics.json.
+
+The file is features.h5 of a METHOD=finetune run: groups `database` and `query` with `labels` and
+`probabilities`, the names of the classes as attribute.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from eval.files import InputError
+from eval.summary import mean, write_metrics
+
+
+def measure_classification(path: Path) -> dict:
+    """The content of metrics.json: accuracy over all queries and of each class.
+
+    Raises InputError, naming the file, where it is missing, damaged or lacks what is needed.
+    """
+    try:
+        with h5py.File(path, "r") as file:
+            labels, probabilities = _query(file, path)
+            attributes = dict(file.attrs)
+            database = len(file["database/labels"])
+    except FileNotFoundError:
+        raise InputError(f"{path} does not exist; run make codes") from None
+    except OSError as error:
+        raise InputError(f"{path} cannot be read as HDF5 ({error}); run make codes again") from None
+    correct = probabilities.argmax(axis=1) == labels
+    names = attributes["class_names"]
+    return {
+        "accuracy": mean(correct),
+        "queries": len(labels),
+        "database": database,
+        "per_class": [
+            {
+                "class": names[label],
+                "queries": int((labels == label).sum()),
+                "accuracy": mean(correct[labels == label]),
+            }
+            for label in np.unique(labels)
+        ],
+        **{name: attributes[name] for name in ("blob", "dataset", "net", "net_fingerprint")},
+    }
+
+
+def _query(file: h5py.File, path: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Labels (N,) int64 and probabilities (N, C) float32 of the queries."""
+    for name in ("query/labels", "query/probabilities", "database/labels"):
+        if name not in file:
+            raise InputError(f"{path} has no '{name}'; run make codes again")
+    labels, probabilities = (file["query"][name][:] for name in ("labels", "probabilities"))
+    if labels.ndim != 1 or probabilities.ndim != 2 or len(labels) != len(probabilities):
+        raise InputError(
+            f"{path}: labels {labels.shape} and probabilities {probabilities.shape} are not one "
+            "row a picture; run make codes again"
+        )
+    return labels.astype(np.int64), probabilities
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m eval.classification", description=__doc__)
+    parser.add_argument("file", type=Path)
+    path = parser.parse_args().file
+    try:
+        metrics = measure_classification(path)
+        write_metrics(path.with_name("metrics.json"), metrics)
+    except (InputError, OSError) as error:
+        sys.exit(f"error: {error}")
+    print(f"accuracy {metrics['accuracy']:.4f}, {metrics['queries']:,} queries")
+    print(f"written to {path.with_name('metrics.json')}")
+
+
+if __name__ == "__main__":
+    main()

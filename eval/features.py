@@ -1,0 +1,106 @@
+"""The features file, features.h5 of a run: what `make codes FEATURES=1` writes, with every check.
+
+attributes        blob (the layer), class_names, dataset, net, net_fingerprint, row_order
+database, query   groups, one row a picture, each with
+  features        N x F float32
+  labels          N int32
+  key             N fixed-length UTF-8 strings that lead back to the pictures
+"""
+
+import hashlib
+from pathlib import Path
+from typing import NamedTuple
+
+import h5py
+import numpy as np
+
+from eval.files import InputError
+
+AGAIN = "run make codes FEATURES=1 for that run again"
+
+
+class Rows(NamedTuple):
+    """One group: features (N, F) float32, labels (N,) int32, keys (N,) bytes."""
+
+    features: np.ndarray
+    labels: np.ndarray
+    keys: np.ndarray
+
+
+class Features(NamedTuple):
+    """A features file, in memory; sha256 is the file's."""
+
+    path: Path
+    sha256: str
+    blob: str
+    class_names: list[str]
+    dataset: str
+    net: str
+    net_fingerprint: str
+    row_order: str
+    database: Rows
+    query: Rows
+
+
+def read_features(path: Path) -> Features:
+    """Read and check a features file.
+
+    Raises InputError, naming the file, where it is missing, damaged or lacks what is needed.
+    """
+    if not path.exists():
+        raise InputError(f"{path} does not exist; {AGAIN.removesuffix(' again')}")
+    try:
+        with h5py.File(path, "r") as file:
+            names = ("blob", "dataset", "net", "net_fingerprint", "row_order")
+            missing = [name for name in (*names, "class_names") if name not in file.attrs]
+            if missing:
+                raise InputError(f"{path} has no attribute {missing[0]!r}; {AGAIN}")
+            facts = [str(file.attrs[name]) for name in names]
+            class_names = [str(name) for name in file.attrs["class_names"]]
+            database, query = (_read_rows(file, name, path) for name in ("database", "query"))
+    except OSError as error:
+        raise InputError(
+            f"{path} cannot be read as HDF5 ({' '.join(str(error).split())}); {AGAIN}"
+        ) from None
+    sizes = database.features.shape[1], query.features.shape[1]
+    if sizes[0] != sizes[1]:
+        raise InputError(
+            f"{path} has {sizes[0]} features in 'database' and {sizes[1]} in 'query'; {AGAIN}"
+        )
+    with open(path, "rb") as file:
+        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+    return Features(path, sha256, facts[0], class_names, *facts[1:], database, query)
+
+
+def read_mark(path: Path) -> str | None:
+    """The fingerprint of the net whose features a file holds, None where it states none.
+
+    Raises InputError, naming the file, where it cannot be read.
+    """
+    try:
+        with h5py.File(path, "r") as file:
+            return file.attrs.get("net_fingerprint")
+    except OSError as error:
+        raise InputError(
+            f"{path} cannot be read ({' '.join(str(error).split())}); {AGAIN}"
+        ) from None
+
+
+def _read_rows(file: h5py.File, name: str, path: Path) -> Rows:
+    for part in ("features", "labels", "key"):
+        if f"{name}/{part}" not in file:
+            raise InputError(f"{path} has no '{name}/{part}'; {AGAIN}")
+    rows = Rows(*(file[name][part][:] for part in ("features", "labels", "key")))
+    if rows.features.ndim != 2 or rows.features.dtype != np.float32 or not rows.features.size:
+        raise InputError(
+            f"{path}: '{name}/features' is {rows.features.dtype} {rows.features.shape}, but must "
+            f"be float32, one row a picture; {AGAIN}"
+        )
+    if rows.labels.ndim != 1 or not len(rows.features) == len(rows.labels) == len(rows.keys):
+        raise InputError(
+            f"{path}: '{name}' has {len(rows.features)} features, labels {rows.labels.shape} and "
+            f"{len(rows.keys)} keys, but must have one of each a picture; {AGAIN}"
+        )
+    if not np.isfinite(rows.features).all():
+        raise InputError(f"{path}: '{name}/features' holds a value that is not finite; {AGAIN}")
+    return rows

@@ -1,0 +1,124 @@
+"""The releases' deploy files, written down here from their structure, in all three syntaxes.
+
+V0 (`layers { layer {`, padding as a layer of its own), V1 (`layers { type: CONVOLUTION`) and
+today's (`layer { type: "Convolution"`). Fully connected layers can be narrow and the input small:
+names, order, kernels, groups and pads are what matters.
+"""
+
+SIDE = 67  # of the input: CaffeNet's pool5 is 1 x 1 then
+
+# name, type, bottom, top, parameters
+HEADS = {
+    "kevinnet": ("fc8_kevin", "fc8_kevin_encode", "fc8_pascal"),
+    "ssdh": ("latent", "latent_sigmoid", "fc9"),
+}
+KIND = {  # ours: V1's, V0's
+    "Convolution": ("CONVOLUTION", "conv"),
+    "Pooling": ("POOLING", "pool"),
+    "InnerProduct": ("INNER_PRODUCT", "innerproduct"),
+    "ReLU": ("RELU", "relu"),
+    "LRN": ("LRN", "lrn"),
+    "Dropout": ("DROPOUT", "dropout"),
+    "Sigmoid": ("SIGMOID", "sigmoid"),
+}
+PARAM = {"Convolution": "convolution", "Pooling": "pooling", "InnerProduct": "inner_product"}
+PARAM |= {"LRN": "lrn", "Dropout": "dropout"}
+
+
+def caffenet(method, bits, width):
+    """Return the layers of a released deploy net, ending at the sigmoid."""
+    layers = []
+
+    def add(name, kind, bottom, top=None, **param):
+        layers.append((name, kind, bottom, top or name, param))
+
+    def conv(number, bottom, **param):
+        add(f"conv{number}", "Convolution", bottom, **param)
+        add(f"relu{number}", "ReLU", f"conv{number}", f"conv{number}")
+
+    def pool(number, bottom):
+        add(f"pool{number}", "Pooling", bottom, pool="MAX", kernel_size=3, stride=2)
+
+    def norm(number):
+        add(f"norm{number}", "LRN", f"pool{number}", local_size=5, alpha=0.0001, beta=0.75)
+
+    def full(number, bottom):
+        add(f"fc{number}", "InnerProduct", bottom, num_output=width)
+        add(f"relu{number}", "ReLU", f"fc{number}", f"fc{number}")
+        add(f"drop{number}", "Dropout", f"fc{number}", f"fc{number}", dropout_ratio=0.5)
+
+    conv(1, "data", num_output=96, kernel_size=11, stride=4)
+    pool(1, "conv1")
+    norm(1)
+    conv(2, "norm1", num_output=256, pad=2, kernel_size=5, group=2)
+    pool(2, "conv2")
+    norm(2)
+    conv(3, "norm2", num_output=384, pad=1, kernel_size=3)
+    conv(4, "conv3", num_output=384, pad=1, kernel_size=3, group=2)
+    conv(5, "conv4", num_output=256, pad=1, kernel_size=3, group=2)
+    pool(5, "conv5")
+    full(6, "pool5")
+    full(7, "fc6")
+    latent, sigmoid, _ = HEADS[method]
+    add(latent, "InnerProduct", "fc7", num_output=bits)
+    add(sigmoid, "Sigmoid", latent)
+    return layers
+
+
+def fields(param):
+    return " ".join(f"{name}: {value}" for name, value in param.items())
+
+
+def deploy(layers, syntax):
+    """Return the deploy file's text of some layers in a syntax: "V0", "V1" or "today's"."""
+    text = f'name: "release" input: "data" input_dim: 2 input_dim: 3 input_dim: {SIDE} '
+    text += f"input_dim: {SIDE}\n"
+    for name, kind, bottom, top, param in layers:
+        ends = f'bottom: "{bottom}" top: "{top}"'
+        if syntax == "V0":
+            param = dict(param)
+            if param.get("pad"):
+                pad = f"pad_{name}"
+                text += f'layers {{ layer {{ name: "{pad}" type: "padding" pad: {param.pop("pad")} '
+                text += f'}} bottom: "{bottom}" top: "{pad}" }}\n'
+                ends = f'bottom: "{pad}" top: "{top}"'
+            inner = fields(param).replace("kernel_size", "kernelsize")
+            text += f'layers {{ layer {{ name: "{name}" type: "{KIND[kind][1]}" {inner} }} '
+            text += f"{ends} }}\n"
+            continue
+        inner = f"{PARAM[kind]}_param {{ {fields(param)} }}" if param else ""
+        word, kind = ("layers", KIND[kind][0]) if syntax == "V1" else ("layer", f'"{kind}"')
+        text += f'{word} {{ name: "{name}" type: {kind} {ends} {inner} }}\n'
+    return text
+
+
+def caffemodel(layers, weights, syntax, legacy_shapes=True):
+    """Return the NetParameter that a Caffe of a syntax's time would have saved.
+
+    weights: {layer name: [float32 array, ...]}. legacy_shapes: four axes, 1 x 1 x M x N.
+    """
+    from caffe.proto import caffe_pb2
+
+    model = caffe_pb2.NetParameter(name="release", input=["data"])
+    for name, kind, bottom, top, param in layers:
+        if syntax == "V0":
+            outer = model.layers.add(bottom=[bottom], top=[top])
+            inner = outer.layer
+            inner.name, inner.type = name, KIND[kind][1]
+            for field, value in param.items():
+                if field in ("num_output", "stride", "group", "pad"):
+                    setattr(inner, field, value)
+        elif syntax == "V1":
+            kind = caffe_pb2.V1LayerParameter.LayerType.Value(KIND[kind][0])
+            inner = model.layers.add(name=name, type=kind, bottom=[bottom], top=[top])
+        else:
+            inner = model.layer.add(name=name, type=kind, bottom=[bottom], top=[top])
+        for array in weights.get(name, []):
+            blob = inner.blobs.add()
+            blob.data.extend(array.ravel())
+            if legacy_shapes:
+                shape = (1,) * (4 - array.ndim) + array.shape
+                blob.num, blob.channels, blob.height, blob.width = shape
+            else:
+                blob.shape.dim.extend(array.shape)
+    return model
