@@ -38,6 +38,9 @@ INDEX     ?=
 ADD       ?=
 LABEL     ?=
 REMOVE    ?=
+# not ?=: shells set HOST to this machine's name
+HOST       = 127.0.0.1
+PORT       = 7860
 CIFAR10_ARCHIVE ?=
 ENCODING  ?=
 WORKERS   ?=
@@ -65,6 +68,7 @@ CLUSTER := $(if $(SCHEDULER),--scheduler '$(SCHEDULER)')$(if $(WORKERS), --worke
 .PHONY: help venv caffe data train codes eval report index search compare baselines paper \
         clean-run test lint weights caffe-test bench-train bench-data bench-builds bench-eval \
         bench-scale bench-distance bench-search same-run
+.PHONY: serve bench-serve
 
 # ---- set-up ---------------------------------------------------------------------------------------
 venv:                ## make .venv with the pinned requirements
@@ -108,6 +112,10 @@ search: same-run     ## the pictures nearest to QUERY=photo.jpg (TOP=, CATEGORY=
 	@$(MAKE) -s --no-print-directory $(if $(FINE),$(FOLDER)/features.h5) $(FOLDER)/index.h5 >&2
 	@$(PYTHON) -m tools.search $(OPTIONS) --query '$(QUERY)' --top '$(TOP)' --json '$(JSON)' \
 	  --category '$(CATEGORY)' --fine '$(FINE)' --radius '$(RADIUS)' --grid '$(GRID)'
+
+serve: same-run      ## a page and a JSON API to search a trained run (PORT=, HOST=)
+	@$(MAKE) -s --no-print-directory $(if $(FEATURES),$(FOLDER)/features.h5) $(FOLDER)/index.h5
+	@$(PYTHON) -m tools.serve $(OPTIONS) --host '$(HOST)' --port '$(PORT)' --radius '$(RADIUS)'
 
 $(FOLDER)/codes.h5: $(FOLDER)/model.caffemodel
 	@$(PYTHON) -m tools.extract $(OPTIONS) $(CLUSTER) $(if $(FEATURES),--features)
@@ -177,6 +185,10 @@ bench-search: same-run ## the index's kinds at 1 and 10 million codes like a tra
 bench-distance: venv ## Hamming beside Euclidean distance, and this machine's limits
 	@$(PYTHON) -m eval.bench_distance
 
+bench-serve: same-run ## the JSON API of a trained run under 1, 8 and 32 clients
+	@$(MAKE) -s --no-print-directory $(FOLDER)/index.h5
+	@$(PYTHON) -m tools.bench_serve $(OPTIONS)
+
 help:                ## this page
 	@echo "make TARGET [VARIABLE=value ...]"; echo
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 20
@@ -200,7 +212,7 @@ help:                ## this page
 	  QUERIES 'all  (make eval: so many of each class)' \
 	  CIFAR10_ARCHIVE 'none: the official one  (or a zip or tar of pictures)' \
 	  ENCODING 'raw  (png: the same pixels in less space; jpeg: a departure, for sun397 and yahoo1m)' \
-	  FEATURES 'none  (1: make codes writes features.h5 too)' \
+	  FEATURES 'none  (1: make codes writes features.h5 too, make serve offers fine search)' \
 	  RELEASED "what can be downloaded  (or a released caffemodel, or a folder with some)" \
 	  RELEASED_DEPLOY "NET's own  (or the released deploy file of RELEASED)" \
 	  LIST "DATASET's own order  (or the folder of the release's list files)" \
@@ -211,6 +223,7 @@ help:                ## this page
 	  INDEX 'by size  (flat: exact; ivf, multihash: approximate)' \
 	  ADD,LABEL 'none  (make index: a picture or folder to add, and its class)' \
 	  REMOVE 'none  (make index: the key of a picture to take out, or @FILE with a key a line)' \
+	  HOST,PORT '$(HOST), $(PORT)  (where make serve listens; HOST=0.0.0.0 is every address of this machine)' \
 	  WORKERS "none  (N: codes and metrics on N worker processes of this machine)" \
 	  SCHEDULER "none  (tcp://...: codes and metrics on a Dask cluster)" \
 	  DATA_ROOT '$(DATA_ROOT)' \

@@ -33,7 +33,7 @@ FILE_COLOURS = dict(
 )  # fmt: skip
 DASHES = ("-", (0, (4, 2)), (0, (1, 1)), (0, (5, 1, 1, 1)))  # lines differ without colour, too
 MARKERS = "osD^vPX*"
-LABEL_GAP = 0.05  # between the names of background lines, in units of the y axis
+LABEL_GAP = 0.05  # between the names of background lines, as a share of the y axis
 SIZE = (4.6, 3.0)  # inches
 
 
@@ -89,7 +89,8 @@ def _draw(
     with matplotlib.rc_context(_settings(colours)):
         figure = Figure(figsize=SIZE, layout="constrained")
         axes = figure.add_subplot()
-        ends = _apart([line.y[-1] for line in background], LABEL_GAP)
+        height = limits[1] - limits[0] if limits else 1
+        ends = _apart([line.y[-1] for line in background], LABEL_GAP * height)
         for line, end in zip(background, ends, strict=True):
             axes.plot(line.x, line.y, color=colours["muted"], linewidth=0.8)
             axes.annotate(
@@ -120,8 +121,10 @@ def _draw(
         axes.xaxis.set_major_locator(FixedLocator(ticks) if ticks else MaxNLocator(5))
         if limits:
             axes.set_ylim(*limits)
-        if len(lines) > 1:
-            axes.legend(fontsize=8 if len(lines) < 5 else 7)
+        if len(lines) > 3:
+            figure.legend(loc="outside lower center", ncols=4, fontsize=7)
+        elif len(lines) > 1 or (lines and background):
+            axes.legend(fontsize=8)
     return figure
 
 

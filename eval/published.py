@@ -13,6 +13,7 @@ NET_NAMES = {  # as the CSV files call our nets, where these start from ImageNet
     "vgg16": {"VGG16", "SSDH VGG16"},
     "vgg16_avg": {"SSDH VGG16-Avg"},
 }
+PRECISION_CURVES = ("cifar10", 48)  # data set and bits of the published precision-at-k curves
 RELEASED_LOG_PICTURES = 200 * 50  # test_iter x test batch of the released solver and net
 
 
@@ -52,6 +53,17 @@ def precision_curves(run: dict, metrics: dict) -> dict[str, tuple[list[int], lis
         ks, precisions = curves.setdefault(row["method"], ([], []))
         ks.append(int(row["k"]))
         precisions.append(float(row["precision"]))
+    return curves
+
+
+def map_curves(dataset: str, k: int) -> dict[str, tuple[list[int], list[float]]]:
+    """Published mAP@k of a data set (bits, mAP) by method."""
+    curves = {}
+    for row in read_published("retrieval_map"):
+        if (row["dataset"], row["k"]) == (dataset, str(k)):
+            bits, values = curves.setdefault(row["method"], ([], []))
+            bits.append(int(row["bits"]))
+            values.append(float(row["map_percent"]) / 100)
     return curves
 
 
@@ -133,7 +145,7 @@ def _precisions(run: dict, metrics: dict) -> list[dict]:
 
 
 def _precision_rows(run: dict, metrics: dict) -> list[dict[str, str]]:
-    if (run["settings"]["dataset"], metrics["bits"]) != ("cifar10", 48):
+    if (run["settings"]["dataset"], metrics["bits"]) != PRECISION_CURVES:
         return []
     return read_published("precision_at_k_cifar10_48bit")
 

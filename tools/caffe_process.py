@@ -42,6 +42,16 @@ def last_words(text):
     return errors[-1].split("rror: ", 1)[1] if errors else ""
 
 
+def how_it_ended(code, log, since):
+    """Return a clause on a Caffe process that ended with a code: how, and its last words.
+
+    log: the file that its stderr was appended to, from byte `since` on.
+    """
+    words = last_words(Path(log).read_bytes()[since:].decode(errors="replace"))
+    how = f"died of {signal.Signals(-code).name}" if code < 0 else "failed"
+    return f"Caffe's process {how}: {words or 'without a word'} (log: {log})"
+
+
 def run(module, arguments, threads, log, keep=()):
     """Run `python -m module arguments`, stderr appended to the file log.
 
@@ -67,6 +77,4 @@ def run(module, arguments, threads, log, keep=()):
     if code in (128 + signal.SIGINT, 128 + signal.SIGTERM):
         sys.exit(code)
     if code:
-        words = last_words(Path(log).read_bytes()[before:].decode(errors="replace"))
-        how = f"died of {signal.Signals(-code).name}" if code < 0 else "failed"
-        stop(f"Caffe's process {how}: {words or 'without a word'} (log: {log})")
+        stop(how_it_ended(code, log, before))

@@ -20,9 +20,14 @@ def open_pictures(index, data):
 
     data: the run's data folder; pictures that were added later come from the index itself.
     """
-    base = len(index.codes) - len(index.added_pictures)
     with open_rows(data / f"{SPLITS['database']}_lmdb") as (_, read):
-        yield lambda row: index.added_pictures[row - base] if row >= base else read([row])[0][0]
+        yield lambda row: picture_of(index, row, read)
+
+
+def picture_of(index, row, read):
+    """Return the picture of an index's row, uint8 C x H x W, BGR; read: the LMDB's, by rows."""
+    base = len(index.codes) - len(index.added_pictures)
+    return index.added_pictures[row - base] if row >= base else read([row])[0][0]
 
 
 def draw_grid(query, pictures, answer):

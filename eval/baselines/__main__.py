@@ -38,6 +38,8 @@ def main(words: list[str] | None = None) -> None:
 
 def measure_all(run: Run, code_lengths: list[int]) -> None:
     """Write the result of every method and code length that is not there yet."""
+    if run.metrics is None:
+        raise InputError(run.why)
     features = read_features(run.folder / "features.h5")
     size = features.database.features.shape[1]
     check_bits(max(code_lengths), size, features.path)
@@ -48,6 +50,7 @@ def measure_all(run: Run, code_lengths: list[int]) -> None:
         "blob": features.blob,
         "dimensions": size,
         "features_sha256": features.sha256,
+        "net_fingerprint": features.net_fingerprint,
         "seed": SEED,
     }
     _keep(folder / "euclidean.json", mark, "Euclidean search", lambda: _euclidean(features))

@@ -32,7 +32,7 @@ def measure(
     as BLAS rounds them. `progress` hears how many queries were done.
     """
     ranked = len(database)
-    k = min(k, ranked)
+    first = min(k, ranked)
     cutoffs = precision_cutoffs(k, ranked)
     harmonic = harmonic_numbers(ranked)
     norms = np.einsum("ij,ij->i", database, database)
@@ -42,7 +42,7 @@ def measure(
         # The query's own norm does not change its ranking.
         distances = norms - 2 * (query[rows] @ database.T)
         figures = [
-            _figures(row, shares_label(label, database_labels), k, cutoffs, harmonic)
+            _figures(row, shares_label(label, database_labels), first, cutoffs, harmonic)
             for row, label in zip(distances, query_labels[rows], strict=True)
         ]
         progress(len(figures))

@@ -1,6 +1,5 @@
 """The methods on one run's features as a table, SSDH's runs beside them."""
 
-from pathlib import Path
 from typing import NamedTuple
 
 from eval.baselines.methods import METHODS
@@ -24,14 +23,17 @@ class Row(NamedTuple):
 
 
 def rows(run: Run, code_lengths: list[int], runs: list[Run]) -> list[Row]:
-    """Euclidean search, each method at each code length, and SSDH's `runs` of that net and data."""
-    folder, name = run.folder / "baselines", run.folder.name
-    euclidean = _result(folder / "euclidean.json")
+    """Euclidean search, each method at each code length, and SSDH's `runs` of that net and data.
+
+    Results on features of other weights than the run's do not count.
+    """
+    name = run.folder.name
+    euclidean = _result(run, "euclidean")
     tuned = "-ft" if run.method == "finetune" else ""
     table = [Row(f"{run.settings['net']}{tuned}, Euclidean", None, euclidean, name)]
     for bits in code_lengths:
         table += [
-            Row(method.name, bits, _result(folder / f"{key}-{bits}.json"), name)
+            Row(method.name, bits, _result(run, f"{key}-{bits}"), name)
             for key, method in METHODS.items()
         ]
         beside = [other for other in runs if _is_ssdh_beside(other, run, bits)]
@@ -43,10 +45,13 @@ def rows(run: Run, code_lengths: list[int], runs: list[Run]) -> list[Row]:
 
 def lines(run: Run, code_lengths: list[int], runs: list[Run]) -> list[str]:
     """The table to print; it names the run of every row."""
+    table = rows(run, code_lengths, runs)
+    last = max(row.metrics["precision_at_k"]["k"][-1] for row in table if row.metrics)
+    precision = f"P@{last}"
     text = [
-        f"{'method':20} {'bits':>4}  {'mAP, whole ranking':48} {'mAP@1000':8} {'P@1000':6}  run"
+        f"{'method':20} {'bits':>4}  {'mAP, whole ranking':48} {'mAP@1000':8} {precision:6}  run"
     ]
-    for row in rows(run, code_lengths, runs):
+    for row in table:
         metrics = row.metrics
         text.append(
             f"{row.method:20} {row.bits or '':4}  "
@@ -67,8 +72,13 @@ def code_lengths(run: Run) -> list[int]:
     return sorted({int(bits) for method, _, bits in names if method in METHODS})
 
 
-def _result(path: Path) -> dict | None:
-    return read_json(path, NEEDED, "make baselines") if path.exists() else None
+def _result(run: Run, name: str) -> dict | None:
+    path = run.folder / "baselines" / f"{name}.json"
+    if run.metrics is None or not path.exists():
+        return None
+    result = read_json(path, NEEDED, "make baselines")
+    same = result["learned_on"]["net_fingerprint"] == run.metrics["net_fingerprint"]
+    return result if same else None
 
 
 def _is_ssdh_beside(other: Run, run: Run, bits: int) -> bool:

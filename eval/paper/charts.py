@@ -1,4 +1,7 @@
-"""The line charts of a group of runs, each for the page and as files."""
+"""The line charts of a group of runs, each for the page and as files.
+
+Where a measure was taken at one code length only, it stands in the tables and has no chart.
+"""
 
 from pathlib import Path
 from typing import NamedTuple
@@ -7,7 +10,10 @@ from eval.baselines.table import Row
 from eval.figures import Line, line_chart, write_line_chart
 from eval.metrics import RADIUS
 from eval.paper.groups import EUCLIDEAN, ORDER, Group, method_of
-from eval.published import precision_curves
+from eval.protocol import RELEASE_K
+from eval.published import PRECISION_CURVES, map_curves, precision_curves
+
+LEAST_SPAN = 0.1  # of a y axis: a smaller one would make much of little
 
 
 class Chart(NamedTuple):
@@ -30,18 +36,19 @@ class Chart(NamedTuple):
 
 
 def charts(group: Group) -> list[Chart]:
-    """mAP by bits, precision at k for each code length, precision within the radius by bits."""
-    drawn = [_by_bits(group, "map", "mAP, whole ranking", "map-by-bits")]
-    lengths = sorted({row.bits for row in group.rows if row.bits} | _published_lengths(group))
-    drawn += [_precision(group, bits) for bits in lengths]
-    drawn.append(
-        _by_bits(
-            group,
-            f"precision_radius_{RADIUS}",
-            f"Precision within radius {RADIUS}",
-            f"precision-radius-{RADIUS}",
-        )  # fmt: skip
-    )
+    """mAPs by bits, precision at k for each code length, precision within the radius by bits."""
+    at_k, radius = f"map_at_{RELEASE_K}", f"precision_radius_{RADIUS}"
+    whole = not group.subset
+    lengths = {row.bits for row in group.rows if row.bits}
+    if whole and group.dataset == PRECISION_CURVES[0]:
+        lengths.add(PRECISION_CURVES[1])
+    published = map_curves(group.dataset, RELEASE_K) if whole else {}
+    drawn = [
+        _by_bits(group, "map", "mAP, whole ranking", "map-by-bits"),
+        _by_bits(group, at_k, f"mAP@{RELEASE_K}", f"map-at-{RELEASE_K}-by-bits", published),
+        *(_precision(group, bits) for bits in sorted(lengths)),
+        _by_bits(group, radius, f"Precision within radius {RADIUS}", f"precision-radius-{RADIUS}"),
+    ]
     return [chart for chart in drawn if chart.lines or chart.background]
 
 
@@ -64,51 +71,65 @@ def quantization_chart(group: Group) -> Chart:
     )
 
 
-def _by_bits(group: Group, measure: str, title: str, file: str) -> Chart:
+def _by_bits(
+    group: Group, measure: str, title: str, file: str, published: dict | None = None
+) -> Chart:
     lines = []
     for method in ORDER[: ORDER.index(EUCLIDEAN)]:
         rows = [row for row in group.rows if method_of(row) == method]
         if rows:
             values = [row.metrics[measure] for row in rows]
             lines.append(Line(method, [row.bits for row in rows], values, ORDER.index(method)))
-    everywhere = [row for row in group.rows if row.bits is None and measure in row.metrics]
-    lengths = [x for line in lines for x in line.x]
-    for row in everywhere if lengths else []:
-        ends = sorted({min(lengths), max(lengths)})
-        values = [row.metrics[measure]] * len(ends)
-        lines.append(Line(row.method, ends, values, ORDER.index(EUCLIDEAN)))
+    background = _background(published or {})
+    lengths = sorted({bits for line in (*lines, *background) for bits in line.x})
+    if len(lengths) < 2:
+        lines = []
+    for row in group.rows if lines else []:
+        if row.bits is None and measure in row.metrics:  # the features: one value for all lengths
+            values = [row.metrics[measure]] * 2
+            lines.append(
+                Line(row.method, [lengths[0], lengths[-1]], values, ORDER.index(EUCLIDEAN))
+            )
     return Chart(
-        f"{group.name}-{file}", title, "bits", title.partition(",")[0], lines,
-        ticks=sorted(set(lengths)),
-    )  # fmt: skip
+        file=f"{group.name}-{file}",
+        title=title,
+        x_label="bits",
+        y_label=title.partition(",")[0],
+        lines=lines,
+        background=background,
+        limits=_limits([*lines, *background]),
+        ticks=lengths,
+    )
 
 
 def _precision(group: Group, bits: int) -> Chart:
-    rows = [row for row in group.rows if row.bits in (bits, None)]
-    published = [
-        Line(f"{method} (published)", *points) for method, points in _published(group, bits).items()
-    ]
+    published = precision_curves({"settings": {"dataset": group.dataset}}, {"bits": bits})
+    background = _background({} if group.subset else published)
+    lines = [_curve(row) for row in group.rows if row.bits in (bits, None)]
     return Chart(
-        f"{group.name}-precision-at-k-{bits}",
-        f"Precision at k, {bits} bits",
-        "k",
-        "precision",
-        [_curve(row) for row in rows],
-        published,
-        (0, 1.02) if published else None,
+        file=f"{group.name}-precision-at-k-{bits}",
+        title=f"Precision at k, {bits} bits",
+        x_label="k",
+        y_label="precision",
+        lines=lines,
+        background=background,
+        limits=_limits([*lines, *background]),
     )
+
+
+def _background(published: dict) -> list[Line]:
+    return [Line(f"{method} (published)", *points) for method, points in published.items()]
+
+
+def _limits(lines: list[Line]) -> tuple[float, float] | None:
+    """Limits of the y axis that hold all values and span at least LEAST_SPAN."""
+    values = [y for line in lines for y in line.y]
+    if not values:
+        return None
+    middle, span = (min(values) + max(values)) / 2, max(max(values) - min(values), LEAST_SPAN)
+    return max(middle - 0.55 * span, 0), min(middle + 0.55 * span, 1.02)
 
 
 def _curve(row: Row) -> Line:
     curve = row.metrics["precision_at_k"]
     return Line(row.method, curve["k"], curve["precision"], ORDER.index(method_of(row)))
-
-
-def _published(group: Group, bits: int) -> dict:
-    if group.subset:
-        return {}
-    return precision_curves({"settings": {"dataset": group.dataset}}, {"bits": bits})
-
-
-def _published_lengths(group: Group) -> set[int]:
-    return {bits for bits in (48,) if _published(group, bits)}

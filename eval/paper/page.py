@@ -26,8 +26,8 @@ def write_paper(
     """Write the page of `runs` into `folder` and return its path.
 
     picture(run, split, row): the PNG bytes of a row of "query" or "database"; an InputError from
-    it leaves that run's pictures out, and the page says why. cost: what
-    `eval.bench_distance.distance_cost` measured.
+    it leaves that run's pictures out, and the page says why. cost: `rows`, what
+    `eval.bench_distance.distance_cost` measured, and `machine` (cpu, cores) where it did.
     """
     figures = folder / "figures"
     figures.mkdir(parents=True, exist_ok=True)

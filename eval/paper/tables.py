@@ -1,6 +1,7 @@
 """The tables: published numbers and ours side by side; what no run has produced stays None."""
 
 from eval.paper.groups import NAMES, Group, method_of
+from eval.protocol import RELEASE_K
 from eval.published import accuracies, difference, maps, read_published
 from eval.run_folders import Run
 
@@ -77,9 +78,9 @@ def map_table(group: Group, measure: str) -> tuple[list[int], list[dict]]:
         entry = ours.setdefault(method_of(row), {"name": row.method, "sources": [], "values": {}})
         entry["values"][row.bits] = (row.metrics[measure], row.metrics["ties"][measure])
         entry["sources"].append(row.source)
-    if measure == "map_at_1000" and not group.subset:
+    if measure == f"map_at_{RELEASE_K}" and not group.subset:
         for row in read_published("retrieval_map"):
-            if row["dataset"] == group.dataset and row["k"] == "1000":
+            if (row["dataset"], row["k"]) == (group.dataset, str(RELEASE_K)):
                 entry = others.setdefault(
                     row["method"],
                     {

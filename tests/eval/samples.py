@@ -4,6 +4,7 @@ import csv
 import json
 
 import cv2
+import h5py
 import numpy as np
 
 from eval.codes import create_codes
@@ -46,6 +47,29 @@ def write_sample(path, queries=30, rows=100, bits=12, classes=4, dataset="digits
     return splits
 
 
+def write_features(path, queries=40, rows=300, size=16, classes=4, mark="fingerprint of a test"):
+    """A features file of clusters, one for each class; the figures of it are in metrics.json."""
+    random = np.random.default_rng(2)
+    centres = 2 * random.standard_normal((classes, size))
+    with h5py.File(path, "w") as file:
+        file.attrs["class_names"] = [f"class {label}" for label in range(classes)]
+        facts = {
+            "blob": "ip1",
+            "dataset": "digits",
+            "net": "lenet",
+            "row_order": "the test's order",
+        }
+        file.attrs.update(facts | {"net_fingerprint": mark})
+        for name, count in (("database", rows), ("query", queries)):
+            labels = random.integers(classes, size=count).astype(np.int32)
+            features = centres[labels] + random.standard_normal((count, size))
+            file[f"{name}/features"] = features.astype(np.float32)
+            file[f"{name}/labels"] = labels
+            file[f"{name}/key"] = np.array([f"{name}/{i}".encode() for i in range(count)])
+    metrics = {"accuracy": 0.75, "queries": queries, "database": rows, "net_fingerprint": mark}
+    path.with_name("metrics.json").write_text(json.dumps(metrics))
+
+
 TRAINING = [
     {"iteration": 0, "classification": "", "test_accuracy": 0.1, "test_binarization": -0.01},
     {"iteration": 50, "classification": 1.2, "learning_rate": 0.01, "binarization": -0.05},
@@ -62,11 +86,20 @@ def write_training(path, rows=TRAINING):
         writer.writerows(rows)
 
 
-def write_run(path, dataset="digits", net="lenet", bits=12, from_scratch=True, **others):
+def write_run(
+    path, dataset="digits", net="lenet", bits=12, from_scratch=True, method="ssdh", **others
+):
     run = {
         "command": "make train",
         "caffe": {"commit": "99bd997", "build": "CPU"},
-        "settings": {"dataset": dataset, "net": net, "bits": bits, "subset": None},
+        "settings": {
+            "dataset": dataset,
+            "net": net,
+            "method": method,
+            "bits": bits,
+            "subset": None,
+            "iters": 100,
+        },
         "from_scratch": from_scratch,
         "warnings": ["bit 3 never fires"],
         **others,

@@ -63,3 +63,18 @@ def test_child_reports_its_result_and_its_own_peak():
     _, large = in_child(np.ones, 20_000_000)
     assert result != os.getpid()
     assert large > small + 150
+
+
+def test_costs_of_one_distance_are_positive_and_named(monkeypatch):
+    for name, size in (("QUERIES", 32), ("DATABASE", 4000), ("FLOAT_QUERIES", 4)):
+        monkeypatch.setattr(bench_distance, name, size)
+    monkeypatch.setattr(bench_distance, "FLOAT_DATABASE", 50)
+    monkeypatch.setattr(bench_distance, "REPEATS", 2)
+    rows = bench_distance.distance_cost((64,))
+    assert [row["name"] for row in rows] == [
+        "hamming-64",
+        "euclidean-4096",
+        "euclidean-4096-product",
+    ]
+    assert all(value > 0 for name, value in rows[0].items() if name not in ("name", "title"))
+    assert rows[1]["all_cores"] > 0 and rows[1]["one_core"] is rows[1]["faiss_one_core"] is None

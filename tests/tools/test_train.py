@@ -361,8 +361,8 @@ def test_steps_never_pass_an_event():
     assert stops == [100, 200, 300, 400, 500, 600, 700, 800, 900, 1000, 1050]
 
 
-def test_codes_do_not_depend_on_the_row_s_place(trained, options, command):
-    """The codes of a split equal those of the TEST-phase net, picture by picture."""
+def test_codes_are_those_of_the_test_phase(trained, options, command):
+    """Picture by picture; some BLAS kernels round the rows of a batch by their place in it."""
     assert command("tools.extract", *options(trained)).returncode == 0
     run = trained["--run"]
     net = caffe.Net(str(run / "train_val.prototxt"), str(run / "model.caffemodel"), caffe.TEST)
@@ -371,9 +371,9 @@ def test_codes_do_not_depend_on_the_row_s_place(trained, options, command):
     rows, keys = read_keys(data / "test_lmdb")
     batch = net.blobs["data"].data.shape[0]
     with h5py.File(run / "codes.h5") as file:
-        np.testing.assert_array_equal(
-            file["query/latent"][:][rows[:batch]], net.blobs["latent_sigmoid"].data
-        )
+        latent = file["query/latent"][:][rows[:batch]]
+        np.testing.assert_allclose(latent, net.blobs["latent_sigmoid"].data, rtol=0, atol=1e-6)
+        assert latent.std(axis=0).min() > 0.01
         np.testing.assert_array_equal(
             file["query/labels"][:][rows[:batch]], net.blobs["label"].data.astype(int)
         )

@@ -1,0 +1,111 @@
+import contextlib
+import io
+import json
+
+import numpy as np
+import pytest
+
+from eval.baselines.__main__ import main
+from eval.baselines.methods import METHODS
+from eval.baselines.table import rows
+from eval.protocol import measure
+from eval.run_folders import read_run
+from eval.summary import write_metrics
+from tests.eval.samples import write_features, write_run, write_sample
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """A folder with a finetune run and an SSDH run of 12 bits, measured."""
+    folder = tmp_path_factory.mktemp("runs")
+    for name in ("digits-lenet-finetune", "digits-lenet-12"):
+        (folder / name).mkdir()
+    write_features(folder / "digits-lenet-finetune" / "features.h5")
+    write_run(folder / "digits-lenet-finetune" / "run.json", bits=None, method="finetune")
+    write_sample(folder / "digits-lenet-12" / "codes.h5")
+    write_metrics(
+        folder / "digits-lenet-12" / "metrics.json",
+        measure(folder / "digits-lenet-12" / "codes.h5"),
+    )
+    write_run(folder / "digits-lenet-12" / "run.json")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def printed(runs):
+    """What the command printed, for 12 and 8 bits; results are left in the run's folder."""
+    text = io.StringIO()
+    with contextlib.redirect_stdout(text):
+        main([str(runs / "digits-lenet-finetune"), "--bits", "12", "8"])
+    return text.getvalue()
+
+
+def result(runs, name):
+    return json.loads((runs / "digits-lenet-finetune" / "baselines" / f"{name}.json").read_text())
+
+
+def test_each_method_and_code_length_has_a_file_of_figures(runs, printed):
+    folder = runs / "digits-lenet-finetune" / "baselines"
+    expected = {f"{name}-{bits}.json" for name in METHODS for bits in (12, 8)}
+    assert {path.name for path in folder.iterdir()} == expected | {"euclidean.json"}
+    for name in METHODS:
+        figures = result(runs, f"{name}-12")
+        assert figures["bits"] == 12 and figures["accuracy"] is None
+        assert (figures["queries"], figures["database"]) == (40, 300)
+        assert 0.5 < figures["map"] <= 1
+        assert figures["learned_on"]["run"] == "digits-lenet-finetune"
+        assert figures["learned_on"]["dimensions"] == 16
+    assert np.diff(result(runs, "itq-12")["learned"]["quantization_errors"]).max() <= 1e-9
+    learned = result(runs, "ksh-8")["learned"]
+    assert len(learned["final_objective"]) == 8
+    assert all(np.array(learned["final_objective"]) <= learned["spectral_objective"])
+
+
+def test_the_table_names_the_run_of_every_row_and_what_is_not_there(runs, printed):
+    lines = printed[printed.index("method  ") :].splitlines()[1:]
+    assert len(lines) == 1 + 2 * 6
+    assert lines[0].startswith("lenet-ft, Euclidean") and lines[0].endswith("digits-lenet-finetune")
+    itq = result(runs, "itq-12")
+    assert f"{itq['map']:.4f} (ties:" in next(row for row in lines if row.startswith("ITQ"))
+    ssdh = [row for row in lines if row.startswith("SSDH")]
+    metrics = json.loads((runs / "digits-lenet-12" / "metrics.json").read_text())
+    assert f"{metrics['map']:.4f}" in ssdh[0] and ssdh[0].endswith("digits-lenet-12")
+    assert "not measured" in ssdh[1] and ssdh[1].endswith("no such run")
+
+
+def test_what_is_there_is_kept_unless_the_features_changed(runs, printed, capsys):
+    path = runs / "digits-lenet-finetune" / "baselines" / "lsh-8.json"
+    before = path.stat().st_mtime_ns
+    main([str(runs / "digits-lenet-finetune"), "--bits", "8"])
+    assert "LSH, 8 bits: kept" in capsys.readouterr().out
+    assert path.stat().st_mtime_ns == before
+    changed = json.loads(path.read_text())
+    changed["learned_on"]["features_sha256"] = "of others"
+    path.write_text(json.dumps(changed))
+    main([str(runs / "digits-lenet-finetune"), "--bits", "8"])
+    assert "LSH, 8 bits ..." in capsys.readouterr().out
+    assert result(runs, "lsh-8")["learned_on"] == result(runs, "lsh-12")["learned_on"]
+
+
+def test_results_on_other_weights_do_not_count(runs, printed):
+    run = read_run(runs / "digits-lenet-finetune")
+    assert all(row.metrics for row in rows(run, [12], [])[:-1])
+    retrained = run._replace(metrics=run.metrics | {"net_fingerprint": "of other weights"})
+    assert not any(row.metrics for row in rows(retrained, [12], []))
+
+
+@pytest.mark.parametrize(
+    ("run", "bits", "message"),
+    [
+        ("digits-lenet-finetune", "x", "BITS=x is no code length"),
+        ("digits-lenet-finetune", "17", "too few axes for ITQ at 17 bits; ask for at most 16"),
+        ("digits-lenet-12", "8", "features.h5 does not exist; run make codes FEATURES=1"),
+        ("none", "8", "run.json does not exist; run make train"),
+    ],
+)
+def test_bad_input_is_one_sentence(runs, run, bits, message):
+    with pytest.raises(SystemExit) as stopped:
+        main([str(runs / run), "--bits", bits])
+    text = str(stopped.value)
+    assert text.startswith("error: ") and message in text and "\n" not in text
+    assert not (runs / "digits-lenet-12" / "baselines").exists()

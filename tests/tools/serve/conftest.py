@@ -1,0 +1,130 @@
+"""A server over two small runs of digits, 16 and 32 bits, as `make serve` starts it."""
+
+import re
+import shutil
+import subprocess
+import sys
+from contextlib import contextmanager
+from pathlib import Path
+from types import SimpleNamespace
+
+import cv2
+import httpx
+import psutil
+import pytest
+
+from data_prep import DataError
+from data_prep.debian import apt_install
+from data_prep.lmdb_reader import open_rows
+from eval.codes import read_codes
+from tools.index import create
+
+REPO = Path(__file__).resolve().parents[3]
+
+
+@pytest.fixture(scope="session")
+def runs(trained_run, tmp_path_factory, command, options):
+    """The jobs of two runs in one folder, {name: job}; the first has features as well."""
+    folder = tmp_path_factory.mktemp("served")
+    jobs = {}
+    for name, bits in (("digits-16", 16), ("digits-32", 32)):
+        jobs[name] = trained_run | {"--run": folder / name, "--bits": bits}
+    shutil.copytree(trained_run["--run"], folder / "digits-16")
+    for stage in (
+        ("tools.train", *options(jobs["digits-32"])),
+        ("tools.extract", *options(jobs["digits-16"]), "--features"),
+        ("tools.extract", *options(jobs["digits-32"])),
+    ):
+        done = command(*stage)
+        assert done.returncode == 0, done.stderr
+    for job in jobs.values():
+        create(job["--run"])
+    return jobs
+
+
+@pytest.fixture(scope="session")
+def codes(runs):
+    """What codes.h5 of the 16-bit run says."""
+    return read_codes(runs["digits-16"]["--run"] / "codes.h5")
+
+
+@contextmanager
+def serving(job, options, log):
+    """Start the server; yield its address, process and log, a namespace. It ends by SIGTERM."""
+    with open(log, "w") as stderr:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "tools.serve", *map(str, options(job)), "--port", "0"],
+            cwd=REPO,
+            stdout=subprocess.PIPE,
+            stderr=stderr,
+            text=True,
+        )
+    try:
+        for line in process.stdout:
+            if found := re.search(r"the page is (http://\S+?),", line):
+                break
+        else:
+            raise AssertionError(log.read_text())
+        yield SimpleNamespace(url=found[1], process=process, log=log)
+    finally:
+        process.terminate()
+        assert process.wait(timeout=40) == 0, log.read_text()
+
+
+@pytest.fixture(scope="session")
+def server(runs, options, tmp_path_factory):
+    """The server that the tests share; whatever they do to it, it has to live on."""
+    log = tmp_path_factory.mktemp("server") / "log"
+    with serving(runs["digits-16"], options, log) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def client(server):
+    """An HTTP client of the server."""
+    with httpx.Client(base_url=server.url, timeout=60) as client:
+        yield client
+
+
+@pytest.fixture
+def caffe_process(server):
+    """Return the process that Caffe runs in, now."""
+
+    def find():
+        children = psutil.Process(server.process.pid).children()
+        return next(child for child in children if "encode_loop" in " ".join(child.cmdline()))
+
+    return find
+
+
+@pytest.fixture(scope="session")
+def digit(data_root, tmp_path_factory):
+    """Write a database picture, by its row, to a PNG file; return its path."""
+    folder = tmp_path_factory.mktemp("digits")
+
+    def write(row):
+        path = folder / f"{row}.png"
+        with open_rows(data_root / "digits" / "28x1" / "train_lmdb") as (_, read):
+            cv2.imwrite(str(path), read([row])[0][0].transpose(1, 2, 0))
+        return path
+
+    return write
+
+
+@pytest.fixture(scope="session")
+def browser():
+    """Debian's Chromium, driven by Playwright; a camera that shows a test picture."""
+    from playwright.sync_api import sync_playwright
+
+    if not shutil.which("chromium"):
+        try:
+            apt_install("chromium", "to test the page")
+        except DataError as error:
+            pytest.skip(str(error))
+    words = ("--no-sandbox", "--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream")
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(
+            executable_path=shutil.which("chromium"), args=list(words)
+        )
+        yield chromium
+        chromium.close()

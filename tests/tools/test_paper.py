@@ -1,0 +1,45 @@
+"""A trained run on the page of all runs, as `make paper` does it."""
+
+import json
+import shutil
+
+import pytest
+
+from tools import runs
+
+
+@pytest.fixture
+def folder(trained, options, command, tmp_path):
+    """A folder with a trained and measured run, and costs that are there for this machine."""
+    done = command("tools.extract", *options(trained))
+    assert done.returncode == 0, done.stderr
+    done = command("eval", trained["--run"] / "codes.h5")
+    assert done.returncode == 0, done.stderr
+    folder = tmp_path / "runs"
+    (folder / "paper").mkdir(parents=True)
+    shutil.move(trained["--run"], folder / "digits-lenet-16")
+    here = {key: runs.machine()[key] for key in ("cpu", "cores")}
+    costs = {"machine": here, "rows": []}
+    (folder / "paper" / "distance_cost.json").write_text(json.dumps(costs))
+    return folder
+
+
+def test_the_page_shows_the_run_and_its_pictures(folder, command):
+    done = command("tools.paper", "--runs", folder)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("1 runs, 1 with figures")
+    page = (folder / "paper" / "index.html").read_text()
+    metrics = json.loads((folder / "digits-lenet-16" / "metrics.json").read_text())
+    assert f"{metrics['map']:.4f}" in page
+    assert page.count("<img") >= 3 * 11
+    assert (folder / "paper" / "figures" / "digits-lenet-top-10.png").exists()
+
+
+def test_what_cannot_be_read_is_one_sentence(tmp_path, command):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "run.json").write_text("{")
+    done = command("tools.paper", "--runs", tmp_path)
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("error: ") and "run.json is no JSON" in line
