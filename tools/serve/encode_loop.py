@@ -14,23 +14,30 @@ import numpy as np
 from data_prep import DataError
 from data_prep.picture import fit
 from tools import device, runs
-from tools.forward import forward, load_net
+from tools.forward import code_blob, forward, load_net
 from tools.job import nets
 
 
 def open_net(run, mark):
-    """Return (net, transform, spec) of a run's folder; ValueError where its net is not mark's."""
+    """Return (net, transform, spec, blob of the codes' activations) of a run's folder.
+
+    ValueError where its net is not mark's.
+    """
     record, caffemodel = runs.read(run), run / "model.caffemodel"
     if runs.net_fingerprint(record, caffemodel) != mark:
         raise ValueError(
             f"{run.name} was trained again: make its index anew and restart the server"
         )
-    return *load_net(run, caffemodel, 1), nets()["nets"][record["settings"]["net"]]
+    spec = nets()["nets"][record["settings"]["net"]]
+    return *load_net(run, caffemodel, 1), spec, code_blob(run)
 
 
 def encode(opened, pictures, blobs):
-    """Return for each picture file's bytes a list of one array a blob, or a sentence."""
-    net, transform, spec = opened
+    """Return for each picture file's bytes its latent activations and the blobs, or a sentence.
+
+    Each is a list of arrays.
+    """
+    net, transform, spec, code = opened
     answers, inputs = [None] * len(pictures), []
     for place, picture in enumerate(pictures):
         try:
@@ -46,7 +53,7 @@ def encode(opened, pictures, blobs):
     if net.blobs["data"].data.shape[0] != len(inputs):
         net.blobs["data"].reshape(len(inputs), *net.blobs["data"].data.shape[1:])
         net.reshape()
-    rows = zip(*forward(net, np.concatenate(inputs), blobs), strict=True)
+    rows = zip(*forward(net, np.concatenate(inputs), [code, *blobs]), strict=True)
     return [answer or list(next(rows)) for answer in answers]
 
 

@@ -26,7 +26,7 @@ WATCH_SECONDS = 0.5  # between looks at an idle process
 
 
 class Job(NamedTuple):
-    """A picture that waits: its run's folder and net fingerprint, the blobs asked for."""
+    """A picture that waits: its run and net fingerprint, the blobs wanted besides the code's."""
 
     run: str
     mark: str

@@ -143,7 +143,7 @@ class Service:
                 422, "This run has no features: 'make codes FEATURES=1' makes fine search possible."
             )
         await asyncio.to_thread(check_picture, picture)
-        blobs = ["latent_sigmoid", "prob"] + ([run.features] if fine else [])
+        blobs = ["prob"] + ([run.features] if fine else [])
         encoded = await asyncio.wrap_future(
             self.encoder.submit(run.folder, run.index.fingerprint, picture, blobs)
         )
