@@ -4,6 +4,7 @@ A data set by name, or the lists of a release: ``train-file-list.txt`` and ``tes
 with a path a line, ``train-label.txt`` and ``test-label.txt`` with a label a line.
 """
 
+import hashlib
 import importlib
 from collections.abc import Callable
 from pathlib import Path
@@ -56,7 +57,11 @@ def from_lists(folder: Path) -> Dataset:
             origin=paths,
         )
         sources += [
-            {"file": each.name, "sha256": file_digest(each, "sha256")} for each in (paths, labels)
+            *(
+                {"file": each.name, "sha256": file_digest(each, "sha256")}
+                for each in (paths, labels)
+            ),
+            {"file": f"pictures of {paths.name}", "sha256": _pictures_sha256(splits[name])},
         ]
     count = 1 + max(int(split.labels.max()) for split in splits.values())
     return Dataset(
@@ -65,6 +70,17 @@ def from_lists(folder: Path) -> Dataset:
         order="the release's list files' own order",
         **splits,
     )
+
+
+def _pictures_sha256(split: Split) -> str:
+    """SHA-256 of all pictures' contents, one after the other; DataError names one that is missing."""
+    digest = hashlib.sha256()
+    for row, key in enumerate(split.keys):
+        try:
+            digest.update(split.read(row))
+        except DataError as error:
+            raise DataError(f"{split.origin}: {key} {error}") from None
+    return digest.hexdigest()
 
 
 def _lines(path: Path) -> list[str]:

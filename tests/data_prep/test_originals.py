@@ -31,8 +31,13 @@ def test_lists_keep_their_order(lists):
     assert dataset.test.read(1) == (lists / "test" / "1.png").read_bytes()
     assert dataset.order == "the release's list files' own order"
     assert [each["file"] for each in dataset.sources] == [
-        *("train-file-list.txt", "train-label.txt", "test-file-list.txt", "test-label.txt")
+        *("train-file-list.txt", "train-label.txt", "pictures of train-file-list.txt"),
+        *("test-file-list.txt", "test-label.txt", "pictures of test-file-list.txt"),
     ]
+    (lists / "test" / "1.png").write_bytes((lists / "test" / "0.png").read_bytes())
+    changed = originals.load("cifar10", lists, None, lists)
+    same = [a == b for a, b in zip(dataset.sources, changed.sources, strict=True)]
+    assert same == [True] * 5 + [False]
 
 
 @pytest.mark.parametrize(
@@ -53,8 +58,8 @@ def test_what_is_wrong_is_named(lists, name, content, words):
 
 def test_a_missing_list_and_a_missing_picture(lists):
     (lists / "test" / "1.png").unlink()
-    with pytest.raises(DataError, match="cannot be read"):
-        originals.load("cifar10", lists, None, lists).test.read(1)
+    with pytest.raises(DataError, match=r"/data/set/test/1\.png cannot be read"):
+        originals.load("cifar10", lists, None, lists)
     (lists / "test-label.txt").unlink()
     with pytest.raises(DataError, match=r"test-label\.txt: there is no such list"):
         originals.load("cifar10", lists, None, lists)
