@@ -73,7 +73,7 @@ def from_lists(folder: Path) -> Dataset:
 
 
 def _pictures_sha256(split: Split) -> str:
-    """SHA-256 of all pictures' contents, one after the other; DataError names one that is missing."""
+    """SHA-256 of all pictures' contents, one after the other; DataError names a missing one."""
     digest = hashlib.sha256()
     for row, key in enumerate(split.keys):
         try:
