@@ -68,7 +68,7 @@ CLUSTER := $(if $(SCHEDULER),--scheduler '$(SCHEDULER)')$(if $(WORKERS), --worke
 .PHONY: help venv caffe data train codes eval report index search compare baselines paper \
         clean-run test lint weights caffe-test bench-train bench-data bench-builds bench-eval \
         bench-scale bench-distance bench-search same-run
-.PHONY: serve bench-serve
+.PHONY: serve bench-serve gpu-check image shell image-test
 
 # ---- set-up ---------------------------------------------------------------------------------------
 venv:                ## make .venv with the pinned requirements
@@ -154,11 +154,15 @@ weights: caffe       ## fetch and verify the pretrained weights of NET
 	@$(PYTHON) -m tools.weights '$(NET)'
 
 # ---- checks -----------------------------------------------------------------------------------------
-lint: venv           ## ruff: lint and format
+lint: venv           ## ruff: lint and format; hadolint: the Dockerfile
 	@$(PYTHON) -m ruff check . && $(PYTHON) -m ruff format --check .
+	@.venv/bin/hadolint --config .hadolint.yaml Dockerfile
 
 test: caffe lint     ## style and tests
 	@$(PYTHON) -m pytest
+
+gpu-check: caffe     ## a GPU beside the CPU: every layer of every net, a training step, its speed
+	@$(PYTHON) -m tools.gpu_check --device '$(DEVICE)'
 
 caffe-test: caffe    ## BVLC's own C++ tests on this build (long)
 	@tools/install_caffe.sh test
@@ -189,6 +193,16 @@ bench-serve: same-run ## the JSON API of a trained run under 1, 8 and 32 clients
 	@$(MAKE) -s --no-print-directory $(FOLDER)/index.h5
 	@$(PYTHON) -m tools.bench_serve $(OPTIONS)
 
+# ---- the CUDA image -----------------------------------------------------------------------------------
+image:               ## build it by Docker, Podman or buildah (USE_CUDNN=1, CUDA_ARCHS=, BUILD_FLAGS=)
+	@tools/image.sh build
+
+shell:               ## a shell in it, with data, runs and weights of this folder
+	@tools/image.sh shell
+
+image-test:          ## the tests in it, on the CPU
+	@tools/image.sh test
+
 help:                ## this page
 	@echo "make TARGET [VARIABLE=value ...]"; echo
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 20
@@ -198,7 +212,7 @@ help:                ## this page
 	  BITS '$(BITS)  (8 to 1024)' \
 	  NET '$(NET)  (lenet, cifar_small, alexnet, vgg16, vgg16_avg; by DATASET)' \
 	  METHOD '$(METHOD)  (ssdh; kevinnet: CVPRW 2015; finetune: a classifier and no codes)' \
-	  DEVICE '$(DEVICE)  (auto, cpu, gpu:N)' \
+	  DEVICE '$(DEVICE)  (auto, cpu, gpu:N, or gpu:N,M,... for several)' \
 	  ITERS "the net's own: $$(awk '/^\[nets/{gsub(/.*\.|\]/,""); n=$$0} /^iters/{printf "%s%s %s", s, n, $$3; s=", "}' prototxt/nets.toml)" \
 	  BATCH "the net's own: $$(awk '/^\[nets/{gsub(/.*\.|\]/,""); n=$$0} /^batch/{printf "%s%s %s", s, n, $$3; s=", "}' prototxt/nets.toml)" \
 	  WEIGHTS "the net's own: $$(awk '/^\[nets/{gsub(/.*\.|\]/,""); n=$$0} /^weights = /{gsub(/"/,""); printf "%s%s %s", s, n, $$3; s=", "}' prototxt/nets.toml); or a path, or none" \

@@ -11,7 +11,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tools.job import REPO, stop
+from tools import device
+from tools.job import REPO, stop, writing
 
 PR_SET_PDEATHSIG = 1
 
@@ -49,7 +50,8 @@ def how_it_ended(code, log, since):
     """
     words = last_words(Path(log).read_bytes()[since:].decode(errors="replace"))
     how = f"died of {signal.Signals(-code).name}" if code < 0 else "failed"
-    return f"Caffe's process {how}: {words or 'without a word'} (log: {log})"
+    words = device.advice(words) or words or "without a word"
+    return f"Caffe's process {how}: {words} (log: {log})"
 
 
 def run(module, arguments, threads, log, keep=()):
@@ -62,7 +64,7 @@ def run(module, arguments, threads, log, keep=()):
     """
 
     bar = os.dup(2)
-    with open(log, "ab") as stderr:
+    with writing(), open(log, "ab") as stderr:
         before = stderr.tell()
         child = subprocess.Popen(
             [sys.executable, "-m", module, *arguments],

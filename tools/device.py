@@ -25,28 +25,77 @@ def gpus():
     return [line for line in listing.stdout.splitlines() if line.startswith("GPU ")]
 
 
-def choose(device):
-    """Return the GPU's number, or None for the CPU, and a sentence that says which and why.
+def numbers(device):
+    """Return the numbers that DEVICE=gpu:N or gpu:N,M,... names, [] for auto and cpu.
 
-    device is DEVICE: auto, cpu or gpu:N.
+    Stops where DEVICE is none of these.
     """
+    if device in ("auto", "cpu"):
+        return []
+    kind, _, listed = device.partition(":")
+    named = (listed or "0").split(",")
+    if kind != "gpu" or not all(number.isdecimal() for number in named):
+        stop(f"DEVICE={device} is not known: auto, cpu, gpu:N or gpu:N,M,...")
+    if len({int(number) for number in named}) < len(named):
+        stop(f"DEVICE={device} names a GPU twice")
+    return [int(number) for number in named]
+
+
+def choose_all(device):
+    """Return the GPUs' numbers, [] for the CPU, and a sentence that says which and why.
+
+    device is DEVICE: auto, cpu, gpu:N or gpu:N,M,...
+    """
+    named = numbers(device)
     if device == "cpu":
-        return None, "CPU (DEVICE=cpu)"
+        return [], "CPU (DEVICE=cpu)"
     if device == "auto":
         if build()["device"] != "CUDA":
-            return None, "CPU (this Caffe was built without CUDA)"
+            return [], "CPU (this Caffe was built without CUDA)"
         if not gpus():
-            return None, "CPU (no GPU is visible: DEVICE=auto falls back)"
-        return 0, gpus()[0]
-    kind, _, index = device.partition(":")
-    if kind != "gpu" or not (index or "0").isdecimal():
-        stop(f"DEVICE={device} is not known: auto, cpu or gpu:N")
+            return [], "CPU (no GPU is visible: DEVICE=auto falls back)"
+        return [0], gpus()[0]
     if build()["device"] != "CUDA":
         stop(f"DEVICE={device}: this Caffe was built for the CPU (nvcc 11 makes it one for GPUs)")
     present = gpus()
-    if int(index or 0) >= len(present):
+    if max(named) >= len(present):
         stop(f"DEVICE={device}: the driver shows {len(present)} GPU(s)")
-    return int(index or 0), present[int(index or 0)]
+    return named, "; ".join(present[number] for number in named)
+
+
+def choose(device):
+    """Return choose_all's first GPU, None for the CPU, and its sentence, for one process's work."""
+    chosen, where = choose_all(device)
+    return (chosen[0] if chosen else None), where
+
+
+def solvers(device, spec):
+    """Return how many batches of a net make one update, on the devices that DEVICE names.
+
+    The net's own `solvers` (nets.toml) on the CPU and on one GPU; on several GPUs, each of which is
+    a solver, the least multiple of their number that is not below it. Decides the result.
+    """
+    gpus = len(numbers(device)) or 1
+    return gpus * -(-spec["solvers"] // gpus)
+
+
+ADVICE = {  # what CUDA says, and what to do
+    "driver version is insufficient": (
+        "the NVIDIA driver is too old for CUDA 11 (450.80), or not visible here: see nvidia-smi"
+    ),
+    "out of memory": (
+        "the GPU's memory is full: take a smaller BATCH=, or end what else runs there (nvidia-smi)"
+    ),
+    "no kernel image is available": (
+        "this Caffe has no code for this GPU: build it with its compute capability in CUDA_ARCHS="
+    ),
+    "no CUDA-capable device": "no GPU is visible here: see nvidia-smi",
+}
+
+
+def advice(words):
+    """Return what to do about Caffe's last words, "" where they are not about a GPU."""
+    return next((todo for said, todo in ADVICE.items() if said in words), "")
 
 
 def threads(spec):

@@ -6,7 +6,7 @@ A METHOD=finetune net has no codes: its features.h5 is written.
 import time
 
 from tools import caffe_process, cluster, device, runs
-from tools.job import parser, resolve, whole
+from tools.job import parser, resolve, stop, whole, writing
 
 
 def main():
@@ -17,16 +17,23 @@ def main():
     job = resolve(args)
     run, caffemodel = job["run"], job["run"] / "model.caffemodel"
     with_features = args.features or job["method"] == "finetune"
-    gpu, where = device.choose(job["device"])
+    gpus, where = device.choose_all(job["device"])
+    if len(gpus) > 1 and args.scheduler:
+        stop(
+            f"DEVICE={job['device']} with SCHEDULER=: give each worker its GPU where it is started "
+            "(CUDA_VISIBLE_DEVICES) and say DEVICE=gpu:0"
+        )
     print(f"extracting from {caffemodel} on {where}")
     threads = device.threads(job["spec"])
     arguments = [str(run), str(job["data"]), str(caffemodel), "--threads", str(threads)]
-    arguments += ["--gpu", str(gpu)] if gpu is not None else []
+    arguments += ["--gpus", *map(str, gpus)]
     arguments += ["--features", job["spec"]["features"]] if with_features else []
     arguments += ["--scheduler", args.scheduler] if args.scheduler else []
-    arguments += ["--workers", str(whole("WORKERS", args.workers, 1, 1024))] if args.workers else []
+    workers = args.workers or (len(gpus) if len(gpus) > 1 else "")  # a process for each GPU
+    arguments += ["--workers", str(whole("WORKERS", workers, 1, 1024))] if workers else []
     log = run / "extract.log"
-    log.unlink(missing_ok=True)
+    with writing():
+        log.unlink(missing_ok=True)
     began = time.monotonic()
     caffe_process.run("tools.extract_loop", arguments, threads, log)
     runs.add_stage(run, "codes", time.monotonic() - began)

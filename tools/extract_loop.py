@@ -37,7 +37,7 @@ def check_activations(activations, caffemodel):
         )
 
 
-def extract(run, data, caffemodel, gpu, threads, feature_blob, run_partitions):
+def extract(run, data, caffemodel, gpus, threads, feature_blob, run_partitions):
     """Write codes.h5 of a run, if its net has codes, and features.h5 if feature_blob is given.
 
     features.h5 has the attributes and groups of codes.h5 (eval/codes.py), with the attribute blob,
@@ -67,7 +67,7 @@ def extract(run, data, caffemodel, gpu, threads, feature_blob, run_partitions):
             with open_rows(lmdb) as (keys[group], _):
                 count = len(keys[group])
             tasks = (
-                (run, caffemodel, mark, gpu, threads, lmdb, at, min(at + ROWS, count), blobs)
+                (run, caffemodel, mark, gpus, threads, lmdb, at, min(at + ROWS, count), blobs)
                 for at in range(0, count, ROWS)
             )
             found, activations, classes = [], [], []
@@ -103,7 +103,7 @@ def main():
     p.add_argument("run", type=Path)
     p.add_argument("data", type=Path)
     p.add_argument("caffemodel", type=Path)
-    p.add_argument("--gpu", type=int)
+    p.add_argument("--gpus", type=int, nargs="*", default=[])
     p.add_argument("--threads", type=int, required=True)
     p.add_argument("--features", default="")
     cluster.add_options(p)
@@ -111,7 +111,8 @@ def main():
     try:
         with cluster.partitions(args.scheduler, int(args.workers or 0)) as run_partitions:
             extract(
-                *(args.run, args.data, args.caffemodel, args.gpu, args.threads, args.features),
+                *(args.run, args.data, args.caffemodel),
+                *(tuple(args.gpus), args.threads, args.features),
                 run_partitions,
             )
     except (ConnectionError, RuntimeError) as error:

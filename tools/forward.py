@@ -56,10 +56,19 @@ def forward(net, inputs, blobs, into="data"):
     return [net.blobs[blob].data[: len(inputs)].reshape(len(inputs), -1).copy() for blob in blobs]
 
 
+def own_gpu(gpus):
+    """Return the GPU of this process, None for the CPU; worker processes take one in turn."""
+    if len(gpus) < 2:
+        return gpus[0] if gpus else None
+    from distributed import get_worker
+
+    return gpus[get_worker().name % len(gpus)]
+
+
 @lru_cache(maxsize=1)
-def worker_net(run, caffemodel, mark, gpu, threads):
+def worker_net(run, caffemodel, mark, gpus, threads):
     """Return load_net's result, made once in each process; mark tells retrained weights apart."""
-    device.activate(gpu)
+    device.activate(own_gpu(gpus))
     threadpool_limits(threads, "blas")  # a Dask worker was not started with our environment
     return load_net(run, caffemodel, BATCH)
 
@@ -70,9 +79,9 @@ def worker_reader(lmdb, inode):
     return KEPT_OPEN.enter_context(open_rows(lmdb))
 
 
-def partition(run, caffemodel, mark, gpu, threads, lmdb, start, stop_row, blobs):
+def partition(run, caffemodel, mark, gpus, threads, lmdb, start, stop_row, blobs):
     """Return (labels, [outputs of each blob]) of the rows start to stop_row of an LMDB."""
-    net, transform = worker_net(run, caffemodel, mark, gpu, threads)
+    net, transform = worker_net(run, caffemodel, mark, gpus, threads)
     _, read = worker_reader(lmdb, (lmdb / "data.mdb").stat().st_ino)
     labels, outputs = [], []
     for first in range(start, stop_row, BATCH):

@@ -6,6 +6,8 @@
 #
 #   CAFFE_SRC=path    a Git checkout of that commit, Debian's unpacked source tree, or the source tarball
 #   CUDA_ARCHS="..."  compute capabilities of a CUDA build; one is made where nvcc 11 and its libraries are
+#   USE_NCCL=1        a CUDA build that trains on several GPUs, with PyPI's NCCL
+#   USE_CUDNN=1       a CUDA build with PyPI's cuDNN 8 (tools/patches/cudnn)
 #
 # Each step leaves its result under a final name only when it is whole, so a run that was interrupted
 # is simply run again. build.json is written last and says that all is there.
@@ -24,10 +26,28 @@ stamp=$prefix/build.json
 say() { printf '[caffe] %s\n' "$*"; }
 die() { printf '[caffe] %s\n' "$*" >&2; exit 1; }
 
+# What was asked of a CUDA build; nothing by default.
+wishes=${CUDA_ARCHS:+CUDA_ARCHS=\"$CUDA_ARCHS\" }
+[ "${USE_NCCL:-0}" = 0 ] || wishes+="USE_NCCL=1 "
+[ "${USE_CUDNN:-0}" = 0 ] || wishes+="USE_CUDNN=1 "
+wished() { case $wishes in *"$1=1 "*) return 0 ;; *) return 1 ;; esac; }
+
+# A CUDA build has patches of its own, and those of what it was asked to use. What kind of build this is
+# the finished one tells, or what was asked for, or else the machine (below).
+kind=CPU
+if [ -n "$wishes" ] || grep -q '"device": "CUDA"' "$stamp" 2>/dev/null; then kind=CUDA; fi
+cuda_patches() {
+    local name
+    [ "$kind" = CUDA ] || return 0
+    printf '%s\n' "$patches"/cuda/*.patch
+    for name in NCCL CUDNN; do if wished "USE_$name"; then printf '%s\n' "$patches/${name,,}"/*.patch; fi; done
+}
+
 # What the build depends on: when one of these changes, Caffe is built again.
 build_key() {
     { echo "$commit $prefix"; "$python" -c 'import numpy, sys; print(numpy.__version__, sys.version)'
-      find "$patches" -name '*.patch' | sort | xargs cat; } | sha256sum | cut -c1-16
+      find "$patches" -name '*.patch' -not -path '*/cuda/*' -not -path '*/nccl/*' -not -path '*/cudnn/*' | sort | xargs cat
+      cuda_patches | xargs -r cat; printf '%s' "$wishes"; } | sha256sum | cut -c1-16
 }
 
 install_packages() {
@@ -78,6 +98,8 @@ fetch_source() {
         return
     fi
     rm -rf "$download"
+    # A fresh image of Debian knows its mirror only after the first update.
+    [ -n "$(apt-get indextargets)" ] || apt-get -qq update || true
     for mirror in $(apt-get indextargets --format '$(CODENAME) $(SITE)' 'Created-By: Packages' | sed -n "s/^$(. /etc/os-release; echo "$VERSION_CODENAME") //p" | sort -u); do
         say "source: Debian 11's caffe $debian_version, from this machine's own mirror"
         if fetch_from "$mirror" "$download"; then break; fi
@@ -101,6 +123,7 @@ fetch_source() {
 apply_patches() {
     local patch list=("$patches"/*.patch)
     [ -e "$1/debian/changelog" ] || list+=("$patches"/plain/*.patch)
+    mapfile -t -O ${#list[@]} list < <(cuda_patches)
     for patch in "${list[@]}"; do
         say "patch: ${patch##*/}"
         patch --silent --directory="$1" --strip=1 <"$patch"
@@ -110,26 +133,50 @@ apply_patches() {
 # Prints the CMake options of a CUDA build where one can be made here, else says why not and fails.
 cuda_options() {
     local probe archs=${CUDA_ARCHS:-60 61 70 75 80 86 89 90}
-    command -v nvcc >/dev/null || { say "no nvcc: building for the CPU" >&2; return 1; }
-    nvcc --version | grep -q 'release 11\.' || { say "nvcc is not of CUDA 11, which this Caffe needs: building for the CPU" >&2; return 1; }
-    command -v g++-11 >/dev/null || { say "nvcc 11 needs g++-11, which is not installed: building for the CPU" >&2; return 1; }
+    command -v nvcc >/dev/null || { say "no nvcc" >&2; return 1; }
+    nvcc --version | grep -q 'release 11\.' || { say "nvcc is not of CUDA 11, which this Caffe needs" >&2; return 1; }
+    command -v g++-11 >/dev/null || { say "nvcc 11 needs g++-11, which is not installed" >&2; return 1; }
     probe=$(mktemp -d)
     echo 'int main() { return 0; }' >"$probe/probe.cu"
     if ! nvcc -ccbin g++-11 -o "$probe/probe" "$probe/probe.cu" -lcudart -lcublas -lcurand >/dev/null 2>&1; then
         rm -r "$probe"
-        say "nvcc does not link cudart, cuBLAS and cuRAND here: building for the CPU" >&2; return 1
+        say "nvcc does not link cudart, cuBLAS and cuRAND here" >&2; return 1
     fi
     rm -r "$probe"
-    printf '%s\n' -DCPU_ONLY=OFF -DUSE_CUDNN=OFF -DCUDA_ARCH_NAME=Manual "-DCUDA_ARCH_BIN=$archs" \
+    printf '%s\n' -DCPU_ONLY=OFF -DCUDA_ARCH_NAME=Manual "-DCUDA_ARCH_BIN=$archs" \
         "-DCUDA_ARCH_PTX=${archs##* }" -DCUDA_HOST_COMPILER=/usr/bin/g++-11 \
         -DCMAKE_C_COMPILER=gcc-11 -DCMAKE_CXX_COMPILER=g++-11
+    if wished USE_NCCL; then
+        printf '%s\n' -DUSE_NCCL=ON "-DNCCL_INCLUDE_DIR=$nvidia/nccl/include" "-DNCCL_LIBRARIES=$nvidia/nccl/lib/libnccl.so.2"
+    else
+        echo -DUSE_NCCL=OFF
+    fi
+    if wished USE_CUDNN; then
+        printf '%s\n' -DUSE_CUDNN=ON "-DCUDNN_INCLUDE=$nvidia/cudnn/include" "-DCUDNN_LIBRARY=$nvidia/cudnn/lib/libcudnn.so.8"
+    else
+        echo -DUSE_CUDNN=OFF
+    fi
+}
+
+# Puts the libraries that were asked for into $nvidia, at the versions that requirements-cuda.txt pins.
+fetch_nvidia() {
+    local name
+    for name in NCCL CUDNN; do
+        wished "USE_$name" || continue
+        [ ! -d "$nvidia/${name,,}/lib" ] || continue
+        say "fetching PyPI's ${name,,}"
+        rm -rf "$prefix/nvidia.partial"
+        "$python" -m pip --quiet --disable-pip-version-check install --no-deps --target "$prefix/nvidia.partial" \
+            "$(grep -x "nvidia-${name,,}-cu11==.*" "$repo/requirements-cuda.txt")" || die "pip could not fetch ${name,,}; its words are above."
+        mkdir -p "$nvidia"
+        mv "$prefix/nvidia.partial/nvidia/${name,,}" "$nvidia/"
+        rm -r "$prefix/nvidia.partial"
+    done
 }
 
 configure() {
-    local device=() multiarch
+    local multiarch
     multiarch=$(dpkg-architecture -qDEB_HOST_MULTIARCH)
-    mapfile -t device < <(cuda_options)
-    [ ${#device[@]} -gt 0 ] || device=(-DCPU_ONLY=ON)
     # Debian's own Python, its headers, and NumPy's headers of the venv that will import pycaffe.
     local version; version=$("$python" -c 'import sys; print("%d.%d" % sys.version_info[:2])')
     cmake -S "$prefix/src" -B "$prefix/build" -Wno-dev -DCMAKE_BUILD_TYPE=Release -DCMAKE_INSTALL_PREFIX="$prefix" \
@@ -150,14 +197,19 @@ compile() {
     fi || { grep -m 5 -iE 'error|cannot' "$prefix/make.err" >&2; die "the build failed; see $prefix/make.err"; }
 }
 
-build_packages=(build-essential cmake patch dpkg-dev python3-dev protobuf-compiler libprotobuf-dev
-    libboost-system-dev libboost-thread-dev libboost-filesystem-dev libboost-python-dev
-    libgoogle-glog-dev libgflags-dev libhdf5-dev liblmdb-dev libopenblas-dev
-    libopencv-dev)  # with OpenCVConfig.cmake, which the smaller packages lack
-
-mkdir -p "$prefix"
 [ -x "$python" ] || die "there is no Python at $python: run 'make venv' first."
+mkdir -p "$prefix"
 prefix=$(cd "$prefix" && pwd)
+nvidia=$prefix/nvidia
+
+# Every Python of the venv finds this pycaffe, without PYTHONPATH.
+pth=$("$python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/caffe.pth
+[ "$(cat "$pth" 2>/dev/null)" = "$prefix/python" ] || echo "$prefix/python" >"$pth"
+
+# A finished build is only read: its folder may belong to somebody else.
+key=$(build_key)
+finished() { [ -e "$stamp" ] && grep -q "\"key\": \"$key\"" "$stamp"; }
+if [ "${1:-}" != test ] && finished; then exit 0; fi
 exec 9>"$prefix/.lock" && flock 9   # two builds at once would trip over each other
 
 if [ "${1:-}" = test ]; then
@@ -168,17 +220,17 @@ if [ "${1:-}" = test ]; then
     cd "$prefix/src" && exec "$prefix/build/test/test.testbin" --gtest_filter="$filter"
 fi
 
-# Every Python of the venv finds this pycaffe, without PYTHONPATH.
-echo "$prefix/python" >"$("$python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/caffe.pth"
-
-key=$(build_key)
-if [ -e "$stamp" ] && grep -q "\"key\": \"$key\"" "$stamp"; then
-    exit 0
-fi
+if finished; then exit 0; fi
 started=$SECONDS
 say "Caffe 99bd997 goes into $prefix"
+mapfile -t device < <(cuda_options)
+[ ${#device[@]} -gt 0 ] || [ -z "$wishes" ] || die "${wishes}asks for a CUDA build, which cannot be made here; see above."
+if [ ${#device[@]} -gt 0 ]; then kind=CUDA; else say "building for the CPU"; kind=CPU device=(-DCPU_ONLY=ON); fi
+key=$(build_key)
+mapfile -t build_packages <"$repo/tools/build_packages.txt"  # libopencv-dev alone has OpenCVConfig.cmake
 install_packages "${build_packages[@]}"
-source_key=$(cat "$patches"/*.patch "$patches"/plain/*.patch | sha256sum | cut -c1-16)
+fetch_nvidia
+source_key=$({ cat "$patches"/*.patch "$patches"/plain/*.patch; cuda_patches | xargs -r cat; } | sha256sum | cut -c1-16)
 if [ "$(cat "$prefix/src/.patched" 2>/dev/null)" != "$source_key" ]; then
     rm -rf "$prefix/src" "$prefix/src.partial" "$prefix/build"
     mkdir "$prefix/src.partial"
@@ -214,14 +266,18 @@ assert (net.forward()["y"] == 0.5).all(), "Sigmoid(0) is not 0.5"
 assert "Python" in caffe.layer_type_list(), "built without Python layers"
 PY
 
-device=CPU
-if grep -q '^CPU_ONLY:BOOL=OFF' "$prefix/build/CMakeCache.txt"; then device=CUDA; fi
-compiler=$(sed -n 's/^CMAKE_CXX_COMPILER:[A-Z]*=//p' "$prefix/build/CMakeCache.txt")
-compiler="$("$compiler" --version | head -n 1)"
+cached() { sed -n "s/^$1:[A-Z]*=//p" "$prefix/build/CMakeCache.txt"; }
+cuda=
+if [ $kind = CUDA ]; then
+    cuda="
+ \"cuda\": \"$(cached CUDA_VERSION)\", \"archs\": [$(cached CUDA_ARCH_BIN | sed 's/ /, /g')], \"ptx\": $(cached CUDA_ARCH_PTX),
+ \"nccl\": $(wished USE_NCCL && echo true || echo false), \"cudnn\": $(wished USE_CUDNN && echo true || echo false),"
+fi
+compiler="$("$(cached CMAKE_CXX_COMPILER)" --version | head -n 1)"
 cat >"$stamp.partial" <<J
-{"key": "$key", "commit": "$commit", "device": "$device", "blas": "OpenBLAS",
+{"key": "$key", "commit": "$commit", "device": "$kind", "blas": "OpenBLAS",$cuda
  "compiler": "$compiler",
  "source": "$([ -e "$prefix/src/debian/changelog" ] && echo "Debian's tree" || echo "BVLC's tree")"}
 J
 sync "$stamp.partial" && mv "$stamp.partial" "$stamp"
-say "Caffe ($device) is ready in $prefix after $((SECONDS - started)) s"
+say "Caffe ($kind) is ready in $prefix after $((SECONDS - started)) s"

@@ -6,8 +6,10 @@ alone.
 
 import argparse
 import json
+import os
 import sys
 import tomllib
+from contextlib import contextmanager
 from pathlib import Path
 
 REPO = Path(__file__).resolve().parent.parent
@@ -22,6 +24,18 @@ def nets():
 def stop(message):
     """End the process with one sentence on stderr and exit code 1."""
     sys.exit(f"error: {message}")
+
+
+@contextmanager
+def writing():
+    """Stop with a sentence where the block may not write a file: which, why, what to do."""
+    try:
+        yield
+    except OSError as error:
+        stop(
+            f"{error.filename}: {error.strerror}; let uid {os.getuid()} write there, or choose "
+            "another folder (RUNS=)"
+        )
 
 
 def parser(description):

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Makes .venv from Debian's own python3 with every requirement at its pinned version, and compiles
-# the evaluator's kernels. Does nothing where both are there.
+# the evaluator's kernels. Does nothing where both are there. `make_venv.sh packages` leaves the
+# kernels out: the image is built in layers.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -23,6 +24,7 @@ if ! cmp -s requirements.txt .venv/installed.txt; then
     cp requirements.txt .venv/installed.partial && mv .venv/installed.partial .venv/installed.txt
 fi
 
+[ "${1:-}" != packages ] || exit 0
 if [ ! -e .venv/kernels ] || [ -n "$(find eval -name '*.py' -newer .venv/kernels -print -quit)" ]; then
     echo "[venv] compiling the evaluator"
     .venv/bin/python -m eval.compile_kernels || die "the evaluator could not be compiled; see above."

@@ -1,21 +1,22 @@
-"""Data-parallel training on CPU cores: solver processes that average their gradients.
+"""Data-parallel training: solver processes that average their gradients before each update.
 
-As Caffe trains on several GPUs (parallel.cpp): each solver reads its share of the records
-(solver_rank of solver_count), gradients are averaged before each update, and weights stay equal.
-Small nets gain far more from a second process than from a second OpenBLAS thread.
+Each solver reads its share of the records (solver_rank of solver_count), and weights stay equal. On
+several GPUs Caffe's own NCCL does it (parallel.cpp); on CPU cores, shared memory: small nets gain
+far more from a second process than from a second OpenBLAS thread.
 """
 
 import ctypes
 import multiprocessing
 import os
+import select
 import signal
 import sys
-import threading
 from contextlib import contextmanager
 
 import caffe
 import numpy as np
 
+from tools import device
 from tools.caffe_process import PR_SET_PDEATHSIG
 
 
@@ -26,12 +27,13 @@ def take_part(rank, count):
     caffe.set_multiprocess(count > 1)  # Python layers ask for it
 
 
-def join(solver, rank, rows, barrier):
+def join(solver, rank, shared, barrier):
     """Give a solver rank 0's weights, and the mean of all solvers' gradients before each update.
 
-    rows: float32, solvers x parameters, shared. Sums keep the order of the ranks, so that the
-    weights of all solvers stay equal to the last bit.
+    shared: float32, solvers x parameters, as a flat ctypes array. Sums keep the order of the ranks,
+    so that the weights of all solvers stay equal to the last bit.
     """
+    rows = np.frombuffer(shared, np.float32).reshape(barrier.parties, -1)
     blobs = [blob for blobs in solver.net.params.values() for blob in blobs]
     weights, gradients = [blob.data for blob in blobs], [blob.diff for blob in blobs]
     ends = np.cumsum([blob.count for blob in blobs])
@@ -60,56 +62,87 @@ def join(solver, rank, rows, barrier):
     solver.add_callback(lambda: None, average)
 
 
-def helper(solver_file, state, rank, count, shared, barrier):
-    """Train in step with rank 0, to the last iteration or until that ends this process."""
+def join_nccl(solver, rank, uid):
+    """Do what join() does, on GPUs; uid: caffe.NCCL.new_uid() of rank 0."""
+    nccl = caffe.NCCL(solver, uid)  # waits for all ranks
+    nccl.bcast()
+    solver.add_callback(nccl)
+    if solver.param.layer_wise_reduce:
+        solver.net.after_backward(nccl)
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object(nccl))  # the solver points into it until the end
+
+
+def helper(solver_file, state, rank, count, gpu, joined, *shared):
+    """Train in step with rank 0 until that ends this process.
+
+    joined: join or join_nccl, with what it takes besides solver and rank.
+    """
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
-    caffe.set_mode_cpu()
+    device.activate(gpu)
     take_part(rank, count)
     solver = caffe.get_solver(solver_file)
     if state:
         solver.restore(state)
-    join(solver, rank, np.frombuffer(shared, np.float32).reshape(count, -1), barrier)
-    solver.step(solver.param.max_iter)
+    joined(solver, rank, *shared)
+    solver.step(solver.param.max_iter + 1)  # one more than rank 0: waits there for its end
+
+
+def guard(processes):
+    """Start a process that ends this one with a sentence where one of the others dies; its pid.
+
+    The others are then waited for in vain, in code that keeps the GIL: no thread could do it.
+    """
+    guarded = os.getpid()
+    pid = os.fork()
+    if pid:
+        return pid
+    try:
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        poll = select.poll()
+        for process in processes:
+            poll.register(os.pidfd_open(process.pid), select.POLLIN)
+        poll.poll()
+        os.write(sys.stderr.fileno(), b"error: a solver process died; the same command resumes\n")
+        os.kill(guarded, signal.SIGKILL)
+    finally:
+        os._exit(1)  # never back into the training that it was forked from
 
 
 @contextmanager
-def helpers(solver, solver_file, state, count):
+def helpers(solver, solver_file, state, count, gpus):
     """Start count - 1 solver processes in step with this one's, which take_part() made rank 0.
 
-    solver_file: what they read. state: the solver state to start from, or "". Where one of them
-    dies, this process ends with a sentence and exit code 1.
+    solver_file: what they read. state: the solver state to start from, or "". gpus: the rank's
+    GPUs, [] for the CPU. Where one of them dies, this process is killed, behind a sentence.
     """
     if count == 1:
         yield
         return
     context = multiprocessing.get_context("spawn")
-    size = sum(blob.count for blobs in solver.net.params.values() for blob in blobs)
-    shared, barrier = context.RawArray(ctypes.c_float, count * size), context.Barrier(count)
+    if gpus:
+        joined, shared = join_nccl, (caffe.NCCL.new_uid(),)
+    else:
+        size = sum(blob.count for blobs in solver.net.params.values() for blob in blobs)
+        rows = context.RawArray(ctypes.c_float, count * size)
+        joined, shared = join, (rows, context.Barrier(count))
     processes = [
         context.Process(
-            target=helper, args=(solver_file, state, rank, count, shared, barrier), daemon=True
+            target=helper,
+            args=(solver_file, state, rank, count, gpus[rank] if gpus else None, joined, *shared),
+            daemon=True,
         )
         for rank in range(1, count)
     ]
-
-    ended = threading.Event()
-
-    def watch(process):
-        process.join()  # exit code 0: all iterations are done, and this process is at its last
-        if process.exitcode and not ended.is_set():  # the barrier waits for the dead for ever
-            print("error: a solver process died; the same command resumes", file=sys.stderr)
-            sys.stderr.flush()
-            os._exit(1)
-
     for process in processes:
         process.start()
-        threading.Thread(target=watch, args=(process,), daemon=True).start()
+    watcher = guard(processes)
     try:
-        join(solver, 0, np.frombuffer(shared, np.float32).reshape(count, -1), barrier)
+        joined(solver, 0, *shared)
         yield
     finally:
-        ended.set()
+        os.kill(watcher, signal.SIGKILL)
+        os.waitpid(watcher, 0)
         for process in processes:
             process.kill()

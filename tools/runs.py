@@ -34,14 +34,17 @@ def render_job(job, manifest, data, folder, iters):
     return render.render(job["net"], values | {"iters": iters}, job["method"])
 
 
-def fingerprint(job, manifest, weights_sha256):
-    """Return {"sha256": ..., "parts": {name: SHA-256}}; weights_sha256 may be "none"."""
+def fingerprint(job, manifest, weights_sha256, solvers):
+    """Return {"sha256": ..., "parts": {name: SHA-256}}.
+
+    weights_sha256 may be "none"; solvers is the number of batches in an update.
+    """
     parts = {}
     for name, text in render_job(job, manifest, "data", "run", 0).items():
         lines = (line.partition("#")[0].strip() for line in text.splitlines())
         parts[name] = sha256_of_text("\n".join(line for line in lines if line))
     parts["weights"] = weights_sha256
-    parts["solvers"] = str(job["spec"]["solvers"])
+    parts["solvers"] = str(solvers)
     contents = {key: manifest[key] for key in ("lmdb_sha256", "mean", "classes")}
     parts["data"] = sha256_of_text(json.dumps(contents, sort_keys=True))
     return {"sha256": sha256_of_text(json.dumps(parts, sort_keys=True)), "parts": parts}
@@ -90,9 +93,13 @@ def check_same(job, mark):
         if kept.get(key) != asked[key]
     ]
     if not differs:
-        parts = there["fingerprint"]["parts"]
+        parts, here = there["fingerprint"]["parts"], mark["parts"]
         differs = [
-            f"the {key} has changed" for key in parts if parts[key] != mark["parts"].get(key)
+            f"{parts[key]} batches an update there, {here[key]} here (DEVICE)"
+            if key == "solvers"
+            else f"the {key} has changed"
+            for key in parts
+            if parts[key] != here.get(key)
         ]
     stop(
         f"{job['run']} holds another run ({'; '.join(differs)}). "
@@ -118,14 +125,17 @@ def machine():
 
 
 def git_commit():
-    """Return the repository's commit, "+changes" behind it where files differ, or "unknown"."""
+    """Return the repository's commit, "+changes" behind it where files differ.
+
+    An image has no repository: there it is what the build said, SSDH_COMMIT, or "unknown".
+    """
     git = ["git", "-C", str(REPO)]
     head = [*git, "rev-parse", "HEAD"]
     try:
         commit = subprocess.run(head, capture_output=True, text=True, check=True).stdout.strip()
         dirty = subprocess.run([*git, "diff", "--quiet", "HEAD"], capture_output=True).returncode
     except (OSError, subprocess.CalledProcessError):
-        return "unknown"
+        return os.environ.get("SSDH_COMMIT", "unknown")
     return commit + ("+changes" if dirty else "")
 
 

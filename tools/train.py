@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from data_prep.files import file_digest
 from tools import caffe_process, device, render, runs, snapshots, weights
-from tools.job import parser, read_manifest, resolve, stop
+from tools.job import parser, read_manifest, resolve, stop, writing
 
 
 def prepare(job, manifest, mark, where):
@@ -73,10 +73,12 @@ def main():
     job = resolve(args)
     manifest = read_manifest(job["data"])
     caffemodel = weights.find(job["weights"])
-    mark = runs.fingerprint(
-        job, manifest, file_digest(caffemodel, "sha256") if caffemodel else "none"
-    )
     run = job["run"]
+    solvers = device.solvers(job["device"], job["spec"])
+    if args.check and runs.read(run):  # the later stages may run on other devices
+        solvers = int(runs.read(run)["fingerprint"]["parts"]["solvers"])
+    weights_sha256 = file_digest(caffemodel, "sha256") if caffemodel else "none"
+    mark = runs.fingerprint(job, manifest, weights_sha256, solvers)
     if args.check:
         runs.check_same(job, mark)
         if not (run / "model.caffemodel").exists():
@@ -84,19 +86,24 @@ def main():
                 f"there is no trained net in {run}: 'make train' with the same variables makes one"
             )
         return
-    gpu, where = device.choose(job["device"])
-    lock = hold(run)
-    start = prepare(job, manifest, mark, where)
+    gpus, where = device.choose_all(job["device"])
+    if len(gpus) > 1 and not device.build().get("nccl"):
+        stop(f"DEVICE={job['device']}: this Caffe was built without NCCL; USE_NCCL=1 make caffe")
+    with writing():
+        lock = hold(run)
+        start = prepare(job, manifest, mark, where)
     if start is None:
         print(f"{run} is trained already: {job['iters']} iterations, {words(job)}")
         return
-    threads, solvers = device.threads(job["spec"]), job["spec"]["solvers"]
+    threads = device.threads(job["spec"])
+    processes = len(gpus) or solvers
     print(f"training {job['net']} on {job['dataset']}, {words(job)}, in {run}")
-    print(f"  on: {where}; solver processes: {solvers}, OpenBLAS threads in each: {threads}")
+    print(f"  on: {where}; solver processes: {processes}, OpenBLAS threads in each: {threads}")
+    print(f"  an update: {solvers} x {job['batch']} pictures")
     print(f"  weights: {job['weights']}" + ("" if caffemodel else " (from scratch)"))
     arguments = [str(run), "--start", str(start), "--pictures", str(manifest["counts"]["test"])]
     arguments += ["--classes", str(len(manifest["classes"]))]
-    arguments += ["--gpu", str(gpu)] if gpu is not None else ["--solvers", str(solvers)]
+    arguments += ["--solvers", str(solvers), "--gpus", *map(str, gpus)]
     arguments += ["--weights", str(caffemodel)] if caffemodel else []
     log = run / "train.log"
     if not start:

@@ -33,16 +33,20 @@ LONG = 12 * 3600  # seconds from which a smaller net or a GPU is suggested
 # ---- the solver ---------------------------------------------------------------------------------
 
 
-def make_solver(run, param):
+def make_solver(run, param, batches):
     """Return (solver, its file): solver.prototxt's without tests and snapshots, which are ours.
 
-    The file that Caffe reads, solver_loop.prototxt, stays in the run's folder.
+    batches: how many each process adds up for an update (Caffe's iter_size). The file that Caffe
+    reads, solver_loop.prototxt, stays in the run's folder.
     """
     mine = type(param)()
     mine.CopyFrom(param)
     for field in ("test_iter", "test_interval", "snapshot"):
         mine.ClearField(field)
     mine.snapshot_prefix = str(snapshots.partial_folder(run) / "s")
+    if batches > 1:
+        mine.iter_size = batches
+        mine.layer_wise_reduce = False  # NCCL would add up each batch's gradients anew
     path = run / "solver_loop.prototxt"
     path.write_text(
         "# solver.prototxt without its tests and snapshots, which are the training loop's own\n"
@@ -147,13 +151,13 @@ def duration(seconds):
     return f"{seconds:.0f} s"
 
 
-def eta(seconds, rate, measured, gpu):
+def eta(seconds, rate, measured, gpus):
     """Return the sentences of the first ETA: seconds to go, at rate iterations a second."""
     words = [
         f"about {duration(seconds)} to go, at {rate:.3g} iterations a second (measured on the "
         f"first {measured})"
     ]
-    if gpu is None and seconds > LONG:
+    if not gpus and seconds > LONG:
         words.append(
             "that is long on a CPU: NET=cifar_small takes minutes, and a GPU is far faster"
         )
@@ -178,20 +182,22 @@ def due(n, interval, last):
     return bool(interval) and (n % interval == 0 or last)
 
 
-def train(run, gpu, start, caffemodel, pictures, classes, solvers):
+def train(run, gpus, start, caffemodel, pictures, classes, solvers):
     """Train a run from iteration start to max_iter; return the warnings that were said.
 
-    pictures: of the test set. solvers: processes that share each update. Raises Stopped after a
-    signal, with a snapshot written, and FloatingPointError where a loss is not finite.
+    gpus: their numbers, [] for the CPU. pictures: of the test set. solvers: batches in an update,
+    a process for each on the CPU, shared out over the GPUs. Raises Stopped after a signal, with a
+    snapshot written, and FloatingPointError where a loss is not finite.
     """
     signals = []
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda number, _: signals.append(number))
 
-    device.activate(gpu)
+    processes = len(gpus) or solvers
+    device.activate(gpus[0] if gpus else None)
     param = render.parse((run / "solver.prototxt").read_text(), "solver.prototxt")
-    parallel.take_part(0, solvers)
-    solver, solver_file = make_solver(run, param)
+    parallel.take_part(0, processes)
+    solver, solver_file = make_solver(run, param, solvers // processes)
     terminal = caffe_process.terminal()
     bar = tqdm(
         total=param.max_iter,
@@ -232,7 +238,7 @@ def train(run, gpu, start, caffemodel, pictures, classes, solvers):
         bar.set_postfix(fields, refresh=False)
 
     state = str(run / "snapshots" / f"iter_{start}.solverstate") if start else ""
-    with parallel.helpers(solver, str(solver_file), state, solvers):
+    with parallel.helpers(solver, str(solver_file), state, processes, gpus):
         if param.test_interval and not start:
             record(0, {}, with_test=True)
         chunk, stepping, eta_said = 1, 0.0, False
@@ -249,7 +255,7 @@ def train(run, gpu, start, caffemodel, pictures, classes, solvers):
                 rate = (n - start) / stepping
                 tests = (param.max_iter - n) // param.test_interval if param.test_interval else 0
                 for words in eta(
-                    (param.max_iter - n) / rate + tests * test_seconds, rate, n - start, gpu
+                    (param.max_iter - n) / rate + tests * test_seconds, rate, n - start, gpus
                 ):
                     bar.write(words, file=terminal)
                 eta_said = True
@@ -277,7 +283,7 @@ def train(run, gpu, start, caffemodel, pictures, classes, solvers):
 def main():
     p = argparse.ArgumentParser(description=__doc__)
     p.add_argument("run", type=Path)
-    p.add_argument("--gpu", type=int)
+    p.add_argument("--gpus", type=int, nargs="*", default=[])
     p.add_argument("--start", type=int, default=0)
     p.add_argument("--weights", type=Path)
     p.add_argument("--pictures", type=int, required=True, help="pictures in the test set")
@@ -288,7 +294,7 @@ def main():
     code, warnings = 0, []
     try:
         warnings = train(
-            *(args.run, args.gpu, args.start, args.weights),
+            *(args.run, args.gpus, args.start, args.weights),
             *(args.pictures, args.classes, args.solvers),
         )
     except Stopped as stopped:

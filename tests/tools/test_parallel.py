@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from caffe.proto import caffe_pb2
 
-from tools import caffe_process
+from tools import caffe_process, render, train_loop
 
 REPO = Path(__file__).resolve().parents[2]
 
@@ -20,7 +20,7 @@ REPO = Path(__file__).resolve().parents[2]
 def prepare(trained, folder, batch, iterations):
     """Make a run's folder with the prototxt of a trained one, another batch and max_iter."""
     (folder / "snapshots").mkdir(parents=True)
-    for name in ("train_val.prototxt", "solver.prototxt"):
+    for name in ("train_val.prototxt", "deploy.prototxt", "solver.prototxt"):
         text = (trained["--run"] / name).read_text().replace(str(trained["--run"]), str(folder))
         text = text.replace("batch_size: 64", f"batch_size: {batch}")
         text = re.sub(r"max_iter: \d+", f"max_iter: {iterations}", text)
@@ -59,6 +59,20 @@ def test_two_solvers_are_one_solver_with_both_batches(trained_run, tmp_path):
             assert np.abs(mine - other).max() > 1e-3  # the tolerance tells nets apart
 
 
+def test_two_batches_in_a_process_are_one_twice_as_large(trained_run, tmp_path):
+    """What a GPU does for a net that the CPU trains on two processes."""
+    for name, batch, batches in (("one", 32, 1), ("two", 16, 2)):
+        prepare(trained_run, tmp_path / name, batch, 5)
+        param = render.parse((tmp_path / name / "solver.prototxt").read_text(), "solver.prototxt")
+        solver, _ = train_loop.make_solver(tmp_path / name, param, batches)
+        solver.step(5)
+        solver.net.save(str(tmp_path / name / "snapshots" / "iter_5.caffemodel"))
+    one, two = weights(tmp_path / "one", 5), weights(tmp_path / "two", 5)
+    for name, blobs in one.items():
+        for mine, theirs in zip(blobs, two[name], strict=True):
+            np.testing.assert_allclose(mine, theirs, rtol=1e-3, atol=1e-5)
+
+
 def test_two_solvers_are_reproducible(trained_run, tmp_path):
     for name in ("first", "second"):
         prepare(trained_run, tmp_path / name, 16, 5)
@@ -81,12 +95,12 @@ def test_a_solver_process_that_dies_ends_the_training_with_a_sentence(trained_ru
         int(pid) for pid in children if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()
     ]
     os.kill(helper, signal.SIGKILL)
-    assert process.wait(timeout=60) == 1
+    assert process.wait(timeout=60) == -signal.SIGKILL
     log = (tmp_path / "run" / "train.log").read_text()
     assert "error: a solver process died" in log
 
 
-def test_a_solver_process_may_be_done_first(trained_run, tmp_path):
+def test_the_other_solvers_wait_for_rank_0_s_last_test_and_snapshot(trained_run, tmp_path):
     prepare(trained_run, tmp_path / "run", 16, 5)
     solver_file = str(tmp_path / "run" / "solver.prototxt")
     code = (
@@ -94,11 +108,10 @@ def test_a_solver_process_may_be_done_first(trained_run, tmp_path):
         "from tools import parallel\n"
         "parallel.take_part(0, 2)\n"
         "solver = caffe.get_solver(sys.argv[1])\n"
-        "with parallel.helpers(solver, sys.argv[1], '', 2):\n"
+        "with parallel.helpers(solver, sys.argv[1], '', 2, []):\n"
         "    solver.step(5)\n"
-        "    while multiprocessing.active_children():\n"
-        "        time.sleep(0.1)\n"
-        "    time.sleep(0.5)\n"
+        "    time.sleep(2)\n"
+        "    print(len(multiprocessing.active_children()), 'other')\n"
         "print('iteration', solver.iter)\n"
     )
     done = subprocess.run(
@@ -110,4 +123,4 @@ def test_a_solver_process_may_be_done_first(trained_run, tmp_path):
         timeout=120,
     )
     assert done.returncode == 0, done.stderr
-    assert "iteration 5" in done.stdout
+    assert done.stdout == "1 other\niteration 5\n"

@@ -197,6 +197,27 @@ def test_wrong_options_stop_with_a_sentence(job, options, command, option, value
     assert not job["--run"].exists()
 
 
+def test_a_folder_that_cannot_be_written_is_said(job, options, command):
+    done = command("tools.train", *options(job | {"--run": "/proc/runs/digits"}))
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: /proc/runs: ")
+    assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_run_of_somebody_else_is_said(trained, options, command):
+    run = trained["--run"]
+    run.chmod(0o555)
+    try:
+        for module, more in (("train", {"--iters": 80}), ("extract", {})):
+            done = command(f"tools.{module}", *options(trained | more))
+            assert done.returncode == 1
+            assert "Permission denied; let uid" in done.stderr
+            assert "Traceback" not in done.stderr
+    finally:
+        run.chmod(0o755)
+
+
 def test_the_vgg_nets_refuse_to_start_from_nothing(job, options, command):
     for net in ("vgg16", "vgg16_avg"):
         done = command("tools.train", *options(job | {"--net": net, "--weights": "none"}))

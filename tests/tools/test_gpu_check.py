@@ -1,0 +1,108 @@
+"""gpu-check, as far as a machine without a GPU can tell: the CPU stands on both sides."""
+
+import re
+from pathlib import Path
+
+import caffe
+import numpy as np
+import pytest
+
+from tools import device
+from tools.gpu_check import fits
+from tools.gpu_check_loop import (
+    FORWARD_ONLY,
+    TOLERANCE,
+    difference,
+    dropout_is_right,
+    run_layer,
+    single_layers,
+    train_steps,
+)
+
+REPO = Path(__file__).resolve().parents[2]
+
+
+@pytest.mark.parametrize(
+    ("capability", "how"),
+    [
+        ("6.0", "machine code for 6.0"),
+        ("6.2", "machine code for 6.1"),
+        ("8.6", "machine code for 8.6"),
+        ("8.7", "machine code for 8.6"),
+        ("10.0", "PTX of 9.0, compiled by the driver on the first run (minutes)"),
+        ("5.2", None),
+        ("7.0", None),
+    ],
+)
+def test_which_gpus_a_build_fits(capability, how):
+    assert fits(capability, [60, 61, 80, 86, 90], 90) == how
+
+
+def test_without_a_gpu_it_says_so(command):
+    if device.gpus():
+        pytest.skip("there is a GPU")
+    done = command("tools.gpu_check")
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert done.stderr.startswith("error: no GPU is visible here")
+    assert done.stderr.count("\n") == 1
+
+
+@pytest.fixture(scope="module")
+def all_layers():
+    return list(single_layers())
+
+
+@pytest.fixture(scope="module")
+def layers(all_layers):
+    """Those of lenet and cifar_small: the other nets are too large for a quick test."""
+    return [(net, param) for net, param in all_layers if net in ("lenet", "cifar_small")]
+
+
+def test_every_layer_type_of_the_nets_is_tried(all_layers):
+    tried = {param.layer[-1].type for _, param in all_layers}
+    texts = [path.read_text() for path in (REPO / "prototxt").rglob("*.prototxt")]
+    used = {kind for text in texts for kind in re.findall(r'^  type: "(\w+)"', text, re.MULTILINE)}
+    assert tried == used - {"Data", "Input"}
+
+
+def test_every_layer_gives_outputs_and_gradients(layers):
+    for net, param in layers:
+        layer, result = param.layer[-1], run_layer(param, None)
+        assert all(np.isfinite(array).all() for array in result.values()), (net, layer.name)
+        outputs = [np.abs(array).max() for what, array in result.items() if "output" in what]
+        assert all(outputs) or layer.type == "Accuracy"
+        if layer.type not in FORWARD_ONLY:
+            first = next(array for what, array in result.items() if "gradient" in what)
+            assert np.abs(first).max() > 0, (net, layer.name)
+
+
+def test_a_wrong_result_is_found(layers):
+    param = next(param for _, param in layers if param.layer[-1].type == "InnerProduct")
+    right = run_layer(param, None)
+    assert max(difference(right[what], run_layer(param, None)[what]) for what in right) == 0
+    for what, array in right.items():
+        wrong = array.copy()
+        wrong.flat[np.abs(array).argmax()] *= 1 + 2 * TOLERANCE
+        assert difference(array, wrong) > TOLERANCE, what
+    wrong[...] = np.nan
+    assert not difference(array, wrong) <= TOLERANCE
+
+
+def test_dropout_is_judged_by_what_it_keeps(all_layers):
+    param = next(
+        param
+        for _, param in all_layers
+        if param.layer[-1].type == "Dropout" and param.state.phase == caffe.TRAIN
+    )
+    result = run_layer(param, None)
+    assert dropout_is_right(param, result)
+    output, gradient = result
+    assert not dropout_is_right(param, result | {gradient: result[gradient][::-1]})
+    assert not dropout_is_right(param, {name: np.ones((4, 4096)) for name in result})
+
+
+def test_a_training_step_learns():
+    speed, before, after = train_steps("lenet", None, 10)
+    assert speed > 0
+    assert after < before
