@@ -121,9 +121,9 @@ def _draw(
         axes.xaxis.set_major_locator(FixedLocator(ticks) if ticks else MaxNLocator(5))
         if limits:
             axes.set_ylim(*limits)
-        if len(lines) > 3:
+        if len(lines) > 3 or (lines and background):
             figure.legend(loc="outside lower center", ncols=4, fontsize=7)
-        elif len(lines) > 1 or (lines and background):
+        elif len(lines) > 1:
             axes.legend(fontsize=8)
     return figure
 
