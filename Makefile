@@ -117,6 +117,8 @@ serve: same-run      ## a page and a JSON API to search a trained run (PORT=, HO
 	@$(MAKE) -s --no-print-directory $(if $(FEATURES),$(FOLDER)/features.h5) $(FOLDER)/index.h5
 	@$(PYTHON) -m tools.serve $(OPTIONS) --host '$(HOST)' --port '$(PORT)' --radius '$(RADIUS)'
 
+EVALUATE = $(PYTHON) -m $(if $(filter finetune,$(METHOD)),eval.classification,$(if $(CLUSTER),tools.evaluate $(CLUSTER),eval))
+
 $(FOLDER)/codes.h5: $(FOLDER)/model.caffemodel
 	@$(PYTHON) -m tools.extract $(OPTIONS) $(CLUSTER) $(if $(FEATURES),--features)
 
@@ -127,10 +129,10 @@ $(FOLDER)/index.h5: $(CODES)
 	@OMP_WAIT_POLICY=passive $(PYTHON) -m tools.index $(OPTIONS) --kind '$(INDEX)'
 
 $(FOLDER)/metrics.json: $(CODES)
-	@$(PYTHON) -m $(if $(filter finetune,$(METHOD)),eval.classification,$(if $(CLUSTER),tools.evaluate $(CLUSTER),eval)) $<
+	@$(EVALUATE) $<
 
-$(FOLDER)/metrics-q$(QUERIES)-k1000.json: $(FOLDER)/codes.h5
-	@$(PYTHON) -m $(if $(CLUSTER),tools.evaluate $(CLUSTER),eval) $< --queries '$(QUERIES)'
+$(FOLDER)/metrics-q$(QUERIES)-k1000.json: $(CODES)
+	@$(EVALUATE) $< --queries '$(QUERIES)'
 
 $(FOLDER)/report.html: $(FOLDER)/metrics.json
 	@$(PYTHON) -m tools.report $(OPTIONS)

@@ -10,7 +10,7 @@ from tqdm import tqdm
 
 from eval.files import InputError
 from eval.metrics import Figures, evaluate_queries
-from eval.protocol import RELEASE_K, measure, metrics_path
+from eval.protocol import RELEASE_K, measure, metrics_path, positive
 from eval.summary import describe, write_metrics
 
 
@@ -46,22 +46,15 @@ def _parse(words: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m eval", description=__doc__)
     parser.add_argument("file", type=Path, help="codes file (format: eval/codes.py)")
     parser.add_argument(
-        "--k", type=_positive, default=RELEASE_K, help="k of mAP@k (default: %(default)s)"
+        "--k", type=positive, default=RELEASE_K, help="k of mAP@k (default: %(default)s)"
     )
-    parser.add_argument("--queries", type=_positive, metavar="N", help="only N queries a class")
+    parser.add_argument("--queries", type=positive, metavar="N", help="only N queries a class")
     parser.add_argument(
         "--leave-one-out",
         action="store_true",
         help="rank each query against the other rows, where queries are part of the database",
     )
     return parser.parse_args(words)
-
-
-def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{number} is not at least 1")
-    return number
 
 
 if __name__ == "__main__":

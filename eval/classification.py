@@ -1,5 +1,7 @@
 """python -m eval.classification FEATURES.h5: accuracy of a net that has no codes, to metrics.json.
 
+With --queries N, of N queries a class, the same that `python -m eval --queries N` takes.
+
 The file is features.h5 of a METHOD=finetune run: groups `database` and `query` with `labels` and
 `probabilities`, the names of the classes as attribute.
 """
@@ -12,12 +14,14 @@ import h5py
 import numpy as np
 
 from eval.files import InputError
+from eval.protocol import choose_queries, metrics_path, positive, subset_of
 from eval.summary import mean, write_metrics
 
 
-def measure_classification(path: Path) -> dict:
+def measure_classification(path: Path, per_class: int | None = None) -> dict:
     """The content of metrics.json: accuracy over all queries and of each class.
 
+    With `per_class`, only so many queries of each class count.
     Raises InputError, naming the file, where it is missing, damaged or lacks what is needed.
     """
     try:
@@ -29,6 +33,9 @@ def measure_classification(path: Path) -> dict:
         raise InputError(f"{path} does not exist; run make codes") from None
     except OSError as error:
         raise InputError(f"{path} cannot be read as HDF5 ({error}); run make codes again") from None
+    if per_class is not None:
+        chosen = choose_queries(labels, per_class, path)
+        labels, probabilities = labels[chosen], probabilities[chosen]
     correct = probabilities.argmax(axis=1) == labels
     names = attributes["class_names"]
     return {
@@ -43,6 +50,7 @@ def measure_classification(path: Path) -> dict:
             }
             for label in np.unique(labels)
         ],
+        "subset": subset_of(per_class),
         **{name: attributes[name] for name in ("blob", "dataset", "net", "net_fingerprint")},
     }
 
@@ -64,14 +72,16 @@ def _query(file: h5py.File, path: Path) -> tuple[np.ndarray, np.ndarray]:
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m eval.classification", description=__doc__)
     parser.add_argument("file", type=Path)
-    path = parser.parse_args().file
+    parser.add_argument("--queries", type=positive, metavar="N", help="only N queries a class")
+    arguments = parser.parse_args()
+    path = metrics_path(arguments.file, per_class=arguments.queries)
     try:
-        metrics = measure_classification(path)
-        write_metrics(path.with_name("metrics.json"), metrics)
+        metrics = measure_classification(arguments.file, arguments.queries)
+        write_metrics(path, metrics)
     except (InputError, OSError) as error:
         sys.exit(f"error: {error}")
     print(f"accuracy {metrics['accuracy']:.4f}, {metrics['queries']:,} queries")
-    print(f"written to {path.with_name('metrics.json')}")
+    print(f"written to {path}")
 
 
 if __name__ == "__main__":

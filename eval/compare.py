@@ -34,7 +34,8 @@ def table(facts: dict, columns: list[dict]) -> list[dict]:
     """Rows of the table: bits, measure, published (a number or None), of (what was published), and
     `cells`, {"matlab", "caffe", "trained"}: value (or None), ties, word (in place of a value),
     difference (to the published number, or None) and differs; `difference` is trained less released
-    under Caffe's preprocessing, or None.
+    under Caffe's preprocessing, or None where one is missing or `unlike` (a list of words) says
+    that they were not measured on the same.
     """
     return [row for column in columns for row in _rows(facts, column)]
 
@@ -51,6 +52,7 @@ def _rows(facts: dict, column: dict) -> list[dict]:
         for metrics in [measured.get(name) or _nothing(column)]
         if runs[name]
     }
+    unlike = _unlike(column["trained"], column["released"].get("caffe"))
     rows = []
     for measure, value_of in _measures():
         cells = {}
@@ -73,7 +75,8 @@ def _rows(facts: dict, column: dict) -> list[dict]:
                     "of": number
                     and f"{number['method']}, {number['protocol']} ({number['source']})",
                     "cells": compared,
-                    "difference": None if None in (ours, theirs) else ours - theirs,
+                    "difference": None if unlike or None in (ours, theirs) else ours - theirs,
+                    "unlike": [] if None in (ours, theirs) else unlike,
                 }
             )
     return rows
@@ -122,6 +125,22 @@ def _beside(published: list[dict] | None, place: int, cell: dict) -> dict:
     return {name: published[place][name] for name in ("difference", "differs")}
 
 
+def _unlike(one: dict | None, other: dict | None) -> list[str]:
+    """What two metrics were not both measured on; ties are broken by the order of the rows."""
+    if not (one and other):
+        return []
+    sizes = ("queries", "database")
+    words = ["other pictures"] if any(one[size] != other[size] for size in sizes) else []
+    return words + (["other order"] if one["row_order"] != other["row_order"] else [])
+
+
+def difference_text(row: dict) -> str:
+    """The difference of trained and released as text, or what forbids one."""
+    if row["difference"] is not None:
+        return f"{row['difference']:+.4f}"
+    return ", ".join(row["unlike"]) or "—"
+
+
 def _absent(column: dict) -> str:
     return column["note"] if column["note"].startswith("not ") else "not released"
 
@@ -149,7 +168,7 @@ def as_text(facts: dict, columns: list[dict], rows: list[dict]) -> str:
             row["measure"],
             "—" if row["published"] is None else f"{row['published']:.4f}",
             *(cell_and_difference(row["cells"][name]) for name in CELLS),
-            "—" if row["difference"] is None else f"{row['difference']:+.4f}",
+            difference_text(row),
         )
         for row in rows
     ]
@@ -199,6 +218,7 @@ def write(folder: Path, facts: dict, columns: list[dict]) -> str:
         cells=CELLS,
         rule=RULE,
         cell_text=cell_text,
+        difference_text=difference_text,
         unverified=[c["bits"] for c in columns if c["note"].startswith("not verified")],
     )
     for name, written in (

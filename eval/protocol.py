@@ -1,5 +1,6 @@
 """From a codes file to the content of metrics.json: which queries, against which rows."""
 
+import argparse
 from collections.abc import Callable
 from pathlib import Path
 
@@ -43,7 +44,7 @@ def measure(
     )
     metrics = summarize(codes, figures, chosen, k)
     metrics["leave_one_out"] = leave_one_out
-    metrics["subset"] = per_class and {"queries_per_class": per_class, "seed": SUBSET_SEED}
+    metrics["subset"] = subset_of(per_class)
     return metrics
 
 
@@ -52,6 +53,19 @@ def metrics_path(path: Path, k: int = RELEASE_K, per_class: int | None = None) -
     if k == RELEASE_K and per_class is None:
         return path.with_name("metrics.json")
     return path.with_name(f"metrics-q{per_class or 'all'}-k{k}.json")
+
+
+def subset_of(per_class: int | None) -> dict | None:
+    """What metrics.json says of the choice of queries, None for all of them."""
+    return per_class and {"queries_per_class": per_class, "seed": SUBSET_SEED}
+
+
+def positive(text: str) -> int:
+    """A command line's whole number of at least 1."""
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{number} is not at least 1")
+    return number
 
 
 def choose_queries(labels: np.ndarray, per_class: int, path: Path) -> np.ndarray:

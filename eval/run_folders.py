@@ -1,20 +1,26 @@
 """The runs in a folder of runs, each with what it measured."""
 
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
 from eval.codes import codes_sha256, read_codes
 from eval.features import read_mark
 from eval.files import InputError, read_json
+from eval.protocol import RELEASE_K
 
 
 class Run(NamedTuple):
-    """A run's folder; metrics is None where it has none that hold, and `why` says why."""
+    """A run's folder; metrics is None where it has none that hold, and `why` says why.
+
+    subsets: metrics of some queries a class (make eval QUERIES=), as the paper's 1,000.
+    """
 
     folder: Path
     record: dict
     metrics: dict | None
     why: str
+    subsets: tuple[dict, ...] = ()
 
     @property
     def settings(self) -> dict:
@@ -39,14 +45,18 @@ def read_run(folder: Path) -> Run:
     record = read_json(folder / "run.json", ["settings", "from_scratch", "warnings"], "make train")
     run = Run(folder, record, None, "")
     try:
-        return run._replace(metrics=_read_metrics(run))
+        run = run._replace(metrics=_read_metrics(run, folder / "metrics.json"))
     except InputError as error:
         return run._replace(why=str(error))
+    subsets = []
+    for path in sorted(folder.glob(f"metrics-q*-k{RELEASE_K}.json")):
+        with suppress(InputError):  # of earlier codes, or damaged: as if it were not there
+            subsets.append(_read_metrics(run, path))
+    return run._replace(subsets=tuple(subsets))
 
 
-def _read_metrics(run: Run) -> dict:
-    """metrics.json, where it was measured on the file beside it."""
-    path = run.folder / "metrics.json"
+def _read_metrics(run: Run, path: Path) -> dict:
+    """A metrics file, where it was measured on the file beside it."""
     if run.method == "finetune":
         measured, mark = "features.h5", "net_fingerprint"
         metrics = read_json(path, [mark, "accuracy"], "make eval METHOD=finetune")

@@ -73,9 +73,14 @@ def run(module, arguments, threads, log, keep=()):
             pass_fds=(bar, *keep),
             preexec_fn=lambda: ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM),
         )
-    signal.signal(signal.SIGTERM, lambda *_: child.send_signal(signal.SIGTERM))
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal sends it to the child as well
+    handlers = {
+        signal.SIGTERM: lambda *_: child.send_signal(signal.SIGTERM),
+        signal.SIGINT: signal.SIG_IGN,  # the terminal sends it to the child as well
+    }
+    previous = {number: signal.signal(number, handler) for number, handler in handlers.items()}
     code = child.wait()
+    for number, handler in previous.items():
+        signal.signal(number, handler)
     if code in (128 + signal.SIGINT, 128 + signal.SIGTERM):
         sys.exit(code)
     if code:

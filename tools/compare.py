@@ -35,31 +35,39 @@ def mean_file(job, folder):
 
 
 def our_deploy(job, folder):
-    """Return (deploy file of the net up to its codes, the classifier's name, TransformParam)."""
+    """Return (deploy file of the net up to its codes, the layers around them, TransformParam)."""
     files = runs.render_job(job, {"classes": range(1)}, "data", "run", 0)
     deploy = render.parse(files["deploy.prototxt"], "deploy.prototxt")
-    classifier = render.cut_at_codes(deploy)
+    head = render.cut_at_codes(deploy)
     path = folder / f"deploy-{job['bits']}.prototxt"
     path.write_text(str(deploy))
     train_val = render.parse(files["train_val.prototxt"], "train_val.prototxt")
-    return path, classifier, preprocess.transform_param(train_val)
+    return path, head, preprocess.transform_param(train_val)
 
 
-def evaluate(job, args, caffemodel, folder, scratch):
-    """Return ({preprocessing: metrics}, [input files]) of a released caffemodel."""
-    weights.read(caffemodel)  # says what is wrong with a file that is none, before anything else
-    deploy, classifier, param = our_deploy(job, folder)
-    if args.released_deploy:
-        given = Path(args.released_deploy)
-        deploy = released.pick(given, job["bits"], "*.prototxt", "RELEASED_DEPLOY")
-        if deploy is None:
-            stop(f"RELEASED_DEPLOY={given} has no prototxt with {job['bits']} in its name")
+def given_deploy(job, args):
+    """Return the deploy file that RELEASED_DEPLOY has for a job, None where it was not given."""
+    if not args.released_deploy:
+        return None
+    given = Path(args.released_deploy)
+    deploy = released.pick(given, job["bits"], "*.prototxt", "RELEASED_DEPLOY")
+    if deploy is None:
+        stop(f"RELEASED_DEPLOY={given} has no prototxt with {job['bits']} in its name")
+    return deploy
+
+
+def evaluate(job, args, caffemodel, deploy, folder, scratch):
+    """Return ({preprocessing: metrics}, [input files]) of a released caffemodel.
+
+    deploy: its own deploy file, None for ours.
+    """
+    ours, head, param = our_deploy(job, folder)
     gpu, _ = device.choose(job["device"])
     request = {
         **{name: job[name] for name in ("dataset", "net", "method", "bits", "subset")},
         "caffemodel": str(caffemodel),
-        "deploy": str(deploy),
-        "classifier": classifier,
+        "deploy": str(deploy or ours),
+        "head": head,
         "mean": str(mean_file(job, folder)),
         "crop": param.crop_size,
         "scale": param.scale,
@@ -82,10 +90,16 @@ def evaluate(job, args, caffemodel, folder, scratch):
 
 
 def trained_here(job):
-    """Return (run record, metrics or None, a word where there are none, [its files])."""
+    """Return (run record, metrics or None, a word where there are none, [its files]).
+
+    Stop where the run is of another data set, net, method or code length.
+    """
     if not (job["run"] / "run.json").exists():
         return None, None, "not trained here", []
     run = read_run(job["run"])
+    for name, of_run in (run.settings | {"method": run.method}).items():
+        if name in ("dataset", "net", "method", "bits") and of_run != job[name]:
+            stop(f"{job['run']} was trained with {name.upper()}={of_run}, not {job[name]}")
     files = [
         {"role": "trained here", "file": f"{job['run'].name}/{name}", "sha256": digest}
         for name in ("model.caffemodel", "codes.h5")
@@ -96,14 +110,24 @@ def trained_here(job):
     return run.record, run.metrics, "" if run.metrics else "no metrics", files
 
 
-def column(job, args, folder, scratch):
-    """Return what eval.compare.table takes for one code length."""
+def inputs(job, args):
+    """Return (released Model, its own deploy file or None, trained_here), all of them looked at.
+
+    So what is wrong with one code length is said before hours are spent on another.
+    """
     model = released.find(job, args.released)
+    if model.path:
+        weights.read(model.path)
+    return model, given_deploy(job, args), trained_here(job)
+
+
+def column(job, args, found, folder, scratch):
+    """Return what eval.compare.table takes for one code length; found: inputs()."""
+    model, deploy, (record, trained, why, trained_files) = found
     metrics, files = {}, []
     if model.path:
         print(f"{job['bits']} bits: {model.path} ({model.note})", flush=True)
-        metrics, files = evaluate(job, args, model.path, folder, scratch)
-    record, trained, why, trained_files = trained_here(job)
+        metrics, files = evaluate(job, args, model.path, deploy, folder, scratch)
     return {
         "bits": job["bits"],
         "note": model.note,
@@ -132,6 +156,8 @@ def main():
         for name in ("released", "released_deploy"):
             if Path(getattr(args, name) or ".").is_file():
                 stop(f"{name.upper()}= is one file, and BITS has several lengths: give a folder")
+    if len(args.trained) != len(lengths):
+        stop("RUN= names one run, and BITS has several lengths: leave it out")
     jobs = []
     for bits, run in zip(lengths, args.trained, strict=True):
         args.bits, args.run = bits, run
@@ -140,7 +166,11 @@ def main():
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as scratch:
         try:
-            columns = [column(job, args, folder, Path(scratch)) for job in jobs]
+            found = [inputs(job, args) for job in jobs]
+            columns = [
+                column(job, args, each, folder, Path(scratch))
+                for job, each in zip(jobs, found, strict=True)
+            ]
             facts = {name: jobs[0][name] for name in ("dataset", "net", "method", "subset")}
             text = compare.write(folder, facts | {"command": runs.command()}, columns)
         except InputError as error:

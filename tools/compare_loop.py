@@ -40,13 +40,15 @@ layer {{ name: "prob" type: "Softmax" bottom: "{name}" top: "prob" }}
 """
 
 
-def load(deploy, caffemodel, bits, classifier, folder):
+def load(deploy, caffemodel, bits, head, classes, folder):
     """Return the Nets of a deploy file and a caffemodel; stop where they do not fit.
 
-    classifier: the layer behind the codes, by name. folder: where the classifier's net is written.
+    head: METHOD's names of the layers before and behind the codes. classes: their number in the
+    data. folder: where the classifier's net is written.
     """
     import caffe
 
+    latent_layer, classifier = head
     there = weights.shapes(weights.read(caffemodel))
     net = caffe.Net(str(deploy), caffe.TEST)
     sigmoids = [
@@ -61,6 +63,11 @@ def load(deploy, caffemodel, bits, classifier, folder):
     if size != bits:
         stop(f"{deploy} is of {size} bits, and BITS={bits} is asked for")
     (layer,) = net.bottom_names[sigmoids[0]]
+    if layer != latent_layer:
+        stop(
+            f"{deploy} has its codes on the layer {layer}, and this METHOD's are on "
+            f"{latent_layer}: it is of another METHOD or NET"
+        )
     if layer in there and there[layer][0][-2] != bits:
         stop(f"{caffemodel} is of {there[layer][0][-2]} bits, and BITS={bits} is asked for")
     weights.fill(net, caffemodel)
@@ -69,8 +76,12 @@ def load(deploy, caffemodel, bits, classifier, folder):
     net.reshape()
     head = None
     if classifier in there:
+        if there[classifier][0][-2] != classes:
+            stop(
+                f"{caffemodel} tells {there[classifier][0][-2]} classes apart, and the data has "
+                f"{classes}: it was trained on others"
+            )
         path = folder / "classifier.prototxt"
-        classes = there[classifier][0][-2]
         path.write_text(CLASSIFIER.format(batch=BATCH, bits=bits, name=classifier, classes=classes))
         head = caffe.Net(str(path), caffe.TEST)
         weights.fill(head, caffemodel)
@@ -166,7 +177,7 @@ def extract(request):
         return
     nets = load(
         *(Path(request["deploy"]), Path(request["caffemodel"]), request["bits"]),
-        *(request["classifier"], out.parent),
+        *(request["head"], len(dataset.classes), out.parent),
     )
     prepare = preparation(request, preprocess.mean_image(request["mean"]))
     results, terminal = {}, caffe_process.terminal()
@@ -181,11 +192,6 @@ def extract(request):
             results[name] = run_split(splits[name], nets, prepare, bar)
         check_activations(results[name][0], request["caffemodel"])
     probabilities = results["query"][1]
-    if probabilities is not None and probabilities.shape[1] != len(dataset.classes):
-        stop(
-            f"{request['caffemodel']} tells {probabilities.shape[1]} classes apart, and the data "
-            f"has {len(dataset.classes)}: it was trained on others"
-        )
     with write_atomically(out.with_suffix(".json")) as partial:
         partial.write_text(json.dumps(files, indent=1) + "\n")
     with create_codes(

@@ -86,7 +86,7 @@ def of_weights(job, folder):
         mean = imagenet_mean(job["spec"]["side"], job["spec"]["channels"])
         (folder / "mean.binaryproto").write_bytes(to_binaryproto(mean))
     deploy = render.parse(_prototxt(job, 1, data, folder)["deploy.prototxt"], "deploy.prototxt")
-    classifier = render.cut_at_codes(deploy)
+    _, classifier = render.cut_at_codes(deploy)
     there = weights.shapes(weights.read(caffemodel))
     classes = there[classifier][0][-2] if classifier in there else 0
     files = _prototxt(job, classes or 1, data, folder)

@@ -1,7 +1,7 @@
 """The released models: where they are, which file of the person's is which, and their checksums.
 
-No checksum was published. What was downloaded is recorded by SHA-256, so that a later copy that
-differs is refused; a file from elsewhere can't be verified as the release, and is marked so.
+No checksum was published. What came first is recorded by SHA-256, so that a later copy that differs
+is refused; a file from elsewhere can't be verified as the release, and is marked so.
 """
 
 import json
@@ -14,6 +14,7 @@ from data_prep import DataError
 from data_prep.download import download
 from data_prep.files import file_digest
 from eval.files import write_atomically
+from tools import weights
 from tools.job import REPO, stop
 
 FOLDER = REPO / "weights" / "released"
@@ -85,30 +86,44 @@ def pick(path, bits, pattern, variable):
 
 
 def fetch(name, url):
-    """Return the path of a released model in weights/released/, downloaded and its SHA-256 kept."""
+    """Return the path of a released model in weights/released/, downloaded and its SHA-256 kept.
+
+    A copy that somebody put there is kept by its SHA-256, too, without an address.
+    """
     path = FOLDER / name
-    recorded = records()
+    known = records().get(name)
     if not path.exists():
         try:
-            download(
-                [url], path, f"sha256:{recorded[name]['sha256']}" if name in recorded else None
-            )
+            download([url], path, known and f"sha256:{known['sha256']}")
         except DataError as error:
             stop(f"{error}. Or give RELEASED=, a copy that you have")
-        if name not in recorded:
-            entry = {"sha256": file_digest(path, "sha256"), "url": url, "date": str(date.today())}
-            with write_atomically(FOLDER / "sha256.json") as partial:
-                partial.write_text(json.dumps(recorded | {name: entry}, indent=1) + "\n")
-    elif name in recorded and file_digest(path, "sha256") != recorded[name]["sha256"]:
+        try:
+            weights.read(path)
+        except SystemExit:
+            path.unlink()
+            raise
+        if known is None:
+            record(path, url)
+    elif known is None:
+        weights.read(path)
+        record(path, "")
+    elif file_digest(path, "sha256") != known["sha256"]:
         stop(
-            f"{path} is not the file that was downloaded on {recorded[name]['date']} (another "
-            f"SHA-256 than in {FOLDER / 'sha256.json'}): remove it to fetch it again"
+            f"{path} is not the file that came on {known['date']} (another SHA-256 than in "
+            f"{FOLDER / 'sha256.json'}): remove it to fetch it again"
         )
     return path
 
 
+def record(path, url):
+    """Record a file's SHA-256 under its name."""
+    entry = {"sha256": file_digest(path, "sha256"), "url": url, "date": str(date.today())}
+    with write_atomically(FOLDER / "sha256.json") as partial:
+        partial.write_text(json.dumps(records() | {path.name: entry}, indent=1) + "\n")
+
+
 def records():
-    """Return {file name: sha256, url, date} of what was downloaded."""
+    """Return {file name: sha256, url, date} of what came; url is "" for a copy put there."""
     path = FOLDER / "sha256.json"
     return json.loads(path.read_text()) if path.exists() else {}
 
@@ -117,6 +132,6 @@ def origin(path):
     """Return what is known of a caffemodel's origin."""
     digest = file_digest(path, "sha256")
     for entry in records().values():
-        if entry["sha256"] == digest:
+        if entry["sha256"] == digest and entry["url"]:
             return f"downloaded from {entry['url']} on {entry['date']}"
     return "not verified as the release"

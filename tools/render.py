@@ -44,14 +44,15 @@ def render(net, values, method="ssdh"):
 
 
 def cut_at_codes(deploy):
-    """Drop what lies behind a deploy net's codes (a NetParameter); return the classifier's name.
+    """Drop what lies behind a deploy net's codes (a NetParameter), as the released files end there.
 
-    The released deploy files end at the sigmoid too.
+    Return the names of the layers before and behind the codes: the latent layer, the classifier.
     """
     sigmoid = [layer.type for layer in deploy.layer].index("Sigmoid")
+    (latent,) = deploy.layer[sigmoid].bottom
     (classifier,) = [layer.name for layer in deploy.layer[sigmoid:] if layer.type == "InnerProduct"]
     del deploy.layer[sigmoid + 1 :]
-    return classifier
+    return latent, classifier
 
 
 def parse(text, name):

@@ -14,6 +14,7 @@ import numpy as np
 
 from data_prep import DataError
 from data_prep.download import download as fetch
+from data_prep.files import file_digest
 from tools.job import REPO, nets, stop
 
 FRESH = (  # layers that start at random unless the file has them in the same shape
@@ -36,6 +37,11 @@ def download(name):
             if all(spec["fillers"] for spec in users):
                 ways += ", or training from scratch (WEIGHTS=none)"
             stop(f"{error}. How to go on: {ways}")
+    elif file_digest(path, "sha1") != entry["sha1"]:
+        stop(
+            f"{path} is not the model zoo's file, whose SHA-1 is {entry['sha1']}: remove it to "
+            "fetch it again, or give it as WEIGHTS=path if it is what you want"
+        )
     return path
 
 

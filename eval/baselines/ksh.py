@@ -31,9 +31,11 @@ def learn(training: Training, bits: int, random: np.random.Generator):
     count = len(training.features)
     anchors = training.features[random.choice(count, min(ANCHORS, count), replace=False)]
     labelled = random.choice(count, min(LABELLED, count), replace=False)
-    width = float(
-        np.mean([distances.mean() for distances in _distances(training.features, anchors)])
+    total = sum(
+        euclidean_distances(piece, anchors, squared=True).sum(dtype=np.float64)
+        for piece in pieces(training.features)
     )
+    width = total / (count * len(anchors))  # the mean squared distance, as in the authors' code
 
     def kernel(features: np.ndarray) -> np.ndarray:
         return np.exp(euclidean_distances(features, anchors, squared=True) / (-2 * width))
@@ -110,8 +112,3 @@ def _smoothed(kernel: np.ndarray, residue: Callable) -> Callable:
 
 def _signs(values: np.ndarray) -> np.ndarray:
     return np.where(values > 0, 1.0, -1.0)
-
-
-def _distances(features: np.ndarray, anchors: np.ndarray):
-    for piece in pieces(features):
-        yield euclidean_distances(piece, anchors, squared=True)

@@ -133,19 +133,27 @@ def _of_published(row: dict[str, str], column: str) -> dict:
 
 
 def _beside(row: dict[str, str], run: Run, measure: str = "accuracy") -> dict:
-    """A published row with a run's figure and, where nothing differs, the difference."""
+    """A published row with a run's figure and, where nothing differs, the difference.
+
+    The figure is of the published row's own queries where the run has been measured on them.
+    """
     column, compared = (
         ("accuracy_percent", accuracies) if measure == "accuracy" else ("map_percent", maps)
     )
     beside = {**_of_published(row, column), "run": run.folder.name}
     if run.metrics is None:
         return beside
-    (found,) = [
-        one
-        for one in compared(run.record, run.metrics)
+    measured = [
+        (one, metrics)
+        for metrics in (run.metrics, *run.subsets)
+        for one in compared(run.record, metrics)
         if (one["method"], one["source"]) == (row["method"], row["source"])
     ]
+    same = [pair for pair in measured if "other protocol" not in pair[0]["differs"]]
+    found, metrics = (same or measured)[0]
+    queries = f", {metrics['queries']:,} queries" if metrics.get("subset") else ""
     return beside | {
+        "run": run.folder.name + queries,
         "ours": found["ours"],
         "difference": difference(found),
         "differs": found["differs"],

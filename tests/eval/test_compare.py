@@ -22,6 +22,7 @@ def some_metrics(level, accuracy=None):
         "bits": 48,
         "queries": 10_000,
         "database": 50_000,
+        "row_order": "the archive's own order",
     }
 
 
@@ -68,6 +69,23 @@ def test_a_net_trained_from_scratch_is_not_compared_with_the_published():
     assert row["cells"]["trained"]["difference"] is None
     assert row["cells"]["trained"]["differs"] == ["other net"]
     assert row["cells"]["matlab"]["difference"] is not None
+
+
+@pytest.mark.parametrize(
+    ("changes", "word"),
+    [
+        ({"queries": 1000}, "other pictures"),
+        ({"database": 1000}, "other pictures"),
+        ({"row_order": "the release's list files' own order"}, "other order"),
+    ],
+)
+def test_no_difference_of_what_was_measured_on_something_else(tmp_path, changes, word):
+    trained = some_metrics(0.92, 0.89) | changes
+    row = rows_of(trained=trained)["mAP", "SSDH"]
+    assert row["difference"] is None and row["unlike"] == [word]
+    assert row["cells"]["trained"]["value"] == 0.92
+    assert word in write(tmp_path, FACTS, [column(trained=trained)])
+    assert word in (tmp_path / "compare.html").read_text()
 
 
 def test_cells_without_numbers(tmp_path):

@@ -11,7 +11,11 @@ SIDE = 67  # of the input: CaffeNet's pool5 is 1 x 1 then
 HEADS = {
     "kevinnet": ("fc8_kevin", "fc8_kevin_encode", "fc8_pascal"),
     "ssdh": ("latent", "latent_sigmoid", "fc9"),
+    "vgg16": ("latent_layer", "encode_neuron", "fc8_classification"),
+    "vgg16_avg": ("latent_layer", "encode_neuron", "fc8_classification"),
 }
+VGG_BLOCKS = {1: (2, 64), 2: (2, 128), 3: (3, 256), 4: (3, 512), 5: (3, 512)}  # convolutions, width
+VGG_MAP = 5  # side of conv5_3's map where the input's is SIDE
 KIND = {  # ours: V1's, V0's
     "Convolution": ("CONVOLUTION", "conv"),
     "Pooling": ("POOLING", "pool"),
@@ -25,12 +29,50 @@ PARAM = {"Convolution": "convolution", "Pooling": "pooling", "InnerProduct": "in
 PARAM |= {"LRN": "lrn", "Dropout": "dropout"}
 
 
-def caffenet(method, bits, width):
-    """Return the layers of a released deploy net, ending at the sigmoid."""
+def release_layers(model, bits, width):
+    """Return the layers of a released deploy net, ending at the sigmoid.
+
+    model: "kevinnet" and "ssdh" are CaffeNets, "vgg16" and "vgg16_avg" VGG16s.
+    """
     layers = []
 
     def add(name, kind, bottom, top=None, **param):
         layers.append((name, kind, bottom, top or name, param))
+
+    bottom = (vgg16 if model.startswith("vgg") else caffenet)(add, width, model)
+    latent, sigmoid, _ = HEADS[model]
+    add(latent, "InnerProduct", bottom, num_output=bits)
+    add(sigmoid, "Sigmoid", latent)
+    return layers
+
+
+def full(add, number, bottom, width):
+    """Add a fully connected layer; return its blob."""
+    add(f"fc{number}", "InnerProduct", bottom, num_output=width)
+    add(f"relu{number}", "ReLU", f"fc{number}", f"fc{number}")
+    add(f"drop{number}", "Dropout", f"fc{number}", f"fc{number}", dropout_ratio=0.5)
+    return f"fc{number}"
+
+
+def vgg16(add, width, model):
+    """Add VGG16's layers, without fc6 and fc7 those of VGG16-Avg; return the last blob."""
+    bottom = "data"
+    for block, (convolutions, channels) in VGG_BLOCKS.items():
+        for number in range(1, convolutions + 1):
+            name = f"conv{block}_{number}"
+            add(name, "Convolution", bottom, num_output=channels, pad=1, kernel_size=3)
+            add(f"relu{block}_{number}", "ReLU", name, name)
+            bottom = name
+        if (model, block) == ("vgg16_avg", 5):
+            add("pool5", "Pooling", bottom, pool="AVE", kernel_size=VGG_MAP, stride=1)
+            return "pool5"
+        add(f"pool{block}", "Pooling", bottom, pool="MAX", kernel_size=2, stride=2)
+        bottom = f"pool{block}"
+    return full(add, 7, full(add, 6, bottom, width), width)
+
+
+def caffenet(add, width, _):
+    """Add CaffeNet's layers up to fc7; return that blob."""
 
     def conv(number, bottom, **param):
         add(f"conv{number}", "Convolution", bottom, **param)
@@ -42,11 +84,6 @@ def caffenet(method, bits, width):
     def norm(number):
         add(f"norm{number}", "LRN", f"pool{number}", local_size=5, alpha=0.0001, beta=0.75)
 
-    def full(number, bottom):
-        add(f"fc{number}", "InnerProduct", bottom, num_output=width)
-        add(f"relu{number}", "ReLU", f"fc{number}", f"fc{number}")
-        add(f"drop{number}", "Dropout", f"fc{number}", f"fc{number}", dropout_ratio=0.5)
-
     conv(1, "data", num_output=96, kernel_size=11, stride=4)
     pool(1, "conv1")
     norm(1)
@@ -57,12 +94,7 @@ def caffenet(method, bits, width):
     conv(4, "conv3", num_output=384, pad=1, kernel_size=3, group=2)
     conv(5, "conv4", num_output=256, pad=1, kernel_size=3, group=2)
     pool(5, "conv5")
-    full(6, "pool5")
-    full(7, "fc6")
-    latent, sigmoid, _ = HEADS[method]
-    add(latent, "InnerProduct", "fc7", num_output=bits)
-    add(sigmoid, "Sigmoid", latent)
-    return layers
+    return full(add, 7, full(add, 6, "pool5", width), width)
 
 
 def fields(param):

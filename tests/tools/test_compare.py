@@ -3,7 +3,12 @@
 import hashlib
 import json
 
+import cv2
+import numpy as np
 import pytest
+
+from data_prep import digits
+from tools import compare_loop, matlab, render
 
 
 @pytest.fixture
@@ -123,3 +128,74 @@ def test_a_bad_caffemodel_stops_with_its_name(evaluated, options, command, tmp_p
     assert other.returncode == 1
     assert "model.caffemodel is of 16 bits, and BITS=24 is asked for" in other.stderr
     assert not (tmp_path / "o" / "compare.json").exists()
+
+
+def test_a_run_of_another_kind_stops_before_anything_is_extracted(
+    evaluated, options, command, tmp_path
+):
+    out, words = tmp_path / "o", ("--released", evaluated["--run"] / "model.caffemodel")
+    done = compare(command, options, evaluated | {"--bits": 24}, out, *words)
+    assert done.returncode == 1
+    assert "was trained with BITS=16, not 24" in done.stderr
+    done = compare(command, options, evaluated | {"--method": "kevinnet"}, out)
+    assert done.returncode == 1
+    assert "was trained with METHOD=ssdh, not kevinnet" in done.stderr
+    done = compare(command, options, evaluated | {"--bits": "12 16"}, out)
+    assert done.returncode == 1
+    assert "RUN= names one run, and BITS has several lengths" in done.stderr
+    assert not list(out.glob("*.h5"))
+
+
+@pytest.fixture
+def lists(tmp_path):
+    """Digits as pictures under a release's list files, the database in reverse order."""
+    folder, dataset = tmp_path / "release", digits.load()
+    for name, split in (("train", dataset.train), ("test", dataset.test)):
+        (folder / name).mkdir(parents=True)
+        rows = range(len(split.keys))[:: -1 if name == "train" else 1]
+        for row in rows:
+            cv2.imwrite(str(folder / name / f"{row}.png"), split.read(row))
+        paths = "".join(f"/{name}/{row}.png\n" for row in rows)
+        (folder / f"{name}-file-list.txt").write_text(paths)
+        (folder / f"{name}-label.txt").write_text("".join(f"{split.labels[r]}\n" for r in rows))
+    return folder
+
+
+def test_the_release_s_lists_and_deploy_file(evaluated, options, command, tmp_path, lists):
+    run, out = evaluated["--run"], tmp_path / "compared"
+    theirs = render.parse((run / "deploy.prototxt").read_text(), "deploy.prototxt")
+    render.cut_at_codes(theirs)
+    path = tmp_path / "theirs.prototxt"
+    path.write_text(str(theirs))
+    words = ("--released", run / "model.caffemodel", "--released-deploy", path, "--list", lists)
+    done = compare(command, options, evaluated, out, *words)
+    assert done.returncode == 0, done.stderr
+    content = json.loads((out / "compare.json").read_text())
+    row = next(row for row in content["rows"] if row["measure"] == "mAP")
+    cells, ties = row["cells"], row["cells"]["trained"]["ties"]
+    assert row["difference"] is None and row["unlike"] == ["other order"]
+    assert ties["worst"] <= cells["caffe"]["value"] + 2e-3 <= ties["best"] + 4e-3
+    assert cells["caffe"]["ties"]["expected"] == pytest.approx(ties["expected"], abs=2e-3)
+    files = {file["role"]: file for file in content["models"][0]["files"]}
+    assert files["deploy"]["file"] == "theirs.prototxt"
+    named = [file["file"] for file in content["models"][0]["files"] if file["role"] == "data"]
+    assert "train-file-list.txt" in named and "pictures of test-file-list.txt" in named
+
+    broken = lists / "test" / "3.png"
+    broken.write_bytes(broken.read_bytes()[:60])
+    done = compare(command, options, evaluated, tmp_path / "other", *words)
+    assert done.returncode == 1
+    assert "/test/3.png" in done.stderr and "would have put zeros" in done.stderr
+
+
+@pytest.mark.parametrize(("method", "transposed"), [("ssdh", True), ("kevinnet", False)])
+def test_ssdh_subtracts_its_mean_transposed(method, transposed):
+    random = np.random.default_rng(2)
+    mean = random.uniform(0, 255, (3, 256, 256)).astype(np.float32)
+    picture = random.integers(0, 256, (40, 30, 3), np.uint8)
+    request = {"crop": 227, "scale": 1.0, "preprocessing": "matlab", "method": method}
+    prepared = compare_loop.preparation(request, mean)(picture)
+    upright = matlab.transform(picture, 0 * mean, 227, 1.0, False)
+    inside = slice(15, 15 + 227)
+    used = mean.transpose(0, 2, 1) if transposed else mean
+    np.testing.assert_allclose(prepared, upright - used[:, inside, inside], atol=1e-3)

@@ -5,8 +5,18 @@ import threading
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
+from caffe.proto import caffe_pb2
 
 from tools import released
+
+
+def small_caffemodel(value):
+    """The bytes of a caffemodel of one layer with one weight."""
+    model = caffe_pb2.NetParameter()
+    blob = model.layer.add(name="fc9", type="InnerProduct").blobs.add()
+    blob.shape.dim.append(1)
+    blob.data.append(value)
+    return model.SerializeToString()
 
 
 class Quiet(SimpleHTTPRequestHandler):
@@ -31,39 +41,60 @@ def job(bits=48, method="ssdh", dataset="cifar10"):
     return {"dataset": dataset, "net": "alexnet", "method": method, "bits": bits}
 
 
-def test_downloaded_once_and_recorded(shelf, monkeypatch):
+@pytest.fixture
+def offered(shelf, monkeypatch):
+    """The file that a server has as the released SSDH of 48 bits."""
     served, address = shelf
-    (served / "SSDH48.caffemodel").write_bytes(b"weights")
     url = f"{address}/SSDH48.caffemodel?dl=1"
     key = ("cifar10", "alexnet", "ssdh", 48)
     monkeypatch.setitem(released.DOWNLOADS, key, ("SSDH48.caffemodel", url))
+    return served / "SSDH48.caffemodel"
+
+
+def test_downloaded_once_and_recorded(offered):
+    content = small_caffemodel(1)
+    offered.write_bytes(content)
     model = released.find(job(), "")
-    assert model.path.read_bytes() == b"weights"
-    assert model.note.startswith(f"downloaded from {url} on ")
-    (served / "SSDH48.caffemodel").write_bytes(b"other weights")
-    assert released.find(job(), "").path.read_bytes() == b"weights"  # not fetched again
+    assert model.path.read_bytes() == content
+    assert model.note.startswith("downloaded from http://127.0.0.1:")
+    offered.write_bytes(small_caffemodel(2))
+    assert released.find(job(), "").path.read_bytes() == content  # not fetched again
 
     model.path.unlink()  # a later copy that differs
     with pytest.raises(SystemExit, match="sha256 of what came is"):
         released.find(job(), "")
-    model.path.write_bytes(b"tampered")
-    with pytest.raises(SystemExit, match="is not the file that was downloaded on"):
+    model.path.write_bytes(small_caffemodel(3))
+    with pytest.raises(SystemExit, match="is not the file that came on"):
+        released.find(job(), "")
+
+
+def test_a_copy_that_was_put_there_is_recorded_and_not_verified(offered):
+    path = released.FOLDER / offered.name
+    path.parent.mkdir()
+    path.write_bytes(small_caffemodel(1))
+    assert released.find(job(), "").note == "not verified as the release"
+    path.write_bytes(small_caffemodel(2))
+    with pytest.raises(SystemExit, match="is not the file that came on"):
         released.find(job(), "")
 
 
 @pytest.mark.parametrize(
     ("content", "words"),
-    [(b"<!DOCTYPE html><html>", "a web page came"), (b"", "came empty")],
+    [
+        (b"<!DOCTYPE html><html>", "a web page came.*RELEASED="),
+        (b"", "came empty.*RELEASED="),
+        (b'{"error": "rate limited"}', "is not a whole caffemodel"),
+        (small_caffemodel(1)[:-3], "is not a whole caffemodel"),
+    ],
 )
-def test_what_is_no_file_is_refused(shelf, monkeypatch, content, words):
-    served, address = shelf
-    (served / "page").write_bytes(content)
-    key = ("cifar10", "alexnet", "kevinnet", 48)
-    monkeypatch.setitem(released.DOWNLOADS, key, ("K.caffemodel", f"{address}/page"))
-    with pytest.raises(SystemExit, match=f"{words}.*RELEASED="):
-        released.find(job(method="kevinnet"), "")
-    assert not (released.FOLDER / "K.caffemodel").exists()
+def test_what_is_no_caffemodel_is_refused_and_forgotten(offered, content, words):
+    offered.write_bytes(content)
+    with pytest.raises(SystemExit, match=words):
+        released.find(job(), "")
+    assert not (released.FOLDER / offered.name).exists()
     assert not released.records()
+    offered.write_bytes(small_caffemodel(1))
+    assert released.find(job(), "").note.startswith("downloaded from")
 
 
 def test_addresses_are_plain_downloads_of_the_two_models():

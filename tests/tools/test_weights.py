@@ -1,5 +1,6 @@
 """Caffemodels are checked before Caffe sees them; a wrong one stops with its name and why."""
 
+import hashlib
 import socket
 
 import caffe
@@ -129,3 +130,16 @@ def test_without_a_network_the_message_says_how_to_go_on(monkeypatch, tmp_path, 
     assert f"put the file at {tmp_path / 'weights' / known['weights'][name]['file']}" in words
     assert "WEIGHTS=path" in words
     assert ("WEIGHTS=none" in words) == scratch
+
+
+def test_a_model_by_name_that_is_there_is_verified(monkeypatch, tmp_path):
+    known = weights.nets()
+    path = tmp_path / "weights" / known["weights"]["caffenet"]["file"]
+    path.parent.mkdir()
+    path.write_bytes(b"AlexNet's, under CaffeNet's name")
+    monkeypatch.setattr(weights, "REPO", tmp_path)
+    with pytest.raises(SystemExit, match=f"{path.name} is not the model zoo's file.*remove it"):
+        weights.find("caffenet")
+    known["weights"]["caffenet"]["sha1"] = hashlib.sha1(path.read_bytes()).hexdigest()
+    monkeypatch.setattr(weights, "nets", lambda: known)
+    assert weights.find("caffenet") == path

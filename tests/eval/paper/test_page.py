@@ -11,7 +11,7 @@ from eval.files import InputError
 from eval.paper.groups import group_runs
 from eval.paper.page import write_paper
 from eval.paper.tables import accuracy_table, map_table, retrieval_table
-from eval.protocol import measure
+from eval.protocol import measure, metrics_path
 from eval.run_folders import find_runs
 from eval.summary import write_metrics
 from tests.eval.samples import picture, write_features, write_run, write_sample
@@ -127,6 +127,34 @@ def test_a_difference_needs_the_same_net_and_protocol(runs):
     assert row(10000, 50000)["difference"] == pytest.approx(row(10000, 50000)["ours"] - 0.913361)
     assert row(1000, 50000)["difference"] is None
     assert row(1000, 50000)["differs"] == ["other protocol"]
+
+
+def test_a_figure_of_the_published_queries_is_taken_where_there_is_one(runs):
+    (run,) = [run for run in runs if run.folder.name == "cifar10-alexnet-48"]
+
+    def metrics(queries, accuracy, subset=None):
+        sizes = {"queries": queries, "database": 50_000}
+        return {**run.metrics, **sizes, "accuracy": accuracy, "subset": subset}
+
+    drawn = metrics(1000, 0.9, {"queries_per_class": 100, "seed": 0})
+    run = run._replace(metrics=metrics(10_000, 0.8), subsets=(drawn,))
+    of = {row["method"]: row for row in accuracy_table("cifar10", [run]) if row["bits"] == 48}
+    assert of["SSDH"]["difference"] == pytest.approx(0.9 - 0.8959)
+    assert of["SSDH"]["run"] == "cifar10-alexnet-48, 1,000 queries"
+    log = of["SSDH (released log at iteration 50000)"]
+    assert log["difference"] == pytest.approx(0.8 - 0.8989)
+    assert log["run"] == "cifar10-alexnet-48"
+
+
+def test_queries_drawn_from_earlier_codes_do_not_count(tmp_path):
+    write_ssdh(tmp_path / "run", 12)
+    codes = tmp_path / "run" / "codes.h5"
+    write_metrics(metrics_path(codes, per_class=2), measure(codes, per_class=2))
+    assert [each["subset"]["queries_per_class"] for each in find_runs(tmp_path)[0].subsets] == [2]
+    write_sample(codes, bits=12, queries=41)
+    write_metrics(tmp_path / "run" / "metrics.json", measure(codes))
+    (run,) = find_runs(tmp_path)
+    assert run.metrics and run.subsets == ()
 
 
 def test_map_by_bits_leaves_missing_cells_empty(runs):
