@@ -53,7 +53,7 @@ RUN --mount=type=cache,target=/ssdh/.caffe,sharing=locked \
 
 FROM debian AS runtime
 RUN apt-get update \
-    && apt-get install -y --no-install-recommends make python3 ca-certificates git \
+    && apt-get install -y --no-install-recommends make python3 ca-certificates git tini \
        libboost-filesystem1.74.0 libboost-python1.74.0 libboost-thread1.74.0 libgflags2.2 \
        libgoogle-glog0v6 libhdf5-103-1 libhdf5-hl-100 liblmdb0 libopenblas0-pthread \
        libopencv-core406 libopencv-imgcodecs406 libopencv-imgproc406 libprotobuf32 libpython3.11 \
@@ -65,7 +65,8 @@ ARG GID
 RUN groupadd --non-unique --gid "$GID" ssdh \
     && useradd --non-unique --uid "$UID" --gid "$GID" --create-home ssdh \
     && chmod 1777 /home/ssdh \
-    && install -d -o ssdh -g ssdh /ssdh /ssdh/data /ssdh/runs /ssdh/weights
+    && install -d -o ssdh -g ssdh /ssdh \
+    && install -d -m 1777 -o ssdh -g ssdh /ssdh/data /ssdh/runs /ssdh/weights
 ENV HOME=/home/ssdh
 WORKDIR /ssdh
 
@@ -94,4 +95,6 @@ LABEL org.opencontainers.image.title="ssdh" \
       org.opencontainers.image.version="1.0.0" \
       org.opencontainers.image.revision="$COMMIT"
 HEALTHCHECK --interval=5m --timeout=60s CMD [".venv/bin/python", "-c", "import caffe"]
+# make passes no Ctrl-C on: tini gives signals to all that run, so that training ends with a snapshot.
+ENTRYPOINT ["tini", "-g", "--"]
 CMD ["make", "help"]

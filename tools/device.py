@@ -18,11 +18,29 @@ def build():
 
 
 def gpus():
-    """Return one line for each GPU that the driver shows, none where there is no driver."""
+    """Return nvidia-smi's line of each GPU that CUDA shows, in CUDA's order; [] without a driver.
+
+    CUDA_VISIBLE_DEVICES has numbers in nvidia-smi's order (activate() makes it CUDA's own) or
+    UUIDs; CUDA stops at the first one that is not there.
+    """
     if not shutil.which("nvidia-smi"):
         return []
     listing = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True)
-    return [line for line in listing.stdout.splitlines() if line.startswith("GPU ")]
+    lines = [line.strip() for line in listing.stdout.splitlines() if "UUID: " in line]
+    whole = [line for line in lines if line.startswith("GPU ")]
+    if "CUDA_VISIBLE_DEVICES" not in os.environ:
+        return whole
+    visible = []
+    for name in os.environ["CUDA_VISIBLE_DEVICES"].split(","):
+        name = name.strip()
+        if name.isdecimal():
+            found = whole[int(name) :][:1]
+        else:
+            found = [line for line in lines if name and f"UUID: {name}" in line]
+        if not found:
+            break
+        visible += found
+    return visible
 
 
 def numbers(device):
@@ -79,13 +97,26 @@ def solvers(device, spec):
     return gpus * -(-spec["solvers"] // gpus)
 
 
-ADVICE = {  # what CUDA says, and what to do
+FULL = "the GPU's memory is full: take a smaller BATCH=, or end what else runs there (nvidia-smi)"
+ADVICE = {  # what CUDA, its libraries or NCCL say, and what to do
     "driver version is insufficient": (
         "the NVIDIA driver is too old for CUDA 11 (450.80), or not visible here: see nvidia-smi"
     ),
-    "out of memory": (
-        "the GPU's memory is full: take a smaller BATCH=, or end what else runs there (nvidia-smi)"
+    "unsupported toolchain": (
+        "the NVIDIA driver is too old to compile this Caffe's PTX for this GPU: update it, or "
+        "build Caffe with the GPU's compute capability in CUDA_ARCHS="
     ),
+    "out of memory": FULL,
+    "_STATUS_ALLOC_FAILED": FULL,
+    "_STATUS_NOT_INITIALIZED": (
+        "cuBLAS or cuDNN could not start: the GPU's memory may be full, or its driver too old "
+        "(nvidia-smi)"
+    ),
+    "invalid device ordinal": "there is no GPU of that number: see nvidia-smi",
+    "unhandled system error": (
+        "NCCL could not start: a container needs --shm-size=1g; NCCL_DEBUG=INFO says more"
+    ),
+    "unhandled cuda error": "NCCL failed: NCCL_DEBUG=INFO says more, NCCL_P2P_DISABLE=1 may help",
     "no kernel image is available": (
         "this Caffe has no code for this GPU: build it with its compute capability in CUDA_ARCHS="
     ),
@@ -105,10 +136,16 @@ def threads(spec):
 
 
 def activate(gpu):
-    """Put this process's Caffe on a GPU, or on the CPU where gpu is None."""
+    """Put this process's Caffe on a GPU, or on the CPU where gpu is None.
+
+    Before CUDA starts its order of GPUs is set to nvidia-smi's, so that numbers mean the same; and
+    no GPU is shown to a process on the CPU, where Caffe would take some memory of the first one.
+    """
     import caffe
 
+    os.environ.setdefault("CUDA_DEVICE_ORDER", "PCI_BUS_ID")
     if gpu is None:
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""
         caffe.set_mode_cpu()
     else:
         caffe.set_device(gpu)

@@ -66,9 +66,8 @@ def own_gpu(gpus):
 
 
 @lru_cache(maxsize=1)
-def worker_net(run, caffemodel, mark, gpus, threads):
+def worker_net(run, caffemodel, mark, threads):
     """Return load_net's result, made once in each process; mark tells retrained weights apart."""
-    device.activate(own_gpu(gpus))
     threadpool_limits(threads, "blas")  # a Dask worker was not started with our environment
     return load_net(run, caffemodel, BATCH)
 
@@ -81,7 +80,8 @@ def worker_reader(lmdb, inode):
 
 def partition(run, caffemodel, mark, gpus, threads, lmdb, start, stop_row, blobs):
     """Return (labels, [outputs of each blob]) of the rows start to stop_row of an LMDB."""
-    net, transform = worker_net(run, caffemodel, mark, gpus, threads)
+    device.activate(own_gpu(gpus))  # Caffe's mode is the thread's, and workers have several
+    net, transform = worker_net(run, caffemodel, mark, threads)
     _, read = worker_reader(lmdb, (lmdb / "data.mdb").stat().st_ino)
     labels, outputs = [], []
     for first in range(start, stop_row, BATCH):

@@ -1,6 +1,7 @@
 """Every layer of every net on the CPU and on a GPU, and training: a child of gpu_check.py."""
 
 import argparse
+import ctypes
 import sys
 import tempfile
 import time
@@ -18,7 +19,35 @@ BATCH = 4
 BITS, CLASSES = 48, 10
 TOLERANCE = 1e-3  # of the largest value: float32 sums in another order
 FORWARD_ONLY = ("Accuracy",)
+COMPUTE_CAPABILITY = (75, 76)  # cudaDevAttrComputeCapabilityMajor, ...Minor
 STEPS = 50  # timed training steps, behind as many that warm up
+
+
+def capability(gpu):
+    """Return (major, minor) of a GPU's compute capability, by CUDA's own word."""
+    cudart = ctypes.CDLL("libcudart.so.11.0")
+    value, found = ctypes.c_int(), []
+    for attribute in COMPUTE_CAPABILITY:
+        error = cudart.cudaDeviceGetAttribute(ctypes.byref(value), attribute, gpu)
+        if error:
+            stop(f"CUDA does not tell GPU {gpu}'s compute capability (error {error}): nvidia-smi")
+        found.append(value.value)
+    return tuple(found)
+
+
+def fits(major, minor, archs, ptx):
+    """Return how a GPU runs code that was built for some architectures, None where it cannot.
+
+    major, minor: its compute capability. archs: compute capabilities with machine code, as in
+    CUDA_ARCHS (86). ptx: the one with PTX. Machine code runs on its own major version from its
+    minor version on (CUDA C++ Programming Guide, "Binary Compatibility"), PTX on whatever is newer.
+    """
+    same = [arch for arch in archs if arch // 10 == major and arch % 10 <= minor]
+    if same:
+        return f"machine code for {max(same) / 10:.1f}"
+    if major * 10 + minor >= ptx:
+        return f"PTX of {ptx / 10:.1f}, compiled by the driver on the first run (minutes)"
+    return None
 
 
 def rendered(net, name, batch):
@@ -209,6 +238,14 @@ def main():
     p.add_argument("gpu", type=int)
     args = p.parse_args()
     device.activate(args.gpu)  # where that fails, it fails before all else
+    (major, minor), build = capability(args.gpu), device.build()
+    how = fits(major, minor, build["archs"], build["ptx"])
+    if how is None:
+        stop(
+            f"GPU {args.gpu} has compute capability {major}.{minor}, and this Caffe was built for "
+            f"{build['archs']}: build it with CUDA_ARCHS={major}{minor}"
+        )
+    print(f"GPU {args.gpu}: compute capability {major}.{minor}, {how}", flush=True)
     wrong = compare(args.gpu)
     speed, before, after = train_steps("alexnet", args.gpu, STEPS)
     print(f"alexnet, training: {speed:.0f} images a second; loss {before:.3f}, then {after:.3f}")

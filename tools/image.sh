@@ -19,14 +19,14 @@ elif command -v buildah >/dev/null; then engine=buildah
 else die "neither Docker nor Podman runs here, and there is no buildah: as root 'apt-get install buildah', then repeat."
 fi
 
-# in_image [-v from:to ...] command ...: as the image's user
+# in_image [flags of the engine's run ...] -- command ...
 in_image() {
     local flags=() container status=0
-    while [ "$1" = -v ]; do flags+=(-v "$2"); shift 2; done
+    while [ "$1" != -- ]; do flags+=("$1"); shift; done
+    shift
     [ ! -t 0 ] || flags+=(-t)
     if [ "$engine" != buildah ]; then
         [ ! -t 0 ] || flags+=(-i)
-        if command -v nvidia-smi >/dev/null; then flags+=(--gpus all); fi
         "$engine" run --rm "${flags[@]}" "$image" "$@"
         return
     fi
@@ -46,13 +46,24 @@ build)
     read -ra more <<<"${BUILD_FLAGS:-}"
     case $engine in
     buildah) buildah build --isolation chroot --layers --format docker "${arguments[@]}" "${more[@]}" -t "$image" . ;;
-    *) DOCKER_BUILDKIT=1 "$engine" build "${arguments[@]}" "${more[@]}" -t "$image" . ;;
+    podman) podman build --format docker "${arguments[@]}" "${more[@]}" -t "$image" . ;;
+    docker) DOCKER_BUILDKIT=1 docker build "${arguments[@]}" "${more[@]}" -t "$image" . ;;
     esac
     ;;
 shell)
     mkdir -p data runs weights
-    in_image -v "$PWD/data:/ssdh/data" -v "$PWD/runs:/ssdh/runs" -v "$PWD/weights:/ssdh/weights" bash
+    flags=(-v "$PWD/data:/ssdh/data" -v "$PWD/runs:/ssdh/runs" -v "$PWD/weights:/ssdh/weights")
+    flags+=(--user "$(id -u):$(id -g)")
+    [ $engine = buildah ] || flags+=(--shm-size=1g)  # for NCCL
+    [ $engine != podman ] || [ "$(id -u)" = 0 ] || flags+=(--userns=keep-id)
+    if command -v nvidia-smi >/dev/null; then
+        case $engine in
+        docker) flags+=(--gpus all) ;;
+        podman) flags+=(--device nvidia.com/gpu=all) ;;  # of the container toolkit's CDI files
+        esac
+    fi
+    in_image "${flags[@]}" -- bash
     ;;
-test) in_image make test ;;
+test) in_image -- make test ;;
 *) die "say build, shell or test" ;;
 esac

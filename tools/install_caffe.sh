@@ -26,7 +26,12 @@ stamp=$prefix/build.json
 say() { printf '[caffe] %s\n' "$*"; }
 die() { printf '[caffe] %s\n' "$*" >&2; exit 1; }
 
-# What was asked of a CUDA build; nothing by default.
+# What was asked of a CUDA build; nothing by default. nvidia-smi writes 8.6, others 80;86 or 80,86.
+read -ra archs <<<"$(tr ',;' '  ' <<<"${CUDA_ARCHS:-}" | tr -d .)"
+for arch in "${archs[@]}"; do
+    [[ $arch =~ ^[1-9][0-9]{1,2}$ ]] || die "CUDA_ARCHS=\"$CUDA_ARCHS\": $arch is not a compute capability; give them as in \"80 86\"."
+done
+CUDA_ARCHS="${archs[*]}"
 wishes=${CUDA_ARCHS:+CUDA_ARCHS=\"$CUDA_ARCHS\" }
 [ "${USE_NCCL:-0}" = 0 ] || wishes+="USE_NCCL=1 "
 [ "${USE_CUDNN:-0}" = 0 ] || wishes+="USE_CUDNN=1 "
@@ -43,11 +48,17 @@ cuda_patches() {
     for name in NCCL CUDNN; do if wished "USE_$name"; then printf '%s\n' "$patches/${name,,}"/*.patch; fi; done
 }
 
+# The pinned packages of what was asked for: NVIDIA's own, and what they load.
+pins() {
+    local name
+    for name in NCCL CUDNN; do if wished "USE_$name"; then sed -n "s/ *# *$name\$//p" "$repo/requirements-cuda.txt"; fi; done
+}
+
 # What the build depends on: when one of these changes, Caffe is built again.
 build_key() {
-    { echo "$commit $prefix"; "$python" -c 'import numpy, sys; print(numpy.__version__, sys.version)'
+    { echo "$commit $prefix"; "$python" -c 'import numpy, sys; print(numpy.__version__, sys.version_info[:2])'
       find "$patches" -name '*.patch' -not -path '*/cuda/*' -not -path '*/nccl/*' -not -path '*/cudnn/*' | sort | xargs cat
-      cuda_patches | xargs -r cat; printf '%s' "$wishes"; } | sha256sum | cut -c1-16
+      cuda_patches | xargs -r cat; printf '%s' "$wishes"; pins; } | sha256sum | cut -c1-16
 }
 
 install_packages() {
@@ -158,20 +169,28 @@ cuda_options() {
     fi
 }
 
-# Puts the libraries that were asked for into $nvidia, at the versions that requirements-cuda.txt pins.
+# Makes $nvidia the libraries that were asked for, at the versions that requirements-cuda.txt pins.
 fetch_nvidia() {
-    local name
-    for name in NCCL CUDNN; do
-        wished "USE_$name" || continue
-        [ ! -d "$nvidia/${name,,}/lib" ] || continue
-        say "fetching PyPI's ${name,,}"
-        rm -rf "$prefix/nvidia.partial"
-        "$python" -m pip --quiet --disable-pip-version-check install --no-deps --target "$prefix/nvidia.partial" \
-            "$(grep -x "nvidia-${name,,}-cu11==.*" "$repo/requirements-cuda.txt")" || die "pip could not fetch ${name,,}; its words are above."
-        mkdir -p "$nvidia"
-        mv "$prefix/nvidia.partial/nvidia/${name,,}" "$nvidia/"
-        rm -r "$prefix/nvidia.partial"
-    done
+    local part=$prefix/nvidia.partial wanted name
+    wanted=$(pins)
+    [ "$(cat "$nvidia/pins" 2>/dev/null)" != "$wanted" ] || return 0
+    rm -rf "$nvidia" "$part"
+    mkdir -p "$part"
+    if [ -n "$wanted" ]; then
+        say "fetching from PyPI: ${wanted//$'\n'/, }"
+        xargs "$python" -m pip --quiet --disable-pip-version-check install --no-deps --target "$part/pip" <<<"$wanted" \
+            || die "pip could not fetch them; its words are above."
+        for name in nccl cudnn; do
+            [ ! -d "$part/pip/nvidia/$name" ] || mv "$part/pip/nvidia/$name" "$part/"
+        done
+        if wished USE_CUDNN; then  # it looks beside itself for the compiler of its kernels
+            mv "$part"/pip/nvidia/cuda_nvrtc/lib/libnvrtc*.so.* "$part/cudnn/lib/"
+            ln -s libnvrtc.so.11.2 "$part/cudnn/lib/libnvrtc.so"
+        fi
+        rm -r "$part/pip"
+    fi
+    printf '%s\n' "$wanted" >"$part/pins"
+    mv "$part" "$nvidia"
 }
 
 configure() {

@@ -15,7 +15,7 @@ from data_prep.download import download
 from data_prep.files import file_digest
 from eval.files import write_atomically
 from tools import weights
-from tools.job import REPO, stop
+from tools.job import REPO, stop, writing
 
 FOLDER = REPO / "weights" / "released"
 DOWNLOADS = {  # (data set, net, method, bits): file and address, from the releases' own scripts
@@ -94,7 +94,8 @@ def fetch(name, url):
     known = records().get(name)
     if not path.exists():
         try:
-            download([url], path, known and f"sha256:{known['sha256']}")
+            with writing():
+                download([url], path, known and f"sha256:{known['sha256']}")
         except DataError as error:
             stop(f"{error}. Or give RELEASED=, a copy that you have")
         try:

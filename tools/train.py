@@ -47,6 +47,18 @@ def prepare(job, manifest, mark, where):
     return done
 
 
+def starting_weights(job):
+    """Return (caffemodel or None, its SHA-256 or "none").
+
+    A model by name that a run has started from is not fetched again for what comes later.
+    """
+    kept = runs.read(job["run"]).get("weights", {})
+    if kept.get("source") == job["weights"] and weights.is_absent(job["weights"]):
+        return None, kept["sha256"]
+    caffemodel = weights.find(job["weights"])
+    return caffemodel, file_digest(caffemodel, "sha256") if caffemodel else "none"
+
+
 def words(job):
     """Return what the net of a job is to learn, for people."""
     bits = f"{job['bits']} bits" if job["bits"] else "no codes"
@@ -72,12 +84,11 @@ def main():
     args = p.parse_args()
     job = resolve(args)
     manifest = read_manifest(job["data"])
-    caffemodel = weights.find(job["weights"])
     run = job["run"]
+    caffemodel, weights_sha256 = starting_weights(job)
     solvers = device.solvers(job["device"], job["spec"])
     if args.check and runs.read(run):  # the later stages may run on other devices
         solvers = int(runs.read(run)["fingerprint"]["parts"]["solvers"])
-    weights_sha256 = file_digest(caffemodel, "sha256") if caffemodel else "none"
     mark = runs.fingerprint(job, manifest, weights_sha256, solvers)
     if args.check:
         runs.check_same(job, mark)
@@ -100,7 +111,10 @@ def main():
     print(f"training {job['net']} on {job['dataset']}, {words(job)}, in {run}")
     print(f"  on: {where}; solver processes: {processes}, OpenBLAS threads in each: {threads}")
     print(f"  an update: {solvers} x {job['batch']} pictures")
-    print(f"  weights: {job['weights']}" + ("" if caffemodel else " (from scratch)"))
+    if not start and not caffemodel:  # the run's folder is there, and nothing was trained yet
+        caffemodel = weights.find(job["weights"])
+    from_scratch = " (from scratch)" if job["weights"] == "none" else ""
+    print(f"  weights: {job['weights']}{from_scratch}")
     arguments = [str(run), "--start", str(start), "--pictures", str(manifest["counts"]["test"])]
     arguments += ["--classes", str(len(manifest["classes"]))]
     arguments += ["--solvers", str(solvers), "--gpus", *map(str, gpus)]

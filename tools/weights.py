@@ -15,7 +15,7 @@ import numpy as np
 from data_prep import DataError
 from data_prep.download import download as fetch
 from data_prep.files import file_digest
-from tools.job import REPO, nets, stop
+from tools.job import REPO, nets, stop, writing
 
 FRESH = (  # layers that start at random unless the file has them in the same shape
     *("latent", "fc9", "latent_layer", "fc8_classification"),  # SSDH, SSDH VGG16
@@ -30,7 +30,8 @@ def download(name):
     path = REPO / "weights" / entry["file"]
     if not path.exists():
         try:
-            fetch(entry["urls"], path, f"sha1:{entry['sha1']}")
+            with writing():
+                fetch(entry["urls"], path, f"sha1:{entry['sha1']}")
         except DataError as error:
             users = [spec for spec in known["nets"].values() if spec["weights"] == name]
             ways = "a copy that you have (WEIGHTS=path)"
@@ -43,6 +44,12 @@ def download(name):
             "fetch it again, or give it as WEIGHTS=path if it is what you want"
         )
     return path
+
+
+def is_absent(weights):
+    """Return whether WEIGHTS is a model by name that would have to be fetched."""
+    known = nets()["weights"]
+    return weights in known and not (REPO / "weights" / known[weights]["file"]).exists()
 
 
 def find(weights):

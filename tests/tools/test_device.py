@@ -1,12 +1,14 @@
 """DEVICE: what it may say, what it decides, and what is said where there is no such GPU."""
 
 import ctypes
+import os
 import re
 
 import pytest
 
 from tools import device, forward
 from tools.cluster import partitions
+from tools.gpu_check import describe
 
 BUILD = device.build()
 
@@ -59,6 +61,59 @@ def test_gpus_that_are_not_there_are_refused(job, options, command):
     assert not job["--run"].exists()
 
 
+LISTING = """GPU 0: Tesla V100-SXM2-16GB (UUID: GPU-aaaa1111)
+GPU 1: NVIDIA A100-SXM4-40GB (UUID: GPU-bbbb2222)
+  MIG 1g.5gb      Device  0: (UUID: MIG-cccc3333)
+GPU 2: Tesla P100-PCIE-16GB (UUID: GPU-dddd4444)
+"""
+OLD_DRIVER = 'Field "compute_cap" is not a valid field to query.'
+
+
+@pytest.fixture
+def smi(tmp_path, monkeypatch):
+    """Stand three GPUs in for none: nvidia-smi's own words, which a machine without one lacks."""
+    rows = "".join(
+        f"{uuid}, {name}, 470.82.01, 16384 MiB\n"
+        for name, uuid in re.findall(r"^GPU \d: (.*) \(UUID: (.*)\)", LISTING, re.M)
+    )
+    script = tmp_path / "nvidia-smi"
+    script.write_text(
+        f"#!/bin/sh\ncase $* in -L) printf %s '{LISTING}' ;; *compute_cap*) echo '{OLD_DRIVER}'; "
+        f"exit 2 ;; *) printf %s '{rows}' ;; esac\n"
+    )
+    script.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+
+
+@pytest.mark.parametrize(
+    ("visible", "names"),
+    [
+        (None, ["GPU 0", "GPU 1", "GPU 2"]),
+        ("", []),
+        ("2,0", ["GPU 2", "GPU 0"]),
+        ("1,7,0", ["GPU 1"]),
+        ("GPU-dddd, GPU-aaaa1111", ["GPU 2", "GPU 0"]),
+        ("MIG-cccc3333", ["MIG 1g.5gb      Device  0"]),
+        ("-1", []),
+    ],
+)
+@pytest.mark.usefixtures("smi")
+def test_the_gpus_that_cuda_shows(monkeypatch, visible, names):
+    if visible is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    assert [line.partition(":")[0] for line in device.gpus()] == names
+
+
+@pytest.mark.usefixtures("smi")
+def test_gpu_check_describes_the_gpus_that_cuda_shows(monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,MIG-cccc3333")
+    assert describe([0, 1], device.gpus()) == [
+        "GPU 0: Tesla P100-PCIE-16GB, 16384 MiB, driver 470.82.01",
+        "GPU 1: MIG 1g.5gb      Device  0: (UUID: MIG-cccc3333)",
+    ]
+
+
 def test_auto_falls_back_to_the_cpu_and_says_so(job, options, command):
     if BUILD["device"] == "CUDA" and device.gpus():
         pytest.skip("there is a GPU")
@@ -85,12 +140,26 @@ def test_worker_processes_take_the_gpus_in_turn():
     assert set(taken) == {4, 7}
 
 
+@pytest.mark.parametrize(
+    ("words", "todo"),
+    [
+        ("status == CUBLAS_STATUS_SUCCESS (1 vs. 0)  CUBLAS_STATUS_NOT_INITIALIZED", "memory"),
+        ("status == CUBLAS_STATUS_SUCCESS (3 vs. 0)  CUBLAS_STATUS_ALLOC_FAILED", "BATCH="),
+        ("status == CUDNN_STATUS_SUCCESS (1 vs. 0)  CUDNN_STATUS_NOT_INITIALIZED", "memory"),
+        ("result == ncclSuccess (2 vs. 0)  unhandled system error", "--shm-size=1g"),
+    ],
+)
+def test_advice_on_what_the_libraries_say(words, todo):
+    assert todo in device.advice(f"Check failed: {words}")
+
+
 def test_advice_knows_cuda_s_own_words():
     if BUILD["device"] == "CPU":
         pytest.skip("Caffe was built without CUDA, whose library has the words")
     cudart = ctypes.CDLL("libcudart.so.11.0")
     cudart.cudaGetErrorString.restype = ctypes.c_char_p
-    for number in (2, 35, 100, 209):  # memory, driver, no device, no kernel image
+    # memory, driver, no device, no such number, no kernel image, PTX of a newer CUDA
+    for number in (2, 35, 100, 101, 209, 222):
         words = cudart.cudaGetErrorString(number).decode()
         assert device.advice(f"Check failed: error == cudaSuccess ({number} vs. 0)  {words}")
     assert not device.advice("Check failed: axis < num_axes() (4 vs. 2)")

@@ -19,7 +19,7 @@ cuda = pytest.mark.skipif(device.build()["device"] == "CPU", reason="Caffe was b
 
 def test_the_dockerfile_s_architectures_are_the_installer_s():
     (image,) = re.findall(r'^ARG CUDA_ARCHS="(.*)"$', (REPO / "Dockerfile").read_text(), re.M)
-    (installer,) = re.findall(r"CUDA_ARCHS:-(.*?)}", (REPO / "tools/install_caffe.sh").read_text())
+    (installer,) = re.findall(r"CUDA_ARCHS:-(\d.*?)}", (REPO / "tools/install_caffe.sh").read_text())
     assert image == installer
 
 

@@ -90,12 +90,20 @@ def test_a_cuda_build_that_cannot_be_made_is_refused(tmp_path):
     tools.mkdir()
     for name in ("bash", "cat", "cut", "dirname", "env", "find", "flock", "grep", "mkdir", "sed"):
         (tools / name).symlink_to(shutil.which(name))
-    for name in ("sha256sum", "sort", "xargs"):
+    for name in ("sha256sum", "sort", "tr", "xargs"):
         (tools / name).symlink_to(shutil.which(name))
     done = install(tmp_path / "caffe", tmp_path, USE_NCCL="1", PATH=str(tools))
     assert done.returncode == 1
     assert "USE_NCCL=1 asks for a CUDA build" in done.stderr
     assert not (tmp_path / "caffe" / "src").exists()
+
+
+@pytest.mark.parametrize("archs", ["80 sm_90", "8", "80 -gencode"])
+def test_architectures_that_are_none_are_refused(tmp_path, archs):
+    done = install(tmp_path / "caffe", tmp_path, CUDA_ARCHS=archs)
+    assert done.returncode == 1
+    assert "is not a compute capability" in done.stderr
+    assert not (tmp_path / "caffe").exists()
 
 
 @pytest.fixture

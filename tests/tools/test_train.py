@@ -17,7 +17,9 @@ import pytest
 from caffe.proto import caffe_pb2
 
 from data_prep.lmdb_reader import read_keys
-from tools import render, snapshots, train_loop
+from tools import render, runs, snapshots, train_loop, weights
+from tools.job import nets
+from tools.train import starting_weights
 
 REPO = Path(__file__).resolve().parents[2]
 
@@ -267,6 +269,21 @@ def test_finetune_on_digits(job, options, command):
         assert metrics["net_fingerprint"] == file.attrs["net_fingerprint"]
     searched = command("tools.search", *options(job), "--query", "photo.jpg")
     assert "has no codes to search by" in searched.stderr
+
+
+def test_a_model_by_name_is_not_fetched_again_for_a_trained_run(trained, monkeypatch, tmp_path):
+    """As in a container whose weights/ is new: nothing is there, and nothing has to be."""
+    record = runs.read(trained["--run"])
+    record["weights"] = {"source": "caffenet", "sha256": "ab" * 32}
+    runs.write(trained["--run"], record)
+    monkeypatch.setattr(weights, "REPO", tmp_path)
+    asked = {"run": trained["--run"], "weights": "caffenet"}
+    assert starting_weights(asked) == (None, "ab" * 32)
+    path = tmp_path / "weights" / nets()["weights"]["caffenet"]["file"]
+    path.parent.mkdir()
+    path.write_bytes(b"there, and something else")
+    with pytest.raises(SystemExit, match="is not the model zoo's file"):
+        starting_weights(asked)
 
 
 def test_caffe_s_death_becomes_a_sentence(trained, options, command):
