@@ -22,7 +22,7 @@ QUERIES   ?=
 DATA_ROOT ?= data
 RUNS      ?= runs
 run_name   = $(if $(filter folder,$(DATASET)),folder-$(notdir $(abspath $(IMAGES))),$(DATASET))-$(NET)$(if $(filter-out ssdh,$(METHOD)),-$(METHOD))$(if $(filter-out finetune,$(METHOD)),-$(1))
-RUN       ?= $(call run_name,$(BITS))
+RUN       ?= $(call run_name,$(firstword $(BITS)))
 RELEASED  ?=
 RELEASED_DEPLOY ?=
 LIST      ?=
@@ -51,20 +51,32 @@ export CAFFE_PREFIX
 export SSDH_COMMAND = make $(MAKECMDGOALS) $(MAKEOVERRIDES)
 export GLOG_minloglevel ?= 0
 
+# a path as the shell takes it, whatever signs are in it
+q       = '$(subst ','\'',$(1))'
 PYTHON  := .venv/bin/python
 FOLDER  := $(RUNS)/$(RUN)
 # a net of METHOD=finetune has no codes: features.h5 stands in for codes.h5, and the accuracy is all
 CODES   := $(FOLDER)/$(if $(filter finetune,$(METHOD)),features,codes).h5
 LAST    := $(FOLDER)/$(if $(filter finetune,$(METHOD)),metrics.json,report.html)
 OPTIONS = --dataset '$(DATASET)' --net '$(NET)' --method '$(METHOD)' --bits '$(BITS)' --run '$(FOLDER)' \
-          --data-root '$(DATA_ROOT)' --images '$(IMAGES)' --cifar10-archive '$(CIFAR10_ARCHIVE)' \
+          --data-root $(call q,$(DATA_ROOT)) --images $(call q,$(IMAGES)) --cifar10-archive $(call q,$(CIFAR10_ARCHIVE)) \
           --device '$(DEVICE)' --iters '$(ITERS)' --batch '$(BATCH)' --seed '$(SEED)' \
-          --subset '$(SUBSET)' --weights '$(WEIGHTS)' --alpha '$(ALPHA)' --beta '$(BETA)' --gamma '$(GAMMA)'
+          --subset '$(SUBSET)' --weights $(call q,$(WEIGHTS)) --alpha '$(ALPHA)' --beta '$(BETA)' --gamma '$(GAMMA)'
 
 CLUSTER := $(if $(SCHEDULER),--scheduler '$(SCHEDULER)')$(if $(WORKERS), --workers '$(WORKERS)')
 
+# ---- what make itself would take wrongly -----------------------------------------------------------
+$(foreach flag,FEATURES FINE JSON SKIP,$(if $(filter-out 1,$($(flag))),$(error $(flag)=$($(flag)) is not known: it is 1, or left out)))
+ifneq ($(words $(RUNS)) $(words $(RUN)),1 1)
+  $(error the folder of the run is RUNS/RUN, '$(RUNS)/$(RUN)': each must be one word; choose RUN=name)
+endif
+ifneq ($(strip $(foreach sign,: % ' " ;,$(findstring $(sign),$(FOLDER)))),)
+  $(error the folder of the run, $(FOLDER), has one of : ; % ' " in its name: choose RUN=name)
+endif
+
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
+.NOTPARALLEL:
 .PHONY: help venv caffe data train codes eval report index search compare baselines paper \
         clean-run test lint weights caffe-test bench-train bench-data bench-builds bench-eval \
         bench-scale bench-distance bench-search same-run
@@ -91,7 +103,7 @@ same-run: caffe      # the later stages work on a trained run, and only on the o
 
 ifneq ($(PICTURES),)
 codes: caffe         # of any pictures, by a run's net or by the caffemodel WEIGHTS
-	@$(PYTHON) -m tools.encode $(OPTIONS) --pictures '$(PICTURES)' --out '$(OUT)' $(if $(filter 1,$(SKIP)),--skip)
+	@$(PYTHON) -m tools.encode $(OPTIONS) --pictures $(call q,$(PICTURES)) --out $(call q,$(OUT)) $(if $(filter 1,$(SKIP)),--skip)
 else
 codes: same-run      ## codes of a trained run (FEATURES=1), or of any pictures (IMAGES=, WEIGHTS=)
 	@$(MAKE) -s --no-print-directory $(CODES) $(if $(FEATURES),$(FOLDER)/features.h5)
@@ -105,13 +117,13 @@ report: same-run     ## the page of a trained run
 
 index: same-run      ## the search index of a trained run (INDEX=, ADD=, REMOVE=)
 	@$(MAKE) -s --no-print-directory $(CODES)
-	@OMP_WAIT_POLICY=passive $(PYTHON) -m tools.index $(OPTIONS) --kind '$(INDEX)' --remove '$(REMOVE)'
-	$(if $(ADD),@$(PYTHON) -m tools.index_add $(OPTIONS) --add '$(ADD)' --label '$(LABEL)')
+	@OMP_WAIT_POLICY=passive $(PYTHON) -m tools.index $(OPTIONS) --kind '$(INDEX)' --remove $(call q,$(REMOVE))
+	$(if $(ADD),@$(PYTHON) -m tools.index_add $(OPTIONS) --add $(call q,$(ADD)) --label $(call q,$(LABEL)))
 
 search: same-run     ## the pictures nearest to QUERY=photo.jpg (TOP=, CATEGORY=, FINE=1, GRID=, JSON=1)
 	@$(MAKE) -s --no-print-directory $(if $(FINE),$(FOLDER)/features.h5) $(FOLDER)/index.h5 >&2
-	@$(PYTHON) -m tools.search $(OPTIONS) --query '$(QUERY)' --top '$(TOP)' --json '$(JSON)' \
-	  --category '$(CATEGORY)' --fine '$(FINE)' --radius '$(RADIUS)' --grid '$(GRID)'
+	@$(PYTHON) -m tools.search $(OPTIONS) --query $(call q,$(QUERY)) --top '$(TOP)' --json '$(JSON)' \
+	  --category $(call q,$(CATEGORY)) --fine '$(FINE)' --radius '$(RADIUS)' --grid $(call q,$(GRID))
 
 serve: same-run      ## a page and a JSON API to search a trained run (PORT=, HOST=)
 	@$(MAKE) -s --no-print-directory $(if $(FEATURES),$(FOLDER)/features.h5) $(FOLDER)/index.h5
@@ -147,9 +159,11 @@ paper: caffe         ## the paper's tables and figures from all runs in RUNS, in
 TRAINED  = $(if $(filter file,$(origin RUN)),$(foreach bits,$(BITS),'$(RUNS)/$(call run_name,$(bits))'),'$(FOLDER)')
 compare: caffe       ## published | released (twice) | trained here, for METHOD and BITS="12 32 48"
 	@$(PYTHON) -m tools.compare $(OPTIONS) --out '$(RUNS)/compare-$(DATASET)-$(NET)-$(METHOD)' --trained $(TRAINED) \
-	  --released '$(RELEASED)' --released-deploy '$(RELEASED_DEPLOY)' --list '$(LIST)'
+	  --released $(call q,$(RELEASED)) --released-deploy $(call q,$(RELEASED_DEPLOY)) --list $(call q,$(LIST))
 
 clean-run:           ## remove the run's folder
+	@[ -e '$(FOLDER)/run.json' ] || [ ! -e '$(FOLDER)' ] || \
+	  { echo "error: $(FOLDER) has no run.json, so it is no run: remove it by hand" >&2; exit 1; }
 	rm -rf '$(FOLDER)'
 
 weights: caffe       ## fetch and verify the pretrained weights of NET
@@ -173,10 +187,10 @@ bench-train: caffe   ## the training loop beside `caffe train`
 	@$(PYTHON) -m tools.bench_train
 
 bench-data: caffe    ## the LMDB writer beside convert_imageset
-	@$(PYTHON) -m tools.bench_data $(if $(CIFAR10_ARCHIVE),--archive '$(CIFAR10_ARCHIVE)')
+	@$(PYTHON) -m tools.bench_data $(if $(CIFAR10_ARCHIVE),--archive $(call q,$(CIFAR10_ARCHIVE)))
 
 bench-builds: caffe  ## SUN397 and Yahoo-1M at their real size, generated: time, memory, disk, kills
-	@$(PYTHON) -m tools.bench_builds $(or $(filter sun397 yahoo1m,$(DATASET)),sun397 yahoo1m) --root '$(DATA_ROOT)'
+	@$(PYTHON) -m tools.bench_builds $(or $(filter sun397 yahoo1m,$(DATASET)),sun397 yahoo1m) --root $(call q,$(DATA_ROOT))
 
 bench-eval: venv     ## the evaluator beside scikit-learn, FAISS and argsort
 	@$(PYTHON) -m eval.bench_eval
@@ -245,4 +259,8 @@ help:                ## this page
 	  DATA_ROOT '$(DATA_ROOT)' \
 	  RUNS '$(RUNS)' \
 	  RUN '$(RUN)' \
-	  CAFFE_PREFIX '.caffe in this folder'
+	  CAFFE_PREFIX '.caffe in this folder' \
+	  CAFFE_SRC "what Debian's mirror has  (or a source tree or tarball to build Caffe from)" \
+	  CUDA_ARCHS '60 61 70 75 80 86 89 90  (compute capabilities of a CUDA build)' \
+	  USE_NCCL,USE_CUDNN '0, 0; in the image 1, 0  (1: a CUDA build for several GPUs; with cuDNN)' \
+	  BUILD_FLAGS 'none  (further flags of the build of make image)'

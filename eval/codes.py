@@ -27,6 +27,7 @@ import numpy as np
 from eval.files import InputError, write_atomically
 
 ROWS_PER_PIECE = 8192
+MOST_CLASSES = 2**20  # above any real number of classes: a label beyond it is a mistake
 
 
 @dataclass(frozen=True)
@@ -261,8 +262,12 @@ def _read_labels(group: h5py.Group, path: str | Path) -> np.ndarray:
     labels = dataset[:].astype(np.int64)
     if labels.ndim == 2 and not np.isin(labels, (0, 1)).all():
         raise InputError(f"{path}: '{dataset.name}' holds values other than 0 and 1")
-    if labels.min() < 0:
-        raise InputError(f"{path}: '{dataset.name}' holds {labels.min()}; labels start at 0")
+    if labels.min() < 0 or labels.max() >= MOST_CLASSES:
+        wrong = labels.min() if labels.min() < 0 else labels.max()
+        raise InputError(
+            f"{path}: '{dataset.name}' holds {wrong}; labels number the classes, from 0 up and "
+            f"below {MOST_CLASSES:,}"
+        )
     return labels.astype(np.int32 if labels.ndim == 1 else np.uint8)
 
 

@@ -4,6 +4,7 @@ import json
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from glob import escape
 from pathlib import Path
 
 
@@ -34,10 +35,14 @@ def write_atomically(path: str | Path) -> Iterator[Path]:
 
     The block creates the temporary file and closes it. It is synced to disk before the rename,
     so `path` is never half written; if the block raises, the temporary file is removed and an
-    older `path` stays as it was.
+    older `path` stays as it was. What killed processes have left beside `path` is removed first.
     """
     path = Path(path)
-    partial = path.with_name(f".{path.name}.partial-{os.getpid()}")
+    stem = f".{path.name}.partial-"
+    for left in path.parent.glob(f"{escape(stem)}[0-9]*"):
+        if not _lives(left.name.removeprefix(stem)):
+            left.unlink(missing_ok=True)
+    partial = path.with_name(f"{stem}{os.getpid()}")
     try:
         yield partial
         _sync(partial)
@@ -45,6 +50,10 @@ def write_atomically(path: str | Path) -> Iterator[Path]:
         _sync(path.parent)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def _lives(pid: str) -> bool:
+    return Path("/proc", pid).exists()
 
 
 def _sync(path: Path) -> None:

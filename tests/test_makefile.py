@@ -1,8 +1,8 @@
 """The Makefile as a person uses it: help, one stage at a time, the repeat that does nothing."""
 
 import json
+import shlex
 import subprocess
-import time
 from pathlib import Path
 
 import cv2
@@ -39,6 +39,49 @@ def test_help_prints_every_variable_with_its_default(make):
     assert "mnist-lenet-48" in page
 
 
+@pytest.mark.parametrize(
+    ("word", "says"),
+    [
+        ("RUN=", "each must be one word"),
+        ("RUN=my run", "each must be one word"),
+        ("RUNS=", "each must be one word"),
+        ("RUN=a:b", "has one of"),
+        ("RUN=it's", "has one of"),
+        ("FINE=0", "FINE=0 is not known: it is 1, or left out"),
+        ("SKIP=yes", "SKIP=yes is not known"),
+    ],
+)
+def test_what_make_would_take_wrongly_is_refused(word, says):
+    """Nothing of clean-run is even printed: RUN= alone would be the folder of all runs."""
+    done = subprocess.run(
+        ["make", "-n", "clean-run", word], cwd=REPO, capture_output=True, text=True
+    )
+    assert done.returncode != 0
+    assert says in done.stderr
+    assert done.stdout == ""
+
+
+def test_paths_may_have_any_signs(tmp_path):
+    folder = tmp_path / "it's a: 100 % test"
+    words = (f"IMAGES={folder}", f"CIFAR10_ARCHIVE={folder}/a.zip", "RUN=x", "DATASET=folder")
+    done = subprocess.run(["make", "-n", "data", *words], cwd=REPO, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    said = shlex.split(done.stdout.replace("\\\n", " "))
+    assert f"{folder}/a.zip" in said and str(folder) in said
+
+
+def test_clean_run_removes_a_run_and_nothing_else(make):
+    runs = make.folder / "runs"
+    for name in ("mine", "other"):
+        (runs / name).mkdir(parents=True)
+        (runs / name / "photo.jpg").write_bytes(b"x")
+    refused = make("clean-run", "RUN=mine")
+    assert refused.returncode != 0 and "has no run.json" in refused.stderr
+    (runs / "mine" / "run.json").write_text("{}")
+    assert make("clean-run", "RUN=mine").returncode == 0
+    assert [path.name for path in runs.iterdir() if path.name in ("mine", "other")] == ["other"]
+
+
 def test_stages_one_by_one_then_a_repeat_does_nothing(make):
     words = ("DATASET=digits", "BITS=16", "ITERS=60", "DEVICE=cpu")
     run = make.folder / "runs" / "digits-lenet-16"
@@ -58,14 +101,11 @@ def test_stages_one_by_one_then_a_repeat_does_nothing(make):
     assert command.startswith("make train ")
     assert set(words) <= set(command.split())
     stamps = {path: path.stat().st_mtime_ns for path in run.rglob("*")}
-    began = time.monotonic()
     again = make("train", *words)
-    took = time.monotonic() - began
     assert again.returncode == 0
     assert "trained already" in again.stdout
     assert f"the report is {run}/report.html" in again.stdout
     assert {path: path.stat().st_mtime_ns for path in run.rglob("*")} == stamps
-    assert took < 3
     for stage in ("codes", "eval", "report"):
         assert make(stage, *words).returncode == 0
     assert {path: path.stat().st_mtime_ns for path in run.rglob("*")} == stamps
@@ -127,8 +167,7 @@ def test_images_are_a_data_set_or_what_is_encoded(make):
         )
 
 
-def test_alexnet_without_weights_says_the_two_ways_to_go_on(make, tmp_path):
-    """Where CaffeNet's weights cannot be fetched, training stops before anything is written."""
+def test_without_its_weights_training_stops_before_anything_is_written(make, tmp_path):
     missing = tmp_path / "none.caffemodel"
     words = ("DATASET=digits", "NET=alexnet", "SUBSET=20", f"WEIGHTS={missing}")
     done = make("train", *words)

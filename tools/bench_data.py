@@ -27,11 +27,12 @@ from data_prep.cifar10 import from_pictures, read_archive
 from data_prep.dataset import Split, subset
 from data_prep.folder import reader
 from data_prep.lmdb_writer import shuffled_rows, write_lmdb
+from tools import device
 
 ALTERNATIONS = 5
 SEED = 42
 PICTURES = {32: 20_000, 256: 4_000}  # by side
-PREFIX = Path(os.environ.get("CAFFE_PREFIX", Path(__file__).parents[1] / ".caffe"))
+PREFIX = device.prefix()
 CONVERT_IMAGESET = PREFIX / "bin/convert_imageset"
 
 

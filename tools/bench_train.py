@@ -70,7 +70,7 @@ def seconds_between(log, first, last):
 
 def caffe_train(folder, threads):
     """Run `caffe train` on a folder's solver; return its log."""
-    caffe = Path(os.environ.get("CAFFE_PREFIX", REPO / ".caffe")) / "bin" / "caffe"
+    caffe = device.prefix() / "bin" / "caffe"
     paths = [str(REPO / "python_layers"), *(path for path in sys.path if path)]
     environment = caffe_process.environment(threads) | {"PYTHONPATH": os.pathsep.join(paths)}
     environment["GLOG_logtostderr"] = "1"  # and no files in the folder for temporary ones

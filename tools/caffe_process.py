@@ -83,5 +83,8 @@ def run(module, arguments, threads, log, keep=()):
         signal.signal(number, handler)
     if code in (128 + signal.SIGINT, 128 + signal.SIGTERM):
         sys.exit(code)
+    if code in (-signal.SIGINT, -signal.SIGTERM):
+        print(f"stopped by {signal.Signals(-code).name}", file=sys.stderr)
+        sys.exit(128 - code)
     if code:
         stop(how_it_ended(code, log, before))

@@ -9,9 +9,14 @@ from pathlib import Path
 from tools.job import REPO, stop
 
 
+def prefix():
+    """Return the folder that Caffe is installed in."""
+    return Path(os.environ.get("CAFFE_PREFIX", REPO / ".caffe"))
+
+
 def build():
     """Return build.json of the Caffe installation: commit, device (CPU or CUDA), compiler, ..."""
-    path = Path(os.environ.get("CAFFE_PREFIX", REPO / ".caffe")) / "build.json"
+    path = prefix() / "build.json"
     if not path.exists():
         stop(f"Caffe is not installed: {path} is missing; run 'make caffe'")
     return json.loads(path.read_text())

@@ -5,6 +5,7 @@ alone.
 """
 
 import argparse
+import errno
 import json
 import os
 import sys
@@ -14,6 +15,7 @@ from pathlib import Path
 
 REPO = Path(__file__).resolve().parent.parent
 PROTOTXT = REPO / "prototxt"
+FULL = (errno.ENOSPC, errno.EDQUOT)  # the disk, or what a user may have of it
 
 
 def nets():
@@ -28,14 +30,13 @@ def stop(message):
 
 @contextmanager
 def writing():
-    """Stop with a sentence where the block may not write a file: which, why, what to do."""
+    """Stop with a sentence where the block cannot write a file: which, why, what to do."""
     try:
         yield
     except OSError as error:
-        stop(
-            f"{error.filename}: {error.strerror}; let uid {os.getuid()} write there, or choose "
-            "another folder (RUNS=)"
-        )
+        file = f"{error.filename}: " if error.filename else ""
+        todo = "free some space" if error.errno in FULL else f"let uid {os.getuid()} write there"
+        stop(f"{file}{error.strerror}; {todo}, or choose another folder (RUNS=)")
 
 
 def parser(description):
@@ -67,6 +68,8 @@ def whole(name, text, low, high):
         value = int(text)
     except ValueError:
         stop(f"{name}={text} is not a whole number")
+    if str(value) != str(text):  # 048 would be another run than 48
+        stop(f"{name}={text} is not written as a number usually is: {value}")
     if not low <= value <= high:
         stop(f"{name}={value} is out of range: {low} to {high}")
     return value

@@ -6,6 +6,7 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 die() { printf '[venv] %s\n' "$*" >&2; exit 1; }
+exec 9<tools/make_venv.sh && flock 9   # two calls at once would trip over each other
 
 if ! cmp -s requirements.txt .venv/installed.txt; then
     if [ ! -x .venv/bin/pip ]; then

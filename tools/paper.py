@@ -51,6 +51,8 @@ def main():
     p = argparse.ArgumentParser(description=__doc__)
     p.add_argument("--runs", type=Path, required=True)
     args = p.parse_args()
+    if not args.runs.is_dir():
+        sys.exit(f"error: there is no folder {args.runs}: RUNS= is where the runs lie")
     out = args.runs / "paper"
     out.mkdir(parents=True, exist_ok=True)
     opened = {}

@@ -10,6 +10,7 @@ import os
 from tqdm import tqdm
 
 from data_prep.files import file_digest
+from eval.files import write_atomically
 from tools import caffe_process, device, render, runs, snapshots, weights
 from tools.job import parser, read_manifest, resolve, stop, writing
 
@@ -28,7 +29,8 @@ def prepare(job, manifest, mark, where):
         render.parse(text, f"prototxt/{job['net']}/{name}")
     (run / "snapshots").mkdir(parents=True, exist_ok=True)
     for name, text in files.items():
-        (run / name).write_text(text)
+        with write_atomically(run / name) as partial:
+            partial.write_text(text)
     runs.write(
         run,
         {
@@ -95,6 +97,12 @@ def main():
         if not (run / "model.caffemodel").exists():
             stop(
                 f"there is no trained net in {run}: 'make train' with the same variables makes one"
+            )
+        reached, asked = snapshots.complete(run / "snapshots"), runs.read(run)["settings"]["iters"]
+        if reached and reached[-1] != asked:
+            stop(
+                f"the training in {run} was stopped at iteration {reached[-1]} of {asked}: "
+                "'make train' with the same variables goes on"
             )
         return
     gpus, where = device.choose_all(job["device"])

@@ -17,6 +17,7 @@ import numpy as np
 from google.protobuf import text_format
 from tqdm import tqdm
 
+from eval.files import write_atomically
 from tools import caffe_process, device, parallel, render, runs, snapshots, weights
 from tools.forward import code_blob
 
@@ -127,11 +128,14 @@ def open_csv(path, start):
     if start and path.exists():
         with open(path, newline="") as file:
             rows = [row for row in csv.DictReader(file) if int(row["iteration"]) <= start]
-    file = open(path, "w", newline="", buffering=1)  # noqa: SIM115 (open until the process ends)
-    writer = csv.DictWriter(file, COLUMNS, extrasaction="ignore")
-    writer.writeheader()
-    writer.writerows(rows)
-    return writer, float(rows[-1]["seconds"]) if rows else 0.0
+    with write_atomically(path) as partial, open(partial, "w", newline="") as file:
+        writer = csv.DictWriter(file, COLUMNS, extrasaction="ignore")
+        writer.writeheader()
+        writer.writerows(rows)
+    file = open(path, "a", newline="", buffering=1)  # noqa: SIM115 (open until the process ends)
+    return csv.DictWriter(file, COLUMNS, extrasaction="ignore"), float(
+        rows[-1]["seconds"]
+    ) if rows else 0.0
 
 
 def shown(row):
@@ -182,8 +186,8 @@ def due(n, interval, last):
     return bool(interval) and (n % interval == 0 or last)
 
 
-def train(run, gpus, start, caffemodel, pictures, classes, solvers):
-    """Train a run from iteration start to max_iter; return the warnings that were said.
+def train(run, gpus, start, caffemodel, pictures, classes, solvers, warnings):
+    """Train a run from iteration start to max_iter; add to the list warnings what is said.
 
     gpus: their numbers, [] for the CPU. pictures: of the test set. solvers: batches in an update,
     a process for each on the CPU, shared out over the GPUs. Raises Stopped after a signal, with a
@@ -220,7 +224,7 @@ def train(run, gpus, start, caffemodel, pictures, classes, solvers):
 
     writer, seconds_before = open_csv(run / "train.csv", start)
     began = time.monotonic()
-    warnings, fields, test_seconds = [], {}, 0.0
+    fields, test_seconds = {}, 0.0
 
     def record(n, values, with_test):
         nonlocal test_seconds
@@ -277,7 +281,6 @@ def train(run, gpus, start, caffemodel, pictures, classes, solvers):
                 )
                 raise Stopped(signals[0])
     bar.close()
-    return warnings
 
 
 def main():
@@ -293,14 +296,15 @@ def main():
     began = time.monotonic()
     code, warnings = 0, []
     try:
-        warnings = train(
+        train(
             *(args.run, args.gpus, args.start, args.weights),
-            *(args.pictures, args.classes, args.solvers),
+            *(args.pictures, args.classes, args.solvers, warnings),
         )
     except Stopped as stopped:
         code = 128 + stopped.args[0]
     except FloatingPointError as error:
-        code, warnings = 1, [str(error)]
+        code = 1
+        warnings.append(str(error))
         print(f"error: {error}", file=sys.stderr)
     run = runs.read(args.run)
     run["warnings"] = run.get("warnings", []) + warnings

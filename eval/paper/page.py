@@ -1,5 +1,6 @@
 """The page of all runs, index.html, and beside it figures/ with each figure as SVG and PNG."""
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -29,14 +30,13 @@ def write_paper(
     it leaves that run's pictures out, and the page says why. cost: `rows`, what
     `eval.bench_distance.distance_cost` measured, and `machine` (cpu, cores) where it did.
     """
-    figures = folder / "figures"
-    figures.mkdir(parents=True, exist_ok=True)
-    for stale in figures.iterdir():  # a figure of a run that is no longer there
-        stale.unlink()
+    figures, drawn = folder / "figures", folder / ".figures.partial"
+    shutil.rmtree(drawn, ignore_errors=True)
+    drawn.mkdir(parents=True)
     names = dict.fromkeys([*TABLES, *(run.settings["dataset"] for run in runs)])
     page = page_template("paper/page.html.j2").render(
         runs=runs,
-        datasets=[_dataset(name, runs, figures, picture) for name in names],
+        datasets=[_dataset(name, runs, drawn, picture) for name in names],
         cost=_cost_table(cost["rows"]),
         seconds=lambda value: "—" if value is None else duration(value),
         machine=cost["machine"],
@@ -45,6 +45,8 @@ def write_paper(
     path = folder / "index.html"
     with write_atomically(path) as partial:
         partial.write_text(page, encoding="utf-8")
+    shutil.rmtree(figures, ignore_errors=True)  # with those of runs that are no longer there
+    drawn.rename(figures)
     return path
 
 

@@ -132,6 +132,11 @@ BAD_FILES = {
     ),
     "labels not integers": (replace("query/labels", np.zeros(30)), "labels are integers"),
     "labels below zero": (spoil("query/labels", 0, -1), "'/query/labels' holds -1"),
+    "labels that int32 would wrap": (
+        replace("query/labels", np.full(30, 2**32 + 1)),
+        "'/query/labels' holds 4294967297",
+    ),
+    "labels of no class": (spoil("database/labels", 3, 2**31 - 2), "holds 2147483646"),
     "labels of 0, 1 and 2": (
         replace("query/labels", np.full((30, 4), 2, np.uint8)),
         "values other than 0 and 1",

@@ -1,3 +1,5 @@
+import subprocess
+
 import pytest
 
 from eval.files import write_atomically
@@ -22,3 +24,15 @@ def test_failure_leaves_the_old_file_and_nothing_else(tmp_path):
         raise KeyboardInterrupt
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_what_a_killed_process_left_goes_and_a_living_one_s_stays(tmp_path):
+    ended = subprocess.Popen(["true"])
+    ended.wait()
+    left = tmp_path / f".codes.h5.partial-{ended.pid}"
+    other, living = tmp_path / f".features.h5.partial-{ended.pid}", tmp_path / ".codes.h5.partial-1"
+    for path in (left, other, living):
+        path.write_bytes(b"half")
+    with write_atomically(tmp_path / "codes.h5") as partial:
+        partial.write_bytes(b"whole")
+    assert sorted(tmp_path.iterdir()) == sorted([tmp_path / "codes.h5", other, living])

@@ -13,13 +13,15 @@ import pytest
 from tools import device
 
 REPO = Path(__file__).resolve().parents[2]
-PREFIX = Path(os.environ.get("CAFFE_PREFIX", REPO / ".caffe"))
+PREFIX = device.prefix()
 cuda = pytest.mark.skipif(device.build()["device"] == "CPU", reason="Caffe was built for the CPU")
 
 
 def test_the_dockerfile_s_architectures_are_the_installer_s():
     (image,) = re.findall(r'^ARG CUDA_ARCHS="(.*)"$', (REPO / "Dockerfile").read_text(), re.M)
-    (installer,) = re.findall(r"CUDA_ARCHS:-(\d.*?)}", (REPO / "tools/install_caffe.sh").read_text())
+    (installer,) = re.findall(
+        r"CUDA_ARCHS:-(\d.*?)}", (REPO / "tools/install_caffe.sh").read_text()
+    )
     assert image == installer
 
 

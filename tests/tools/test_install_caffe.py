@@ -109,7 +109,7 @@ def test_architectures_that_are_none_are_refused(tmp_path, archs):
 @pytest.fixture
 def source():
     """The source that Caffe was built from on this machine, where its build tree is still there."""
-    folder = Path(os.environ.get("CAFFE_PREFIX", REPO / ".caffe")) / "src"
+    folder = device.prefix() / "src"
     if not folder.exists():
         pytest.skip("Caffe's build tree was removed")
     return folder

@@ -127,6 +127,19 @@ def test_a_signal_snapshots_and_exits(job, options, command, number):
     assert f"resuming at iteration {at}" in resumed.stderr
 
 
+def test_an_interrupted_extension_is_not_reported_as_whole(trained, options, command):
+    """The model, codes and metrics that are there are of fewer iterations than run.json says."""
+    run, job = trained["--run"], trained | {"--iters": 100000}
+    process = start("tools.train", options(job))
+    wait_for(lambda: int(rows_of(run)[-1]["iteration"]) > 60)
+    process.send_signal(signal.SIGTERM)
+    output, _ = process.communicate(timeout=60)
+    (at,) = re.findall(r"stopped at iteration (\d+) with a snapshot", output)
+    checked = command("tools.train", "--check", *options(job))
+    assert checked.returncode == 1
+    assert f"was stopped at iteration {at} of 100000: 'make train'" in checked.stderr
+
+
 def test_a_run_s_folder_that_was_moved_resumes(trained, options, command, tmp_path):
     moved = tmp_path / "elsewhere"
     trained["--run"].rename(moved)
