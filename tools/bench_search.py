@@ -45,6 +45,7 @@ KINDS = {
     "multihash": [{"nflip": 0}, {"nflip": 1}],
 }
 HASH_STEP = 50  # multihash gets every fiftieth query: some take a second each
+SIZES = (1_000_000, 10_000_000)  # codes
 ROWS_PER_PIECE = 65536
 PICTURES = 20
 COMPARED = 16  # whole rankings at once: FAISS's counting sort takes some 20 MB for each
@@ -210,10 +211,7 @@ def whole_way(job, folder):
 
 
 def main():
-    p = parser(__doc__)
-    p.add_argument("--rows", type=int, nargs="+", default=[1_000_000, 10_000_000])
-    args = p.parse_args()
-    job = resolve(args)
+    job = resolve(parser(__doc__).parse_args())
     # For the measured processes: threads that spin while they wait take other work's cores.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     codes = read_codes(job["run"] / "codes.h5")
@@ -225,7 +223,7 @@ def main():
         counts = np.bincount(model.flips)
         shares = ", ".join(f"{n} bits {c / counts.sum():.1%}" for n, c in enumerate(counts[:4]))
         print(f"test codes differ from their nearest by {shares}, at most {len(counts) - 1} bits")
-        for rows in args.rows:
+        for rows in SIZES:
             table(model, codes.bits, rows, Path(name))
 
 
