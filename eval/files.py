@@ -22,10 +22,10 @@ def read_json(path: Path, needed: Sequence[str], maker: str) -> dict:
     except FileNotFoundError:
         raise InputError(f"{path} does not exist; run {maker}") from None
     except ValueError as error:
-        raise InputError(f"{path} is no JSON ({error}); run {maker} again") from None
+        raise InputError(f"{path} is no JSON ({error}); remove it and run {maker}") from None
     for name in needed:
         if name not in content:
-            raise InputError(f"{path} lacks '{name}'; run {maker} again")
+            raise InputError(f"{path} lacks '{name}'; remove it and run {maker}")
     return content
 
 

@@ -14,6 +14,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import contextmanager
 from pathlib import Path
 
 import h5py
@@ -21,8 +22,9 @@ import h5py
 from tools.job import REPO
 
 
-def start_cluster(workers):
-    """Return (address, processes): a scheduler, then workers, each on a core of its own."""
+@contextmanager
+def running_cluster(workers):
+    """Yield (address, processes): a scheduler, then workers, each on a core of its own."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -30,23 +32,29 @@ def start_cluster(workers):
     dask = str(Path(sys.executable).parent / "dask")
     words = [["scheduler", "--host", "127.0.0.1", "--port", str(port), "--no-dashboard"]]
     words += [["worker", address, "--nthreads", "1", "--no-nanny", "--no-dashboard"]] * workers
-    processes = []
-    for place, arguments in enumerate(words):
-        processes.append(
-            subprocess.Popen(
-                [dask, *arguments],
-                env={**os.environ, "PYTHONPATH": str(REPO), "GLOG_minloglevel": "2"},
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-            )
-        )
-        if place:
-            os.sched_setaffinity(processes[-1].pid, {sorted(os.sched_getaffinity(0))[place - 1]})
     from distributed import Client
 
-    with Client(address, timeout=60) as client:
-        client.wait_for_workers(workers, timeout=60)
-    return address, processes
+    processes = []
+    try:
+        for place, arguments in enumerate(words):
+            processes.append(
+                subprocess.Popen(
+                    [dask, *arguments],
+                    env={**os.environ, "PYTHONPATH": str(REPO), "GLOG_minloglevel": "2"},
+                    stdout=subprocess.DEVNULL,
+                    stderr=subprocess.DEVNULL,
+                )
+            )
+            if place:
+                core = sorted(os.sched_getaffinity(0))[place - 1]
+                os.sched_setaffinity(processes[-1].pid, {core})
+        with Client(address, timeout=60) as client:
+            client.wait_for_workers(workers, timeout=60)
+        yield address, processes
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait()
 
 
 def extract(run, words):
@@ -98,8 +106,7 @@ def measure(function, run, workers, kill_at=None):
     """
     from distributed import Client
 
-    address, processes = start_cluster(workers)
-    try:
+    with running_cluster(workers) as (address, processes):
         if kill_at:
             arguments = (address, processes[1], kill_at)
             killer = threading.Thread(target=kill_in_the_middle, args=arguments)
@@ -112,10 +119,6 @@ def measure(function, run, workers, kill_at=None):
             assert processes[1].wait() == -signal.SIGKILL
         with Client(address) as client:
             return seconds, digest, client.run_on_scheduler(finished)
-    finally:
-        for process in processes:
-            process.kill()
-            process.wait()
 
 
 def main():

@@ -9,6 +9,8 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
+from tools.job import stop
+
 AHEAD = 3  # partitions in flight for each worker: bounds what waits in memory for its turn
 
 
@@ -24,10 +26,15 @@ def partitions(scheduler: str, workers: int) -> Iterator[Callable]:
 
     shared: arguments of all tasks, sent to each worker once.
     scheduler: a Dask scheduler's address, or "". workers: processes to start on this machine, 0 for
-    none. With neither, run is the plain loop. A worker that dies costs its partitions' second try.
-    Raises ConnectionError where the scheduler cannot be reached or has no worker, and RuntimeError
-    where a partition kills every worker that tries it.
+    none. With neither, run is the plain loop; with both, stop. A worker that dies costs its
+    partitions' second try. Raises ConnectionError where the scheduler cannot be reached or has no
+    worker, and RuntimeError where a partition kills every worker that tries it.
     """
+    if scheduler and workers:
+        stop(
+            "SCHEDULER= has workers of its own, and WORKERS= starts some on this machine: give one "
+            "of the two"
+        )
     if not scheduler and not workers:
         yield lambda function, tasks, shared=(): (function(*shared, *task) for task in tasks)
         return
@@ -45,6 +52,10 @@ def partitions(scheduler: str, workers: int) -> Iterator[Callable]:
                     dashboard_address="127.0.0.1:0",
                 )
             )
+    except ValueError as error:
+        raise ConnectionError(
+            f"SCHEDULER={scheduler} is no address of a Dask scheduler, as tcp://host:8786 ({error})"
+        ) from None
     except OSError as error:
         raise ConnectionError(
             f"the Dask scheduler {scheduler} does not answer ({error}): is it running?"

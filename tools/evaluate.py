@@ -11,6 +11,7 @@ from tqdm import tqdm
 from eval.__main__ import main as evaluate_file
 from eval.metrics import evaluate_queries, join
 from tools import cluster
+from tools.job import whole
 
 QUERIES = 500  # of a partition
 
@@ -45,8 +46,9 @@ def main():
     p = argparse.ArgumentParser(description=__doc__, add_help=False)
     cluster.add_options(p)
     args, words = p.parse_known_args()
+    workers = whole("WORKERS", args.workers, 1, 1024) if args.workers else 0
     try:
-        with cluster.partitions(args.scheduler, int(args.workers or 0)) as run_partitions:
+        with cluster.partitions(args.scheduler, workers) as run_partitions:
             evaluate_file(words, shared_out(run_partitions))
     except (ConnectionError, RuntimeError) as error:
         sys.exit(f"error: {error}")

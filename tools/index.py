@@ -5,7 +5,7 @@ numbers for ever.
 """
 
 import os
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -148,7 +148,8 @@ def create(run: str | Path, kind: str = "") -> Index:
     """Make the index of a run's codes.h5, or of its kind where it is there already; open it.
 
     kind: one of KINDS, or "" for the one that suits the size. An index of the same codes keeps the
-    pictures that were added and removed since. Raises InputError for a codes.h5 of other weights.
+    pictures that were added and removed since; of other codes it loses them, and that is printed.
+    Raises InputError for a codes.h5 of other weights, and where the index cannot be written.
     """
     run = Path(run)
     codes = read_codes(run / "codes.h5")
@@ -158,7 +159,7 @@ def create(run: str | Path, kind: str = "") -> Index:
         raise InputError(f"{run / 'codes.h5'} has several labels a picture; an index takes one")
     digest = codes_sha256(codes)
     with only_one(run), ExitStack() as stack:
-        path, old = run / "index.h5", None
+        path, old, lost = run / "index.h5", None, ""
         if path.exists():
             tables, old = read_tables(path)
         if old and (old["net_fingerprint"], old["codes_sha256"]) == (
@@ -166,10 +167,13 @@ def create(run: str | Path, kind: str = "") -> Index:
             digest,
         ):
             if (run / old["faiss"]).exists() and old["kind"] == (kind or old["kind"]):
-                os.utime(path)  # make's sign that it is as new as codes.h5
+                with suppress(OSError):  # of somebody else: make asks again the next time
+                    os.utime(path)  # make's sign that it is as new as codes.h5
                 return open_index(run)
             attributes = dict(old)
         else:
+            if old:
+                lost = _changes(tables)
             file = stack.enter_context(h5py.File(run / "codes.h5"))
             rows = len(codes.database.codes)
             tables = {
@@ -190,6 +194,12 @@ def create(run: str | Path, kind: str = "") -> Index:
         attributes["kind"] = kind or ("flat" if len(tables["codes"]) <= FLAT_ROWS else "ivf")
         built = build(attributes["kind"], tables["codes"], codes.bits)
         write(run, {name: [table] for name, table in tables.items()}, attributes, built)
+    if lost:
+        print(
+            f"{path} was of other codes, and its changes are not in the new one, {lost}: "
+            "'make index' with ADD= and REMOVE= makes them again",
+            flush=True,
+        )
     return open_index(run)
 
 
@@ -239,11 +249,12 @@ def remove(run: str | Path, keys: list[str]) -> int:
     run = Path(run)
     with only_one(run):
         index, (tables, attributes) = open_index(run), read_tables(run / "index.h5")
-        names = np.array([key.encode() for key in keys])
+        names = np.array([os.fsencode(key) for key in keys])
         gone = np.isin(index.keys, names) & ~index.removed
         missing = set(names.tolist()) - set(index.keys[gone].tolist())
         if missing:
-            raise InputError(f"{run / 'index.h5'} has no picture {sorted(missing)[0].decode()}")
+            name = sorted(missing)[0].decode(errors="replace")
+            raise InputError(f"{run / 'index.h5'} has no picture {name}")
         tables["removed"] = index.removed | gone
         write(run, {name: [table] for name, table in tables.items()}, attributes)
     return int(np.count_nonzero(gone))
@@ -268,8 +279,18 @@ def _features_of(index: Index, rows: np.ndarray) -> np.ndarray:
     return features
 
 
+def _changes(tables: dict[str, np.ndarray]) -> str:
+    """How many pictures were added to an index and removed from it, in words; "" for none."""
+    removed, base = tables["removed"], len(tables["codes"]) - len(tables["added_features"])
+    added, gone = np.count_nonzero(~removed[base:]), np.count_nonzero(removed[:base])
+    return f"{added} picture(s) added and {gone} removed" if added or gone else ""
+
+
 def _fingerprint(run: Path) -> str:
-    return runs.net_fingerprint(runs.read(run), run / "model.caffemodel")
+    record, caffemodel = runs.record_of(run), run / "model.caffemodel"
+    if not caffemodel.exists():
+        raise InputError(f"{caffemodel} does not exist: run 'make train'")
+    return runs.net_fingerprint(record, caffemodel)
 
 
 def main():
@@ -302,9 +323,12 @@ def _keys(text: str) -> list[str]:
     if not text.startswith("@"):
         return [text]
     try:
-        return Path(text[1:]).read_text().splitlines()
+        lines = Path(text[1:]).read_text(encoding="utf-8").splitlines()
     except OSError as error:
         stop(f"REMOVE={text}: {error.strerror}")
+    except UnicodeDecodeError:
+        stop(f"REMOVE={text}: not a list in UTF-8, a key a line")
+    return [line for line in lines if line.strip()]
 
 
 if __name__ == "__main__":

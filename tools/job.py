@@ -6,12 +6,13 @@ alone.
 
 import argparse
 import errno
-import json
 import os
 import sys
 import tomllib
 from contextlib import contextmanager
 from pathlib import Path
+
+from data_prep import DataError, manifest
 
 REPO = Path(__file__).resolve().parent.parent
 PROTOTXT = REPO / "prototxt"
@@ -103,7 +104,9 @@ def resolve(args):
     if name in ("folder", "sun397", "yahoo1m") and not args.images:
         stop(f"DATASET={name} needs IMAGES=, the folder with its pictures")
     if name == "folder":
-        name = f"folder-{Path(args.images).resolve().name}"
+        from data_prep import folder  # and NumPy with it
+
+        name = folder.name(Path(args.images))
     job = {
         "dataset": name,
         "net": args.net,
@@ -125,15 +128,19 @@ def resolve(args):
             f"NET={args.net} has no fillers, as in the release, so WEIGHTS=none would leave it all "
             f"zeros: take its default, {spec['weights']}, or WEIGHTS=path"
         )
-    folder = f"{spec['side']}x{spec['channels']}" + (f"-{job['subset']}" if job["subset"] else "")
-    job["data"] = (Path(args.data_root) / name / folder).resolve()
+    data = manifest.data_folder(
+        args.data_root, name, spec["side"], spec["channels"], job["subset"] or None
+    )
+    job["data"] = data.resolve()
     job["run"] = Path(args.run).resolve()
     return job
 
 
 def read_manifest(data):
-    """Return a data folder's manifest.json; stop where the data has not been made."""
-    path = Path(data) / "manifest.json"
-    if not path.exists():
+    """Return a data folder's manifest.json; stop where there is no data, or it is damaged."""
+    if not Path(data).is_dir():
         stop(f"there is no data in {data}: run 'make data' with the same variables first")
-    return json.loads(path.read_text())
+    try:
+        return manifest.read_manifest(Path(data))
+    except DataError as error:
+        stop(str(error))

@@ -5,15 +5,17 @@ from contextlib import ExitStack
 
 import cv2
 
+from data_prep import DataError
 from data_prep.lmdb_reader import open_rows
+from eval.files import InputError
 from eval.report import write_report
 from tools import runs
 from tools.extract_loop import SPLITS
-from tools.job import parser, resolve
+from tools.job import parser, resolve, stop
 
 
-def main():
-    job = resolve(parser(__doc__).parse_args())
+def report(job):
+    """Write report.html of a job's run; return its path."""
     began = time.monotonic()
     with ExitStack() as stack:
         read = {
@@ -28,7 +30,20 @@ def main():
 
         page = write_report(job["run"], picture)
     runs.add_stage(job["run"], "report", time.monotonic() - began)
-    print(f"report: {page}")
+    return page
+
+
+def main():
+    job = resolve(parser(__doc__).parse_args())
+    try:
+        print(f"report: {report(job)}")
+    except (InputError, DataError) as error:
+        stop(str(error))
+    except OSError as error:
+        stop(
+            f"{error.filename or job['run'] / 'report.html'}: {error.strerror}; mend that and run "
+            "'make report' again"
+        )
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ import sys
 from pathlib import Path
 
 from data_prep.files import file_digest
-from eval.files import write_atomically
+from eval.files import InputError, read_json, write_atomically
 from tools import render
 from tools.job import REPO, stop
 
@@ -60,10 +60,18 @@ def settings(job):
     return {key: job[key] for key in (*SETTINGS, "weights", "iters", "device")}
 
 
+def record_of(folder):
+    """Return run.json of a run's folder; InputError where it is missing or damaged."""
+    needed = ("settings", "fingerprint")
+    return read_json(Path(folder) / "run.json", needed, "'make clean-run' and 'make train'")
+
+
 def read(folder):
-    """Return run.json of a run's folder, {} where there is none."""
-    path = Path(folder) / "run.json"
-    return json.loads(path.read_text()) if path.exists() else {}
+    """Return run.json of a run's folder, {} where there is none; stop where it is damaged."""
+    try:
+        return record_of(folder) if (Path(folder) / "run.json").exists() else {}
+    except InputError as error:
+        stop(str(error))
 
 
 def write(folder, record):

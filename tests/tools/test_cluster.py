@@ -1,6 +1,8 @@
 """Partitions on a real Dask scheduler and real workers: same bytes, and a worker's death."""
 
 import os
+import re
+import shlex
 import signal
 import socket
 import subprocess
@@ -8,11 +10,13 @@ import sys
 import time
 from pathlib import Path
 
+import cloudpickle
 import h5py
 import numpy as np
+import psutil
 import pytest
 
-from tools import cluster
+from tools import bench_cluster, cluster
 
 REPO = Path(__file__).resolve().parents[2]
 
@@ -31,26 +35,28 @@ def die(folder):
 
 @pytest.fixture(scope="module")
 def scheduler(tmp_path_factory):
-    """(address, worker processes): a scheduler and two workers, started as README says."""
+    """(address, worker processes): a scheduler and two workers, started by README's commands."""
+    readme = (REPO / "README.md").read_text()
+    by_hand = re.findall(r"^    (.*\.venv/bin/dask (?:scheduler|worker).*)$", readme, re.M)
+    scheduler, worker = map(shlex.split, by_hand)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     address = f"tcp://127.0.0.1:{port}"
-    environment = {**os.environ, "PYTHONPATH": f"{REPO}:{REPO / 'tests' / 'tools'}"}
+    worker[worker.index("tcp://host:8786")] = address
+    environment = {name: os.environ[name] for name in os.environ if name != "PYTHONPATH"}
     folder = tmp_path_factory.mktemp("dask")
 
     def start(*words):
         log = open(folder / "log", "a")  # noqa: SIM115 (the process keeps it)
-        command = [str(Path(sys.executable).parent / "dask"), *words]
+        command = ["env", *words, "--no-dashboard"]
         return subprocess.Popen(command, env=environment, cwd=REPO, stdout=log, stderr=log)
 
     processes = [
-        start("scheduler", "--host", "127.0.0.1", "--port", str(port), "--no-dashboard"),
-        *(
-            start("worker", address, "--nthreads", "1", "--no-nanny", "--no-dashboard")
-            for _ in range(2)
-        ),
+        start(*scheduler, "--host", "127.0.0.1", "--port", str(port)),
+        *(start(*worker, "--no-nanny") for _ in range(2)),
     ]
+    cloudpickle.register_pickle_by_value(sys.modules[__name__])  # nobody there can import it
     from distributed import Client
 
     with Client(address, timeout=60) as client:
@@ -67,6 +73,40 @@ def test_a_scheduler_that_is_not_there_is_said():
         cluster.partitions("tcp://127.0.0.1:1", 0),
     ):
         pass
+
+
+@pytest.mark.parametrize("address", ["bad://x", "host", "tcp://host:port"])
+def test_what_is_no_address_is_said(command, address):
+    done = command("tools.evaluate", "codes.h5", "--scheduler", address)
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"error: SCHEDULER={address} is no address of a Dask scheduler")
+    assert "Traceback" not in done.stderr
+
+
+def test_a_scheduler_and_workers_of_one_s_own_exclude_each_other(scheduler, command):
+    """The scheduler and its workers live on: only a cluster of ours is shut down."""
+    address, workers = scheduler
+    done = command("tools.evaluate", "codes.h5", "--scheduler", address, "--workers", 2)
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: SCHEDULER= has workers of its own")
+    assert [worker.poll() for worker in workers] == [None, None]
+
+
+def test_workers_are_a_number(command):
+    done = command("tools.evaluate", "codes.h5", "--workers", "abc")
+    assert done.returncode == 1
+    assert done.stderr == "error: WORKERS=abc is not a whole number\n"
+
+
+def test_the_bench_s_cluster_that_does_not_come_up_leaves_no_process(monkeypatch):
+    def late(*_, **__):
+        raise TimeoutError
+
+    monkeypatch.setattr("distributed.Client.wait_for_workers", late)
+    before = set(psutil.Process().children())
+    with pytest.raises(TimeoutError), bench_cluster.running_cluster(1):
+        pass
+    assert set(psutil.Process().children()) == before
 
 
 def test_codes_are_the_same_bytes_on_a_cluster(trained, options, command, scheduler):

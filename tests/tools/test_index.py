@@ -1,5 +1,6 @@
 """A run's index: made from its codes, searched, changed, and never mistaken for another's."""
 
+import resource
 import shutil
 
 import cv2
@@ -149,7 +150,10 @@ def test_pictures_come_and_go_without_a_rebuild(run, extracted, kind):
 
 
 def test_a_retrained_net_s_index_is_refused_then_made_anew(run, extracted, options, command):
-    create(run)
+    index = create(run)
+    pictures = np.zeros((3, 1, 28, 28), np.uint8)
+    add(run, ["a.png", "b.png", "c.png"], -1, *first_database_rows(run, 3), pictures)
+    remove(run, ["c.png", index.keys[0].decode()])
     job = extracted | {"--run": run, "--iters": 70}
     assert command("tools.train", *options(job)).returncode == 0
     with pytest.raises(InputError, match="index.h5 holds codes of other weights"):
@@ -157,9 +161,16 @@ def test_a_retrained_net_s_index_is_refused_then_made_anew(run, extracted, optio
     with pytest.raises(InputError, match="codes.h5 holds codes of other weights"):
         create(run)
     assert command("tools.extract", *options(job)).returncode == 0
-    index = create(run)
+    done = command("tools.index", *options(job))
+    assert done.returncode == 0, done.stderr
+    assert "not in the new one, 2 picture(s) added and 1 removed: 'make index' with" in done.stdout
+    index = open_index(run)
     assert index.fingerprint == read_codes(run / "codes.h5").net_fingerprint
     assert index.features is None
+    assert "not in the new one" not in command("tools.index", *options(job)).stdout
+    (run / "model.caffemodel").unlink()
+    with pytest.raises(InputError, match="model.caffemodel does not exist: run 'make train'"):
+        open_index(run)
 
 
 def test_damage_is_said_and_a_new_index_mends_it(run):
@@ -181,6 +192,25 @@ def test_damage_is_said_and_a_new_index_mends_it(run):
             attempt(run)
     (run / "index.h5").unlink()
     create(run)
+    assert len(list(run.glob("index-*.faiss"))) == 1
+
+
+@pytest.mark.parametrize("limit", [100, 20_000])
+def test_a_full_disk_is_said_and_the_index_stays_as_it_was(run, extracted, options, command, limit):
+    """A limit on the size of a file stands in for the disk: of FAISS's file, of index.h5."""
+    index = create(run)
+
+    def full():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+
+    job = options(extracted | {"--run": run})
+    done = command("tools.index", *job, "--kind", "ivf", preexec_fn=full)
+    assert done.returncode == 1
+    assert done.stderr == (
+        f"error: {run}/index.h5 cannot be written: File too large; mend that and run 'make index' "
+        "again\n"
+    )
+    assert open_index(run).kind == index.kind
     assert len(list(run.glob("index-*.faiss"))) == 1
 
 
@@ -208,16 +238,19 @@ def test_the_commands_make_grow_and_shrink_it(run, extracted, options, command, 
         found = features["query/features"][3:5]
         np.testing.assert_allclose(index.added_features, found, rtol=1e-5, atol=1e-6)
     listed = tmp_path / "gone.txt"
-    listed.write_text("\n".join(keys) + "\n")
+    listed.write_text("\n".join([*keys, "", " "]) + "\n")
     done = command("tools.index", *job, "--remove", f"@{listed}")
     assert done.returncode == 0, done.stderr
     assert "removed 2 pictures" in done.stdout
 
+    (tmp_path / "latin.txt").write_bytes("größe.png\n".encode("latin-1"))
     (folder / "broken.jpg").write_text("not a picture")
     for module, more, words in [
         ("tools.index", ("--kind", "tree"), "INDEX=tree is not known"),
         ("tools.index", ("--remove", "gone.png"), "has no picture gone.png"),
+        ("tools.index", ("--remove", "\udcfc.png"), "has no picture \ufffd.png"),
         ("tools.index", ("--remove", "@gone"), "REMOVE=@gone: No such file"),
+        ("tools.index", ("--remove", f"@{tmp_path}/latin.txt"), "latin.txt: not a list in UTF-8"),
         ("tools.index_add", ("--add", "gone"), "there is no such file or folder"),
         ("tools.index_add", ("--add", folder), "broken.jpg cannot be decoded"),
         ("tools.index_add", ("--add", folder / "a.png", "--label", "cat"), "LABEL=cat is not"),

@@ -4,6 +4,8 @@ import csv
 import json
 import os
 import re
+import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -92,6 +94,15 @@ def test_train_kill_resume_codes_metrics(job, options, command):
     page = command("tools.report", *options(job))
     assert page.returncode == 0, page.stderr
     assert "from scratch" in (run / "report.html").read_text()
+    full = {"preexec_fn": lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))}
+    page = command("tools.report", *options(job), **full)  # stands in for a full disk
+    assert page.returncode == 1
+    assert page.stderr.startswith(f"error: {run}/report.html: File too large; mend that")
+    (run / "metrics.json").write_text("{")
+    page = command("tools.report", *options(job))
+    assert page.returncode == 1
+    assert page.stderr.startswith(f"error: {run}/metrics.json is no JSON")
+    assert page.stderr.count("\n") == 1
 
 
 def test_two_undisturbed_runs_are_identical(trained, options, command, tmp_path):
@@ -189,6 +200,27 @@ def test_no_data_and_no_trained_run_are_said(job, options, command, tmp_path):
     untrained = command("tools.train", "--check", *options(job))
     assert untrained.returncode == 1
     assert "there is no trained net" in untrained.stderr
+
+
+def test_damage_is_said_with_the_file_and_what_to_do(trained, options, command):
+    (trained["--run"] / "run.json").write_text("{")
+    for module in ("train", "extract"):
+        done = command(f"tools.{module}", *options(trained))
+        assert done.returncode == 1
+        assert "run.json is no JSON" in done.stderr
+        assert "run 'make clean-run' and 'make train' again" in done.stderr
+        assert "Traceback" not in done.stderr
+
+
+def test_a_damaged_manifest_is_said(job, options, command, data_root, tmp_path):
+    data = tmp_path / "data" / "digits" / "28x1"
+    shutil.copytree(data_root / "digits" / "28x1", data)
+    (data / "manifest.json").write_text("{")
+    done = command("tools.train", *options(job | {"--data-root": tmp_path / "data"}))
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"error: {data}/manifest.json: not JSON")
+    assert done.stderr.endswith(f"remove {data} and make it again\n")
+    assert done.stderr.count("\n") == 1
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,7 @@ def open_net(run, mark):
 
     ValueError where its net is not mark's.
     """
-    record, caffemodel = runs.read(run), run / "model.caffemodel"
+    record, caffemodel = runs.record_of(run), run / "model.caffemodel"
     if runs.net_fingerprint(record, caffemodel) != mark:
         raise ValueError(
             f"{run.name} was trained again: make its index anew and restart the server"

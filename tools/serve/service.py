@@ -50,8 +50,7 @@ def open_run(folder, data_root, lmdbs, files):
     twice in a process. files: an ExitStack that closes them. Raises InputError or DataError where
     the run cannot be searched.
     """
-    record, index = runs.read(folder), open_index(folder)
-    settings = record["settings"]
+    index, settings = open_index(folder), runs.record_of(folder)["settings"]
     spec = nets()["nets"][settings["net"]]
     data = data_folder(
         *(Path(data_root), settings["dataset"], spec["side"], spec["channels"]),
@@ -87,19 +86,17 @@ def open_runs(folder, data_root, files):
         found = [open_run(folder, data_root, lmdbs, files)]
     except (InputError, DataError) as error:
         stop(str(error))
-    others = []
+    mine, others = runs.record_of(folder)["settings"], []
     for path in sorted(folder.parent.glob("*/codes.h5")):
         beside = path.parent
-        settings = runs.read(beside).get("settings", {})
-        mine = runs.read(folder)["settings"]
-        if beside.resolve() == folder.resolve() or any(
-            settings.get(key) != mine[key] for key in ("dataset", "subset")
-        ):
+        if beside.resolve() == folder.resolve():
             continue
         try:
-            others.append(open_run(beside, data_root, lmdbs, files))
-        except (InputError, DataError) as error:
-            LOG.warning("left out: %s", error)
+            settings = runs.record_of(beside)["settings"]
+            if all(settings.get(key) == mine[key] for key in ("dataset", "subset")):
+                others.append(open_run(beside, data_root, lmdbs, files))
+        except (InputError, DataError, OSError) as error:
+            LOG.warning("%s is left out: %s", beside, error)
     found += sorted(others, key=lambda run: run.info.bits)
     return {run.info.name: run for run in found}
 
