@@ -1,6 +1,7 @@
 """Command line of data_prep; heavy imports wait until something has to be made."""
 
 import argparse
+import errno
 import importlib
 import os
 import sys
@@ -13,21 +14,23 @@ from data_prep.manifest import check_asked, data_folder, read_manifest
 
 PICTURES = ("folder", "sun397", "yahoo1m")  # those made of a folder of pictures, --images
 DATASETS = ("mnist", "cifar10", "fashion_mnist", "digits", *PICTURES)
-DEFAULTS = {"seed": 42, "encoding": "raw"}
 ENCODINGS = {"sun397": "jpeg", "yahoo1m": "jpeg"}  # of 256x256 pictures, raw takes 21 and 221 GB
 
 
 def main() -> int:
     """Run the command line; return the exit code."""
     os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")  # what it can't decode, we say ourselves
+    args = parse()
     try:
-        prepare(parse())
+        prepare(args)
     except DataError as error:
         print(f"data_prep: {error}", file=sys.stderr)
         return 1
     except OSError as error:
+        place = error.filename or args.root  # what fails while it is written has no name
+        advice = "free some space" if error.errno == errno.ENOSPC else "mend that"
         print(
-            f"data_prep: {error.filename}: {error.strerror}; mend that, or use another data root",
+            f"data_prep: {place}: {error.strerror}; {advice}, or use another data root",
             file=sys.stderr,
         )
         return 1
@@ -48,7 +51,6 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--channels", type=int, choices=(1, 3), required=True)
     parser.add_argument("--mean", choices=("train", "imagenet"), required=True)
     parser.add_argument("--subset", type=positive, help="evenly spaced pictures of each split")
-    parser.add_argument("--seed", type=int, help=f"of the shuffle (default {DEFAULTS['seed']})")
     parser.add_argument("--encoding", choices=("raw", "png", "jpeg"), help="default: raw, or jpeg")
     parser.add_argument("--images", type=Path, help=f"the folder of {', '.join(PICTURES)}")
     parser.add_argument("--skip", action="store_true", help="leave unreadable pictures out")
@@ -72,7 +74,8 @@ def positive(text: str) -> int:
 def prepare(args: argparse.Namespace) -> None:
     """Make the data folder, or return at once where it is there, made as asked."""
     name, asked = args.dataset, {"mean": args.mean}
-    asked |= {key: getattr(args, key) for key in DEFAULTS if getattr(args, key) is not None}
+    if args.encoding:
+        asked["encoding"] = args.encoding
     if args.dataset in PICTURES:
         from data_prep import folder
 
@@ -104,8 +107,6 @@ def prepare(args: argparse.Namespace) -> None:
             print(note, flush=True)
         from data_prep.build import build  # and Caffe, a second's import
 
-        settings = DEFAULTS | {"encoding": ENCODINGS.get(name, DEFAULTS["encoding"])}
-        settings |= {key: asked[key] for key in DEFAULTS if key in asked}
         build(
             target,
             name,
@@ -113,9 +114,9 @@ def prepare(args: argparse.Namespace) -> None:
             side=args.side,
             channels=args.channels,
             mean=args.mean,
+            encoding=args.encoding or ENCODINGS.get(name, "raw"),
             count=args.subset,
             skip=args.skip,
-            **settings,
         )
     manifest = read_manifest(target)
     counts = manifest["counts"]

@@ -27,6 +27,7 @@ PIXELS = {
     "jpeg": "JPEG of quality 95 of the resized picture, decoded whenever a net reads it: a "
     "departure, the pixels differ a little from the raw ones",
 }
+SEED = 42  # of the shuffle
 STATE = "build.json"  # in an unfinished folder: what decides its records
 
 
@@ -39,7 +40,6 @@ def build(
     channels: int,
     mean: str,
     encoding: str,
-    seed: int,
     count: int | None,
     skip: bool,
 ) -> None:
@@ -62,7 +62,7 @@ def build(
         "side": side,
         "channels": channels,
         "encoding": encoding,
-        "seed": seed,
+        "seed": SEED,
         "subset": count,
         "sources": dataset.sources,
         "row_order_sha256": {split: row_order(rows.keys) for split, rows in splits.items()},
@@ -81,13 +81,11 @@ def build(
             write_synced(partial / STATE, json.dumps(decides, indent=1).encode())
         lmdb_sha256 = {
             split: write_lmdb(
-                partial / f"{split}_lmdb", rows, side, channels, encoding, seed, skip=skip
+                partial / f"{split}_lmdb", rows, side, channels, encoding, SEED, skip=skip
             )
             for split, rows in splits.items()
         }
-        kept = {
-            split: _kept(partial / f"{split}_lmdb", rows, skip) for split, rows in splits.items()
-        }
+        kept = {split: _kept(partial / f"{split}_lmdb", rows) for split, rows in splits.items()}
         if skip and not count:
             check(Dataset(**kept, classes=dataset.classes, sources=[], order=""))
         for file, text in dataset.lists.items():
@@ -102,7 +100,7 @@ def build(
             "mean": mean,
             "encoding": encoding,
             "pixels": PIXELS[encoding],
-            "seed": seed,
+            "seed": SEED,
             "subset": count,
             "counts": {split: len(rows.keys) for split, rows in kept.items()},
             "left_out": {split: _left_out(splits[split], kept[split]) for split in splits},
@@ -139,24 +137,30 @@ def _remove_unless(partial: Path, decides: dict) -> None:
         return
     state = partial / STATE
     try:
+        begun = _begun(partial)
+    except DataError:
+        print(f"{partial} is damaged: starting anew", flush=True)
+        shutil.rmtree(partial)
+        return
+    try:
         there = json.loads(state.read_text()) if state.is_file() else {}
     except ValueError:  # cut short by a crash
         there = {}
     differs = [key for key in decides if there.get(key) != decides[key]]
     if differs:
-        if _begun(partial):
+        if begun:
             print(f"{partial} is of another build ({', '.join(differs)}): starting anew")
         shutil.rmtree(partial)
 
 
 def _begun(partial: Path) -> bool:
-    """Tell whether an unfinished folder holds pictures."""
-    return count_records(partial / "train_lmdb") > 0
+    """Tell whether an unfinished folder holds pictures; DataError where an LMDB is damaged."""
+    return sum(count_records(partial / f"{split}_lmdb") for split in ("train", "test")) > 0
 
 
-def _kept(path: Path, rows: Split, skip: bool) -> Split:
+def _kept(path: Path, rows: Split) -> Split:
     """Return the split without the rows that its LMDB has no record of."""
-    if not skip:
+    if count_records(path) == len(rows.keys):
         return rows
     there = sorted(map(row_of, record_keys(path)))
     if not there:

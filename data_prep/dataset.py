@@ -44,6 +44,22 @@ class Dataset:
     lists: dict[str, str] = field(default_factory=dict)
 
 
+def to_labels(path: Path, lines: Sequence[int], texts: Sequence[str], pictures: int) -> np.ndarray:
+    """Return a list file's labels, decimal numbers, as (N,) int32.
+
+    lines: the line of each, for messages. pictures: the number of pictures in all lists. Raises
+    DataError for a label that is not below it, which leaves classes empty and may fill the memory.
+    """
+    labels = np.array([float(text) for text in texts])
+    wild = np.flatnonzero(labels >= pictures)
+    if len(wild):
+        raise DataError(
+            f"{path}, line {lines[wild[0]]}: the label {texts[wild[0]]} is too large for the "
+            f"{pictures} pictures of the lists; number the labels from 0 without gaps"
+        )
+    return labels.astype(np.int32)
+
+
 def check(dataset: Dataset) -> None:
     """Raise DataError for an empty split, a label out of range or a class without pictures."""
     for name, split in (("train", dataset.train), ("test", dataset.test)):

@@ -1,4 +1,4 @@
-"""Files and folders: checksums, what is on disk for certain, one process at a time."""
+"""Files and folders: what lies there, checksums, what is on disk for certain, one at a time."""
 
 import contextlib
 import fcntl
@@ -6,6 +6,23 @@ import hashlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
+
+
+def walk(folder: Path) -> Iterator[Path]:
+    """Yield the files below a folder, in no order, without hidden ones and those in hidden folders.
+
+    Linked folders are followed, but for a link to a folder that it lies in.
+    """
+    above = {os.fspath(each) for each in folder.resolve().parents}
+    for place, folders, names in os.walk(folder, followlinks=True):
+        below = Path(place).relative_to(folder)
+        around = above | {os.path.realpath(folder / each) for each in (below, *below.parents)}
+        folders[:] = [
+            name
+            for name in folders
+            if name[0] != "." and os.path.realpath(os.path.join(place, name)) not in around
+        ]
+        yield from (Path(place, name) for name in names if name[0] != ".")
 
 
 def file_digest(path: Path, algorithm: str) -> str:

@@ -16,8 +16,8 @@ import numpy as np
 
 from data_prep import DataError
 from data_prep.class_folders import ORDER, arrange, is_picture, refuse_shared, skipped_note
-from data_prep.dataset import Dataset, Split
-from data_prep.files import file_digest
+from data_prep.dataset import Dataset, Split, to_labels
+from data_prep.files import file_digest, walk
 
 SPLITS = ("train", "test")
 
@@ -132,10 +132,8 @@ def _from_class_folders(images: Path) -> Listing:
     classes = sorted(each for each in classes if not each.startswith("."))
     pictures, skipped = [], []
     for split in SPLITS:
-        for path in (images / split).rglob("*"):
+        for path in walk(images / split):
             relative = path.relative_to(images).as_posix()
-            if path.is_dir():
-                continue
             if is_picture(relative) and relative.split("/")[1] in classes:
                 pictures.append(relative)
             else:
@@ -154,9 +152,14 @@ def _from_class_folders(images: Path) -> Listing:
 
 def from_lists(images: Path, skip: bool) -> Listing:
     """Return what train.txt and test.txt say; see listing."""
-    keys, labels = {}, {}
-    for split in SPLITS:
-        keys[split], labels[split] = _read_list(images / f"{split}.txt")
+    files = {split: images / f"{split}.txt" for split in SPLITS}
+    listed = {split: _read_list(file) for split, file in files.items()}
+    keys = {split: list(lines) for split, (lines, _) in listed.items()}
+    pictures = sum(map(len, keys.values()))
+    labels = {
+        split: to_labels(files[split], list(lines.values()), texts, pictures)
+        for split, (lines, texts) in listed.items()
+    }
     names = images / "classes.txt"
     if names.is_file():
         classes = [line.strip() for line in _lines(names) if line.strip()]
@@ -166,7 +169,7 @@ def from_lists(images: Path, skip: bool) -> Listing:
     notes = []
     if len(classes) > 1 and (np.diff(labels["train"]) >= 0).all():
         notes.append(
-            f"{images / 'train.txt'}: sorted by class, and its order breaks the ties of a ranking; "
+            f"{files['train']}: sorted by class, and its order breaks the ties of a ranking; "
             "shuffle its lines for a fair one"
         )
     return Listing(
@@ -197,9 +200,12 @@ def file_sizes(images: Path, keys: Sequence[str], skip: bool) -> np.ndarray:
     return np.fromiter(map(size, keys), np.int64, len(keys))
 
 
-def _read_list(path: Path) -> tuple[list[str], np.ndarray]:
-    """Return a list file's paths and labels; a path may hold spaces, as convert_imageset has it."""
-    keys, labels = [], []
+def _read_list(path: Path) -> tuple[dict[str, int], list[str]]:
+    """Return a list file's paths, each with its line's number, and their labels as they stand.
+
+    A path may hold spaces, as convert_imageset has it. DataError for one that is listed twice.
+    """
+    lines, labels = {}, []
     for number, line in enumerate(_lines(path), start=1):
         if not line.strip():
             continue
@@ -209,14 +215,18 @@ def _read_list(path: Path) -> tuple[list[str], np.ndarray]:
                 f"{path}, line {number}: {line!r} is not `path label` with a label from 0 up; "
                 "correct the line"
             )
-        keys.append(key)
-        labels.append(int(label))
-    return keys, np.array(labels, np.int32)
+        if key in lines:
+            raise DataError(
+                f"{path}, lines {lines[key]} and {number}: both list {key}; remove one of them"
+            )
+        lines[key] = number
+        labels.append(label)
+    return lines, labels
 
 
 def _lines(path: Path) -> Iterator[str]:
     try:
-        with open(path, encoding="utf-8") as file:
+        with open(path, encoding="utf-8-sig") as file:
             for line in file:
                 yield line.rstrip("\n")
     except UnicodeDecodeError as error:

@@ -14,21 +14,6 @@ from data_prep.picture import from_datum
 MAPPED_BYTES = 64 << 20  # read before the map is closed: what is resident never grows with the file
 
 
-def read_keys(path: Path) -> tuple[np.ndarray, list[str]]:
-    """Return an LMDB's rows and keys.
-
-    rows: (N,) int64, the row in the data set's own order of each record in LMDB order, the order
-        in which Caffe's Data layer meets them: ``codes[rows] = output`` puts outputs in rows.
-        Rows are counted without the pictures that were left out.
-    keys: N strings by row, each leading back to its picture.
-    """
-    records = record_keys(path)
-    order = np.argsort([row_of(key) for key in records])
-    rows = np.empty(len(records), np.int64)
-    rows[order] = np.arange(len(records))
-    return rows, [name_of(records[place]) for place in order]
-
-
 def iterate(path: Path) -> Iterator[tuple[int, str, int, np.ndarray]]:
     """Yield (row, key, label, picture) in LMDB order; a picture is uint8 C x H x W, BGR.
 
@@ -97,8 +82,12 @@ def open_rows(path: Path) -> Iterator[tuple[list[str], Callable]]:
         yield keys, read
 
 
-def _open(path: Path) -> lmdb.Environment:
+@contextmanager
+def _open(path: Path) -> Iterator[lmdb.Environment]:
     try:
-        return lmdb.open(os.fspath(path), readonly=True, lock=False, create=False)
+        with lmdb.open(os.fspath(path), readonly=True, lock=False, create=False) as env:
+            yield env
     except lmdb.Error as error:
-        raise DataError(f"{path}: not an LMDB that can be read ({error}); make it anew") from None
+        raise DataError(
+            f"{path}: not an LMDB that can be read ({error}); remove {path.parent} and make it anew"
+        ) from None

@@ -3,6 +3,7 @@
 import hashlib
 import itertools
 import os
+import shutil
 import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -16,13 +17,14 @@ from tqdm import tqdm
 
 from data_prep import DataError
 from data_prep.dataset import Split
-from data_prep.lmdb_reader import count, records
+from data_prep.lmdb_reader import count, record_keys, records
 from data_prep.picture import to_datum
 
 LMDB_MAX_KEY = 511  # bytes, LMDB's own limit
 PAGE, PAGE_HEADER, NODE_MAX = 4096, 16, 2038  # LMDB's page, and the largest record kept in a leaf
 CHUNK_BYTES = 1 << 20  # raw bytes a task: 1,337 28x28x1 pictures, 5 256x256x3 ones
 COMMIT_BYTES = 32 << 20  # bytes of values a commit: what a kill can cost
+ADVICE = "replace it or remove it, or leave such pictures out (SKIP=1 of make, --skip of data_prep)"
 
 
 def shuffled_rows(size: int, seed: int) -> np.ndarray:
@@ -62,9 +64,7 @@ def make_datum(split: Split, row: int, side: int, channels: int, encoding: str) 
         label = int(split.labels[row])
         return to_datum(split.read(row), label, side, channels, encoding)
     except DataError as error:
-        raise DataError(
-            f"{split.origin}/{split.keys[row]} {error}; replace it or remove it"
-        ) from None
+        raise DataError(f"{split.origin}/{split.keys[row]} {error}") from None
 
 
 def estimate_bytes(
@@ -84,9 +84,9 @@ def estimate_bytes(
         for row in sample:
             try:
                 values.append(len(make_datum(split, row, side, channels, encoding)))
-            except DataError:
+            except DataError as error:
                 if not skip:
-                    raise
+                    raise DataError(f"{error}; {ADVICE}") from None
         value = int(np.mean(values)) if values else 0
     record = 8 + 18 + len(split.keys[0].encode()) + value
     if record > NODE_MAX:
@@ -113,8 +113,9 @@ def write_lmdb(
     interrupted: records are committed, with fsync, every COMMIT_BYTES, and an LMDB that holds
     the first records of the same split is continued behind them. Memory stays bounded, whatever
     the split's size. path is left incomplete where this raises, so callers write beside the final
-    name. skip: leave out, with a line on stderr, the pictures that can't be used. Raises DataError
-    where a picture can't be used, the LMDB can't be written, or it holds other records.
+    name. skip: leave out, with a line on stderr, the pictures that can't be used; what was left out
+    by an earlier call is looked at again where skip is off. Raises DataError where a picture can't
+    be used, the LMDB can't be written, or it holds other records.
     """
     check_keys(split)
     size = len(split.keys)
@@ -124,24 +125,32 @@ def write_lmdb(
     def key_at(place: int) -> bytes:
         return record_key(place, rows[place], split.keys[rows[place]])
 
+    def value_at(place: int) -> bytes | None:
+        try:
+            return make_datum(split, rows[place], side, channels, encoding)
+        except DataError as error:
+            if not skip:
+                raise DataError(f"{error}; {ADVICE}") from None
+            tqdm.write(f"left out: {error}", file=sys.stderr)
+            return None
+
     def make_chunk(start: int) -> list[tuple[bytes, bytes]]:
-        made = []
-        for place in range(start, min(start + chunk, size)):
-            try:
-                value = make_datum(split, rows[place], side, channels, encoding)
-            except DataError as error:
-                if not skip:
-                    raise
-                tqdm.write(f"left out: {error}", file=sys.stderr)
-            else:
-                made.append((key_at(place), value))
-        return made
+        places = range(start, min(start + chunk, size))
+        return [(key_at(place), value) for place in places if (value := value_at(place))]
 
     digest = hashlib.sha256()
     last = _take_committed(path, size, key_at, digest)
-    start = (last // chunk + 1) * chunk  # commits are of whole chunks, less what was left out
-    if last >= 0:
-        print(f"{path}: {min(start, size)} of {size} pictures are there; going on", flush=True)
+    start = min((last // chunk + 1) * chunk, size)  # commits are of whole chunks
+    if not skip and count(path) < start:  # an earlier call left pictures out
+        there = set(record_keys(path))
+        for place in range(start):
+            if key_at(place) not in there:
+                value_at(place)
+        print(f"{path}: pictures that were left out there can be read now; starting anew")
+        shutil.rmtree(path)
+        digest, start = hashlib.sha256(), 0
+    if start:
+        print(f"{path}: {start} of {size} pictures are there; going on", flush=True)
     # The map is address space, not disk; encoded pictures can outgrow raw ones by a little.
     map_size = size * (2 * side * side * channels + 4 * PAGE) + (64 << 20)
     threads = threads or len(os.sched_getaffinity(0))

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from data_prep import DataError
-from data_prep.dataset import Dataset, Split, check
+from data_prep.dataset import Dataset, Split, check, to_labels
 from data_prep.files import file_digest
 
 NAMES = ("mnist", "fashion_mnist", "cifar10", "digits")
@@ -46,13 +46,14 @@ def from_lists(folder: Path) -> Dataset:
     A path is looked for as it is, else below the lists' folder or a folder above it: the
     releases' paths start at their own root (``/data/cifar10/test/1.jpg``).
     """
-    splits, sources = {}, []
-    for name in ("train", "test"):
+    names, splits, sources = ("train", "test"), {}, []
+    listed = {name: _lines(folder / f"{name}-file-list.txt") for name in names}
+    pictures = sum(map(len, listed.values()))
+    for name, keys in listed.items():
         paths, labels = folder / f"{name}-file-list.txt", folder / f"{name}-label.txt"
-        keys = _lines(paths)
         splits[name] = Split(
             keys=keys,
-            labels=_labels(labels, len(keys), paths),
+            labels=_labels(labels, paths, len(keys), pictures),
             read=_reader(paths, keys),
             origin=paths,
         )
@@ -85,7 +86,7 @@ def _pictures_sha256(split: Split) -> str:
 
 def _lines(path: Path) -> list[str]:
     try:
-        lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
+        lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines()]
     except FileNotFoundError:
         raise DataError(
             f"{path}: there is no such list; LIST is the folder with train-file-list.txt, "
@@ -99,14 +100,14 @@ def _lines(path: Path) -> list[str]:
     return lines
 
 
-def _labels(path: Path, count: int, paths: Path) -> np.ndarray:
+def _labels(path: Path, paths: Path, count: int, pictures: int) -> np.ndarray:
     lines = _lines(path)
     for number, line in enumerate(lines, start=1):
         if not line.isdecimal():
             raise DataError(f"{path}, line {number}: {line!r} is not a label from 0 up; correct it")
     if len(lines) != count:
         raise DataError(f"{path} has {len(lines)} labels for the {count} paths of {paths}")
-    return np.array(lines, np.int32)
+    return to_labels(path, range(1, count + 1), lines, pictures)
 
 
 def _reader(lists: Path, keys: list[str]) -> Callable[[int], bytes]:

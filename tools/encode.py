@@ -8,7 +8,10 @@ import os
 import tempfile
 from pathlib import Path
 
+import h5py
+
 from data_prep.class_folders import is_picture
+from data_prep.files import walk
 from data_prep.mean_image import imagenet_mean, to_binaryproto
 from tools import caffe_process, device, preprocess, render, runs, weights
 from tools.job import nets, parser, resolve, stop
@@ -18,12 +21,13 @@ def list_pictures(images):
     """Return the picture files (Path) that IMAGES names: a list, a folder, or one picture.
 
     A list is a text file with a path a line, relative to the list's folder or absolute; a label
-    behind it, as in train.txt, is passed over. A folder gives its pictures at any depth, sorted.
-    Stop where there is none, or a listed one is missing.
+    behind it, as in train.txt, is passed over. A folder gives its pictures at any depth, sorted,
+    as files.walk finds them. Stop where there is none; a listed one that is missing is found when
+    it is to be read (tools/encode_loop.py).
     """
     path = Path(images)
     if path.is_dir():
-        found = sorted(file for file in path.rglob("*") if file.is_file() and is_picture(file.name))
+        found = sorted(file for file in walk(path) if is_picture(file.name))
         if not found:
             stop(f"IMAGES={images}: there is no picture in this folder")
         return found
@@ -32,7 +36,7 @@ def list_pictures(images):
     if is_picture(path.name):
         return [path]
     try:
-        lines = path.read_text(encoding="utf-8").split("\n")
+        lines = path.read_text(encoding="utf-8-sig").split("\n")
     except UnicodeDecodeError:
         stop(f"IMAGES={images}: neither a picture by its name nor a list in UTF-8, a path a line")
     found = [_listed(path.parent, line.rstrip()) for line in lines if line.strip()]
@@ -101,6 +105,27 @@ def _prototxt(job, classes, data, folder):
     return runs.render_job(job, {"classes": range(classes)}, data, folder, 0)
 
 
+def folder_for(given, default, origin):
+    """Return the folder to write, given or the default one, made where it is not there.
+
+    origin: what its codes are of. Stop where the default one holds codes of something else, or
+    where nothing can be written.
+    """
+    folder = Path(given) if given else default
+    there = origin
+    try:
+        if not given and (folder / "pictures.h5").is_file():
+            with h5py.File(folder / "pictures.h5") as file:
+                there = os.fsdecode(file.attrs.get("origin", b"others"))
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "caffe.log").unlink(missing_ok=True)
+    except OSError as error:
+        stop(f"{folder}: {error.strerror or error}; name another folder for the codes, OUT=")
+    if there != origin:
+        stop(f"{folder} holds the codes of {there}; remove it, or name another one, OUT=")
+    return folder
+
+
 def main():
     p = parser(__doc__)
     p.add_argument("--pictures", required=True, help="a list, a folder or a picture")
@@ -117,19 +142,18 @@ def main():
         folder, caffemodel, net = found
         model = caffemodel.stem if args.weights else job["run"].name
         default = job["run"].parent / "pictures" / f"{Path(args.pictures).stem}-{model}"
-        out = Path(args.out) if args.out else default
-        out.mkdir(parents=True, exist_ok=True)
+        origin = f"{Path(args.pictures).resolve()} by {caffemodel.resolve()}"
+        out = folder_for(args.out, default, origin)
         spec = nets()["nets"][net]
         gpu, where = device.choose(job["device"])
         print(f"codes of {len(pictures)} pictures by {caffemodel} on {where}", flush=True)
         names = scratch / "pictures.txt"
-        names.write_bytes(b"\n".join(map(os.fsencode, pictures)))
-        arguments = [str(folder), str(caffemodel), net, str(names), str(out)]
+        names.write_bytes(b"\0".join(map(os.fsencode, pictures)))
+        arguments = [str(folder), str(caffemodel), net, str(names), origin, str(out)]
         arguments += ["--skip"] if args.skip else []
         arguments += ["--gpu", str(gpu)] if gpu is not None else []
-        log = out / "caffe.log"
-        log.unlink(missing_ok=True)
-        caffe_process.run("tools.encode_loop", arguments, device.threads(spec), log)
+        threads = device.threads(spec)
+        caffe_process.run("tools.encode_loop", arguments, threads, out / "caffe.log")
     print(f"codes: {out}/pictures.h5, {out}/codes.csv; features: {out}/features.csv")
 
 

@@ -4,8 +4,9 @@ Runs in a child process of tools/encode.py. pictures.h5 holds a row a picture: `
 `codes` (packed uint8, N x ceil(K/8), big-endian bits), `latent` (float32, N x K), `features` (N x
 F float32, of the blob that the attribute feature_blob names) and, where the net has a classifier,
 `probabilities` (float32, N x C). codes.csv has a picture's path, its code as 0s and 1s, and its
-most probable class; features.csv its path and its features. Pictures are decoded, resized and
-cropped as for Caffe's TEST phase, grey, RGBA, palette and CMYK ones as in data_prep/picture.py.
+most probable class; features.csv its path and its features. The attribute origin says of which
+pictures and by which caffemodel. Pictures are decoded, resized and cropped as for Caffe's TEST
+phase, grey, RGBA, palette and CMYK ones as in data_prep/picture.py.
 """
 
 import argparse
@@ -86,7 +87,7 @@ def append(file, name, values):
     file[name][rows:] = values
 
 
-def encode(folder, caffemodel, net_name, paths, out, skip, bar):
+def encode(folder, caffemodel, net_name, paths, origin, out, skip, bar):
     """Write the three files; return the number of pictures in them."""
     spec = nets()["nets"][net_name]
     latent_blob, probability_blob = output_blobs(folder)
@@ -132,6 +133,7 @@ def encode(folder, caffemodel, net_name, paths, out, skip, bar):
             done += len(some)
         if not done:
             stop("none of the pictures can be read")
+        file.attrs["origin"] = np.bytes_(os.fsencode(origin))
         file.attrs["bits"] = latent.shape[1]
         file.attrs["bit_order"] = "big"
         file.attrs["net"] = net_name
@@ -148,16 +150,18 @@ def main():
     p.add_argument("folder", type=Path, help="with the net's prototxt")
     p.add_argument("caffemodel", type=Path)
     p.add_argument("net")
-    p.add_argument("pictures", type=Path, help="their paths, a line each")
+    p.add_argument("pictures", type=Path, help="their paths, NUL between them")
+    p.add_argument("origin", help="what the codes are of")
     p.add_argument("out", type=Path)
     p.add_argument("--skip", action="store_true")
     p.add_argument("--gpu", type=int)
     args = p.parse_args()
     device.activate(args.gpu)
-    paths = [Path(os.fsdecode(line)) for line in args.pictures.read_bytes().split(b"\n")]
+    paths = [Path(os.fsdecode(line)) for line in args.pictures.read_bytes().split(b"\0")]
     terminal = caffe_process.terminal()
     with tqdm(total=len(paths), unit="picture", file=terminal, mininterval=0.5) as bar:
-        done = encode(args.folder, args.caffemodel, args.net, paths, args.out, args.skip, bar)
+        net = args.folder, args.caffemodel, args.net
+        done = encode(*net, paths, args.origin, args.out, args.skip, bar)
     if done < len(paths):
         print(f"{len(paths) - done} of {len(paths)} pictures could not be read and were left out")
 

@@ -1,8 +1,10 @@
 """Pictures of one's own into a run's index: `make index ADD=picture or folder`."""
 
+import os
 from pathlib import Path
 
 from data_prep.class_folders import is_picture
+from data_prep.files import walk
 from tools import caffe_process, device
 from tools.job import parser, resolve, stop
 
@@ -11,8 +13,8 @@ def pictures_of(path):
     """Return the picture files of a path, itself or those below it, absolute and sorted."""
     if not path.exists():
         stop(f"ADD={path}: there is no such file or folder")
-    below = path.rglob("*") if path.is_dir() else [path]
-    files = sorted(file.resolve() for file in below if file.is_file() and is_picture(file.name))
+    below = walk(path) if path.is_dir() else [path]
+    files = sorted({Path(os.path.realpath(file)) for file in below if is_picture(file.name)})
     if not files:
         stop(f"ADD={path}: there is no picture")
     return files

@@ -104,12 +104,33 @@ def test_every_kind_of_picture_becomes_bgr_or_grey(prepare, own_pictures, smooth
 
 
 def test_files_that_are_no_pictures_are_said(prepare, own_pictures):
-    for path in ("train/cat/.DS_Store", "train/dog/Thumbs.db", "test/README", "train/.x/a.png"):
+    hidden = ("train/cat/.DS_Store", "train/.x/a.png", "train/cat/.ipynb_checkpoints/a.png")
+    for path in (*hidden, "train/dog/Thumbs.db", "test/README"):
         (own_pictures / path).parent.mkdir(exist_ok=True)
         (own_pictures / path).write_text("no picture")
     made = prepare("folder", "--images", own_pictures)
     assert made.returncode == 0, made.stderr
-    assert f"{own_pictures}: left out 4 files that are not pictures: test/README" in made.stdout
+    assert f"{own_pictures}: left out 2 files that are not pictures: test/README" in made.stdout
+    assert "8 + 4 pictures" in made.stdout
+
+
+def test_linked_folders_are_followed_and_cycles_left(prepare, own_pictures, tmp_path):
+    cat = own_pictures / "train/cat"
+    (cat / "deep").mkdir()
+    (cat / "0.png").rename(cat / "deep/0.png")
+    (cat / "deep").rename(tmp_path / "deep")
+    (cat / "more").symlink_to(tmp_path / "deep")
+    cat.rename(tmp_path / "cats")
+    cat.symlink_to(tmp_path / "cats")
+    (tmp_path / "deep/back").symlink_to(tmp_path / "cats")
+    (tmp_path / "cats/self").symlink_to(".")
+    (own_pictures / "test/dog/up").symlink_to("..")
+    (own_pictures / "test/dog/root").symlink_to("/")
+    made = prepare("folder", "--images", own_pictures)
+    assert made.returncode == 0, made.stderr
+    assert "8 + 4 pictures" in made.stdout
+    with open_rows(tmp_path / "data/folder-pets/12x3/train_lmdb") as (keys, _):
+        assert "train/cat/more/0.png" in keys
 
 
 def test_changed_pictures_never_pass_for_the_old(prepare, refused, own_pictures, smooth):
@@ -167,7 +188,10 @@ def directory(path):
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
-        (write(""), "train/cat/1.png is empty; replace it or remove it"),
+        (
+            write(""),
+            "train/cat/1.png is empty; replace it or remove it, or leave such pictures out",
+        ),
         (write("GIF89a"), "train/cat/1.png cannot be decoded (damaged, cut short"),
         (truncate, "train/cat/1.png cannot be decoded (damaged, cut short"),
         (copy_to_test, "1 test pictures are training pictures too, such as test/dog/again.png (te"),
@@ -202,7 +226,13 @@ def test_a_jpeg_cut_short_is_refused(prepare, refused, own_pictures, smooth, tmp
         ("train/cat/0.png", "line 9: 'train/cat/0.png' is not `path label`"),
         ("train/cat/0.png -1", "line 9: 'train/cat/0.png -1' is not `path label` with a label fr"),
         ("train/cat/0.png 1.5", "line 9: 'train/cat/0.png 1.5' is not `path label`"),
-        ("train/cat/0.png 7", "class 2 (2) has no train pictures; add some, or remove the class"),
+        ("./train/cat/0.png 7", "class 2 (2) has no train pictures; add some, or remove the class"),
+        ("train/cat/0.png 1", "train.txt, lines 1 and 9: both list train/cat/0.png; remove one"),
+        ("train/cat/0.png 0", "train.txt, lines 1 and 9: both list train/cat/0.png; remove one"),
+        ("new.png 13", "train.txt, line 9: the label 13 is too large for the 13 pictures of the l"),
+        ("new.png 1699999999", "line 9: the label 1699999999 is too large for the 13 pictures"),
+        ("new.png 99999999999", "line 9: the label 99999999999 is too large for the 13 pictures"),
+        (f"new.png {'9' * 5000}", "9 is too large for the 13 pictures of the lists; number"),
         ("test/cat/0.png 0", "1 test pictures are training pictures too, such as test/cat/0.png"),
     ],
 )
@@ -212,6 +242,18 @@ def test_spoilt_lists_are_refused(prepare, refused, own_pictures, tmp_path, line
         file.write(f"{line}\n")
     assert message in refused(prepare("folder", "--images", own_pictures))
     assert nothing_made(tmp_path)
+
+
+def test_lists_with_a_byte_order_mark(prepare, own_pictures, tmp_path):
+    use_lists(own_pictures, cat=0, dog=1)
+    (own_pictures / "classes.txt").write_text("cat\ndog\n")
+    for name in ("train.txt", "test.txt", "classes.txt"):
+        path = own_pictures / name
+        path.write_text(path.read_text(), encoding="utf-8-sig")
+    made = prepare("folder", "--images", own_pictures)
+    assert made.returncode == 0, made.stderr
+    manifest = json.loads((tmp_path / "data/folder-pets/12x3/manifest.json").read_text())
+    assert manifest["classes"] == ["cat", "dog"]
 
 
 def test_more_labels_than_class_names(prepare, refused, own_pictures, tmp_path):

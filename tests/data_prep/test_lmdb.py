@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from data_prep import DataError
 from data_prep.dataset import Split, subset
-from data_prep.lmdb_reader import iterate, open_rows, read_keys
+from data_prep.lmdb_reader import iterate, open_rows
 from data_prep.lmdb_writer import estimate_bytes, write_lmdb
 
 SIDE = 16
@@ -64,9 +64,9 @@ def test_keys_hold_position_row_and_picture(tmp_path, split):
         keys = [key.decode() for key in txn.cursor().iternext(values=False)]
     order = np.random.RandomState(5).permutation(30)
     assert keys == [f"{place:08d}_{row:08d}_train/{row:08d}" for place, row in enumerate(order)]
-    rows, names = read_keys(tmp_path / "lmdb")
-    np.testing.assert_array_equal(rows, order)
-    assert names == [f"train/{row:08d}" for row in range(30)]
+    np.testing.assert_array_equal([row for row, *_ in iterate(tmp_path / "lmdb")], order)
+    with open_rows(tmp_path / "lmdb") as (names, _):
+        assert names == [f"train/{row:08d}" for row in range(30)]
 
 
 def test_rows_are_read_at_random(tmp_path, split):
@@ -167,8 +167,7 @@ def test_datums_equal_convert_imagesets(tmp_path, smooth, channels, side):
         names, np.arange(7, dtype=np.int32), lambda row: (images / names[row]).read_bytes(), images
     )
     write_lmdb(tmp_path / "ours", pictures, side, channels, "raw", seed=1)
-    rows, _ = read_keys(tmp_path / "ours")
-    lines = [f"{names[row]} {row}" for row in rows]
+    lines = [f"{names[row]} {row}" for row, *_ in iterate(tmp_path / "ours")]
     convert_imageset(images, lines, side, channels, tmp_path / "caffes")
     values = []
     for name in ("ours", "caffes"):
@@ -206,4 +205,4 @@ def test_encoded_datums_say_so(tmp_path, split):
 
 def test_what_is_no_lmdb_is_named(tmp_path):
     with pytest.raises(DataError, match="nowhere: not an LMDB that can be read"):
-        read_keys(tmp_path / "nowhere")
+        list(iterate(tmp_path / "nowhere"))

@@ -45,6 +45,9 @@ def test_lists_keep_their_order(lists):
     [
         ("train-label.txt", "1\n0\n", "has 2 labels for the 3 paths"),
         ("train-label.txt", "1\nx\n0\n", "line 2: 'x' is not a label"),
+        ("train-label.txt", "1\n5\n0\n", "line 2: the label 5 is too large for the 5 pictures of"),
+        ("test-label.txt", "0\n1699999999\n", "line 2: the label 1699999999 is too large for the"),
+        ("test-label.txt", "99999999999\n0\n", "line 1: the label 99999999999 is too large for"),
         ("test-file-list.txt", "", "this list is empty"),
         ("test-file-list.txt", "/gone/1.png\n/gone/2.png\n", "line 1: /gone/1.png is neither"),
     ],
@@ -54,6 +57,14 @@ def test_what_is_wrong_is_named(lists, name, content, words):
     with pytest.raises(DataError, match=words) as error:
         originals.load("cifar10", lists, None, lists)
     assert name in str(error.value)
+
+
+def test_lists_with_a_byte_order_mark(lists):
+    for path in lists.glob("*.txt"):
+        path.write_text(path.read_text(), encoding="utf-8-sig")
+    dataset = originals.load("cifar10", lists, None, lists)
+    assert dataset.train.keys[0] == "/data/set/train/0.png"
+    assert dataset.train.labels.tolist() == [1, 0, 1]
 
 
 def test_a_missing_list_and_a_missing_picture(lists):

@@ -13,7 +13,7 @@ import pytest
 
 from data_prep import DataError, lmdb_writer
 from data_prep.dataset import Split
-from data_prep.lmdb_reader import count, open_rows, read_keys
+from data_prep.lmdb_reader import count, iterate, open_rows
 from data_prep.lmdb_writer import write_lmdb
 
 REPO = Path(__file__).resolve().parents[2]
@@ -83,9 +83,7 @@ def test_left_out_pictures_and_an_interruption(tmp_path, split, small_commits, c
     with open_rows(tmp_path / "lmdb") as (keys, read):
         assert keys == [pictures.keys[row] for row in kept]
         np.testing.assert_array_equal(read(range(189))[1], pictures.labels[kept])
-    rows, names = read_keys(tmp_path / "lmdb")
-    assert names == keys
-    assert sorted(rows) == list(range(189))
+    assert sorted(row for row, *_ in iterate(tmp_path / "lmdb")) == kept
     with pytest.raises(DataError, match="is empty; replace it"):
         write_lmdb(tmp_path / "strict", pictures, 16, 3, "raw", seed=1)
 
@@ -98,6 +96,26 @@ def test_what_stopped_at_a_bad_picture_goes_on_without_it(tmp_path, split, small
     assert 20 <= count(tmp_path / "lmdb") <= 100
     digest = write_lmdb(tmp_path / "lmdb", pictures, 16, 3, "raw", seed=1, skip=True)
     assert digest == write_lmdb(tmp_path / "whole", pictures, 16, 3, "raw", seed=1, skip=True)
+
+
+@pytest.mark.parametrize("place", [7, 39])  # within a chunk, and a chunk's last
+def test_what_was_left_out_is_looked_at_again(tmp_path, split, small_commits, place, capfd):
+    bad = lmdb_writer.shuffled_rows(203, 1)[place]
+    pictures = unreadable(split(203), [bad])
+    with pytest.raises(InterruptedError):
+        dying, _ = dying_after(pictures, 90)
+        write_lmdb(tmp_path / "lmdb", dying, 16, 3, "raw", seed=1, skip=True)
+    there = count(tmp_path / "lmdb")
+    assert place <= there < 203
+    with pytest.raises(
+        DataError, match=rf"train/{bad:08d} is empty; .*\(SKIP=1 of make, --skip of"
+    ):
+        write_lmdb(tmp_path / "lmdb", pictures, 16, 3, "raw", seed=1)
+    assert count(tmp_path / "lmdb") == there
+    digest = write_lmdb(tmp_path / "lmdb", split(203), 16, 3, "raw", seed=1)
+    assert "can be read now; starting anew" in capfd.readouterr().out
+    assert digest == write_lmdb(tmp_path / "whole", split(203), 16, 3, "raw", seed=1)
+    assert count(tmp_path / "lmdb") == 203
 
 
 def test_records_of_another_split_are_never_continued(tmp_path, split):
@@ -163,11 +181,25 @@ def test_other_options_start_anew(digits, tmp_path):
     folder = tmp_path / "data/digits/128x3"
     train = folder.parent / ".128x3.partial/train_lmdb"
     kill_when(digits(), lambda: (train / "data.mdb").exists() and count(train) > 600)
-    other = digits("--seed", 7)
+    other = digits("--encoding", "png")
     said, errors = other.communicate()
     assert other.returncode == 0, errors
-    assert "is of another build (seed): starting anew" in said
-    assert json.loads((folder / "manifest.json").read_text())["seed"] == 7
+    assert "is of another build (encoding): starting anew" in said
+    assert json.loads((folder / "manifest.json").read_text())["encoding"] == "png"
+
+
+@pytest.mark.parametrize("arguments", [[], ["--encoding", "png"]])
+def test_a_damaged_unfinished_build_starts_anew(digits, tmp_path, arguments):
+    partial = tmp_path / "data/digits/.128x3.partial"
+    file = partial / "train_lmdb/data.mdb"
+    kill_when(digits(), lambda: file.exists() and count(file.parent) > 600)
+    with open(file, "r+b") as database:
+        database.write(b"x" * 8192)
+    again = digits(*arguments)
+    said, errors = again.communicate()
+    assert again.returncode == 0, errors
+    assert f"{partial} is damaged: starting anew" in said
+    assert "1442 + 355 pictures" in said
 
 
 def test_unreadable_pictures_are_left_out_when_asked(prepare, refused, own_pictures, tmp_path):
@@ -187,6 +219,26 @@ def test_unreadable_pictures_are_left_out_when_asked(prepare, refused, own_pictu
     again = prepare("folder", "--images", own_pictures)
     assert again.stdout.endswith("12x3 is ready; 2 unreadable ones were left out (manifest.json nam"
                                  "es them)\n")  # fmt: skip
+
+
+def test_a_build_begun_with_skip_and_ended_without(prepare, refused, own_pictures, tmp_path):
+    bad = own_pictures / "train/cat/1.png"
+    whole = {path: path.read_bytes() for path in [bad, *(own_pictures / "test/dog").iterdir()]}
+    for path, content in whole.items():
+        path.write_bytes(bytes(len(content)))  # the sources' sizes stay the same
+    stopped = prepare("folder", "--images", own_pictures, "--skip")
+    assert "(dog) has no test pictures" in stopped.stderr  # both LMDBs are there
+    assert f"{bad} cannot be decoded" in refused(prepare("folder", "--images", own_pictures))
+    for path, content in whole.items():
+        path.write_bytes(content)
+    made = prepare("folder", "--images", own_pictures)
+    assert made.returncode == 0, made.stderr
+    assert made.stdout.count("can be read now; starting anew") == 2
+    data = tmp_path / "data/folder-pets/12x3"
+    manifest = json.loads((data / "manifest.json").read_text())
+    assert manifest["counts"] == {"train": 8, "test": 4}
+    assert manifest["left_out"] == {"train": [], "test": []}
+    assert [count(data / f"{split}_lmdb") for split in ("train", "test")] == [8, 4]
 
 
 def test_a_class_that_is_left_out_whole_is_refused(prepare, own_pictures):

@@ -1,6 +1,7 @@
 """Codes and features of any pictures, as `make codes IMAGES=...` makes them."""
 
 import csv
+import shutil
 
 import caffe
 import cv2
@@ -13,6 +14,7 @@ from PIL import Image
 from data_prep.lmdb_reader import open_rows
 from eval.codes import read_codes
 from tools.encode import list_pictures
+from tools.index_add import pictures_of
 
 
 @pytest.fixture
@@ -127,6 +129,41 @@ def test_a_bad_file_is_named_or_left_out(trained, pictures, options, command, tm
         ]
 
 
+def test_default_folders_never_take_each_other_s_place(
+    trained, pictures, options, command, tmp_path
+):
+    def encode(images):
+        return command("tools.encode", *options(trained), "--pictures", images)
+
+    broken = pictures / "z03\n.png"
+    (pictures / "z03.png").rename(broken)
+    assert encode(pictures).returncode == 0
+    made = tmp_path / "pictures/pictures-run/pictures.h5"
+    with h5py.File(made) as file:
+        assert str(broken) in [key.decode() for key in file["key"]]
+    before = made.read_bytes()
+    other = tmp_path / "other/pictures"
+    other.mkdir(parents=True)
+    (pictures / "grey.png").rename(other / "grey.png")
+    refused = encode(other)
+    assert refused.returncode == 1
+    assert f"{made.parent} holds the codes of {pictures} by {trained['--run']}" in refused.stderr
+    assert "name another one, OUT=" in refused.stderr
+    assert made.read_bytes() == before
+    assert encode(pictures).returncode == 0  # the same pictures' codes may be made anew
+    with h5py.File(made) as file:
+        assert len(file["key"]) == 15
+
+
+def test_a_folder_that_cannot_be_written_is_said(trained, pictures, options, command, tmp_path):
+    (tmp_path / "file").write_text("")
+    for out, words in [("file", "File exists"), ("file/codes", "Not a directory")]:
+        done = encode(command, options, trained, pictures, tmp_path / out)
+        assert done.returncode == 1
+        assert f"error: {tmp_path / out}: {words}; name another folder" in done.stderr
+        assert "Traceback" not in done.stderr
+
+
 def test_no_model_no_mean_and_no_pictures_are_said(job, pictures, options, command, tmp_path):
     empty = tmp_path / "empty"
     empty.mkdir()
@@ -151,7 +188,8 @@ def test_lists_take_labels_and_spaces(pictures):
     (pictures / "grey.png").rename(pictures / "a grey 7")
     absolute = pictures / "z03.png"
     listed = pictures / "list"
-    listed.write_text(f"z01.png 3\r\na grey 7\n\n{absolute} 12\nz02.png\n")
+    lines = f"z01.png 3\r\na grey 7\n\n{absolute} 12\nz02.png\n"
+    listed.write_text(lines, encoding="utf-8-sig", newline="")
     assert list_pictures(str(listed)) == [
         *(pictures / name for name in ("z01.png", "a grey 7")),
         absolute,
@@ -159,3 +197,18 @@ def test_lists_take_labels_and_spaces(pictures):
     ]
     assert list_pictures(str(absolute)) == [absolute]
     assert len(list_pictures(str(pictures))) == 15
+
+
+def test_linked_folders_are_followed_and_hidden_ones_are_not(pictures, tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    (pictures / "grey.png").rename(tmp_path / "elsewhere/grey.png")
+    (pictures / "more").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "elsewhere/back").symlink_to(pictures)
+    (pictures / ".ipynb_checkpoints").mkdir()
+    shutil.copy(pictures / "z01.png", pictures / ".ipynb_checkpoints")
+    found = list_pictures(str(pictures))
+    assert len(found) == 16
+    assert pictures / "more/grey.png" in found
+    added = pictures_of(pictures)
+    assert len(added) == 16
+    assert tmp_path / "elsewhere/grey.png" in added

@@ -4,7 +4,7 @@ import caffe
 import numpy as np
 import pytest
 
-from data_prep.lmdb_reader import open_rows, read_keys
+from data_prep.lmdb_reader import iterate, open_rows
 from tools import forward, preprocess, render
 from tools.job import nets
 
@@ -30,7 +30,7 @@ def test_identical_to_the_data_layer(tmp_path, command, net):
     batch = train_val.blobs["data"].data.shape[0]
 
     deploy, transform = forward.load_net(tmp_path, weights, batch)
-    rows, _ = read_keys(data / "test_lmdb")
+    rows = [row for row, *_ in iterate(data / "test_lmdb")]
     with open_rows(data / "test_lmdb") as (_, read):
         pictures, labels = read(rows[:batch])
     inputs = transform(pictures)
