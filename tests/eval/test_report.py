@@ -165,7 +165,10 @@ def write(name, text):
         (remove("train.csv"), "train.csv does not exist; run make train"),
         (remove("codes.h5"), "codes.h5 does not exist"),
         (write("run.json", "{"), "run.json is no JSON"),
-        (write("metrics.json", "{}"), "metrics.json lacks 'codes_sha256'; remove it and run make eval"),
+        (
+            write("metrics.json", "{}"),
+            "metrics.json lacks 'codes_sha256'; remove it and run make eval",
+        ),
         (write("run.json", "{}"), "run.json lacks 'settings'; remove it and run make train"),
         (write("train.csv", "loss\n1\n"), "train.csv has no column 'iteration'"),
         (
