@@ -163,7 +163,7 @@ compare: caffe       ## published | released (twice) | trained here, for METHOD 
 	  --released $(call q,$(RELEASED)) --released-deploy $(call q,$(RELEASED_DEPLOY)) --list $(call q,$(LIST))
 
 clean-run:           ## remove the run's folder
-	@[ -e '$(FOLDER)/run.json' ] || [ ! -e '$(FOLDER)' ] || \
+	@[ -e '$(FOLDER)/run.json' ] || [ -d '$(FOLDER)/snapshots' ] || [ ! -e '$(FOLDER)' ] || \
 	  { echo "error: $(FOLDER) has no run.json, so it is no run: remove it by hand" >&2; exit 1; }
 	rm -rf '$(FOLDER)'
 

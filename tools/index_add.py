@@ -17,6 +17,11 @@ def pictures_of(path):
     files = sorted({Path(os.path.realpath(file)) for file in below if is_picture(file.name)})
     if not files:
         stop(f"ADD={path}: there is no picture")
+    for file in files:
+        try:
+            os.fspath(file).encode()
+        except UnicodeEncodeError:
+            stop(f"{os.fsencode(file)}: its name is not UTF-8, as a key must be: rename it")
     return files
 
 

@@ -245,6 +245,8 @@ def test_the_commands_make_grow_and_shrink_it(run, extracted, options, command, 
 
     (tmp_path / "latin.txt").write_bytes("größe.png\n".encode("latin-1"))
     (folder / "broken.jpg").write_text("not a picture")
+    latin = tmp_path / "\udcfc.png"
+    latin.write_bytes(b"not looked at")
     for module, more, words in [
         ("tools.index", ("--kind", "tree"), "INDEX=tree is not known"),
         ("tools.index", ("--remove", "gone.png"), "has no picture gone.png"),
@@ -252,6 +254,7 @@ def test_the_commands_make_grow_and_shrink_it(run, extracted, options, command, 
         ("tools.index", ("--remove", "@gone"), "REMOVE=@gone: No such file"),
         ("tools.index", ("--remove", f"@{tmp_path}/latin.txt"), "latin.txt: not a list in UTF-8"),
         ("tools.index_add", ("--add", "gone"), "there is no such file or folder"),
+        ("tools.index_add", ("--add", latin), "its name is not UTF-8"),
         ("tools.index_add", ("--add", folder), "broken.jpg cannot be decoded"),
         ("tools.index_add", ("--add", folder / "a.png", "--label", "cat"), "LABEL=cat is not"),
     ]:

@@ -208,7 +208,7 @@ def test_damage_is_said_with_the_file_and_what_to_do(trained, options, command):
         done = command(f"tools.{module}", *options(trained))
         assert done.returncode == 1
         assert "run.json is no JSON" in done.stderr
-        assert "run 'make clean-run' and 'make train' again" in done.stderr
+        assert "remove it and run 'make clean-run' and 'make train'" in done.stderr
         assert "Traceback" not in done.stderr
 
 
