@@ -179,6 +179,7 @@ def write_lmdb(
             _commit(env, pending)
     except lmdb.Error as error:
         raise DataError(f"{path}: {error}; free some space, or use another data root") from None
+    (path / "lock.mdb").chmod(0o666)  # whoever reads an LMDB writes there
     return digest.hexdigest()
 
 

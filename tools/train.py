@@ -61,6 +61,18 @@ def starting_weights(job):
     return caffemodel, file_digest(caffemodel, "sha256") if caffemodel else "none"
 
 
+def check_readable(data):
+    """Stop where Caffe may not read a data folder's LMDBs: it writes into their lock files."""
+    for split in ("train", "test"):
+        lock = data / f"{split}_lmdb" / "lock.mdb"
+        read_only = os.statvfs(data).f_flag & os.ST_RDONLY  # where LMDB does without
+        if not read_only and not os.access(lock if lock.exists() else lock.parent, os.W_OK):
+            stop(
+                f"{lock}: uid {os.getuid()} may not write there, as whoever reads an LMDB must: "
+                "its owner can 'chmod a+w' it, or choose another DATA_ROOT="
+            )
+
+
 def words(job):
     """Return what the net of a job is to learn, for people."""
     bits = f"{job['bits']} bits" if job["bits"] else "no codes"
@@ -108,6 +120,7 @@ def main():
     gpus, where = device.choose_all(job["device"])
     if len(gpus) > 1 and not device.build().get("nccl"):
         stop(f"DEVICE={job['device']}: this Caffe was built without NCCL; USE_NCCL=1 make caffe")
+    check_readable(job["data"])
     with writing():
         lock = hold(run)
         start = prepare(job, manifest, mark, where)

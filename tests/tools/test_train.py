@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -329,6 +330,29 @@ def test_a_model_by_name_is_not_fetched_again_for_a_trained_run(trained, monkeyp
     path.write_bytes(b"there, and something else")
     with pytest.raises(SystemExit, match="is not the model zoo's file"):
         starting_weights(asked)
+
+
+def test_data_that_caffe_may_not_read_is_said(data_root):
+    """As in a container with --user, over data that another user made."""
+    if os.geteuid() != 0:
+        pytest.skip("only root can become somebody else")
+    with tempfile.TemporaryDirectory() as place:  # not tmp_path, which is its owner's alone
+        data = Path(place) / "28x1"
+        shutil.copytree(data_root / "digits" / "28x1", data)
+        Path(place).chmod(0o755)
+
+        def said():
+            code = (
+                "import os, sys, pathlib; from tools.train import check_readable; os.setuid(4242)"
+            )
+            code += "; check_readable(pathlib.Path(sys.argv[1]))"
+            return subprocess.run(
+                [sys.executable, "-c", code, data], cwd=REPO, capture_output=True, text=True
+            ).stderr
+
+        assert said() == ""
+        (data / "test_lmdb" / "lock.mdb").chmod(0o644)
+        assert "test_lmdb/lock.mdb: uid 4242 may not write there" in said()
 
 
 def test_caffe_s_death_becomes_a_sentence(trained, options, command):
