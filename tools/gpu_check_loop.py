@@ -5,6 +5,7 @@ import ctypes
 import sys
 import tempfile
 import time
+from itertools import chain
 from pathlib import Path
 
 import caffe
@@ -12,13 +13,17 @@ import numpy as np
 from caffe.proto import caffe_pb2
 from google.protobuf import text_format
 
+from data_prep.dataset import Split
+from data_prep.lmdb_writer import write_lmdb
+from data_prep.mean_image import to_binaryproto
 from tools import device, render
 from tools.job import nets, stop
 
 BATCH = 4
 BITS, CLASSES = 48, 10
 TOLERANCE = 1e-3  # of the largest value: float32 sums in another order
-FORWARD_ONLY = ("Accuracy",)
+FORWARD_ONLY = ("Accuracy", "Data")
+PICTURES = 10  # in the LMDBs that the Data layers read
 COMPUTE_CAPABILITY = (75, 76)  # cudaDevAttrComputeCapabilityMajor, ...Minor
 STEPS = 50  # timed training steps, behind as many that warm up
 
@@ -50,10 +55,10 @@ def fits(major, minor, archs, ptx):
     return None
 
 
-def rendered(net, name, batch):
-    """Return the NetParameter of one of a net's files."""
+def rendered(net, name, batch, data="data"):
+    """Return the NetParameter of one of a net's files, over a data folder."""
     values = {"bits": BITS, "classes": CLASSES, "batch": batch, "seed": 42, "iters": 1}
-    values |= {"alpha": 1.0, "beta": 1.0, "gamma": 1.0, "data": "data", "folder": "run"}
+    values |= {"alpha": 1.0, "beta": 1.0, "gamma": 1.0, "data": data, "folder": "run"}
     return render.parse(render.render(net, values)[name], f"prototxt/{net}/{name}")
 
 
@@ -127,6 +132,36 @@ def single_layers():
                     yield net, alone
 
 
+def write_pictures(data, side, channels):
+    """Make a data folder of random pictures: two LMDBs and a mean image."""
+    data.mkdir()
+    rng = np.random.default_rng(1)
+    pictures = rng.integers(0, 256, (PICTURES, side, side, channels), np.uint8)
+    split = Split(
+        keys=[f"{row:08d}" for row in range(PICTURES)],
+        labels=np.arange(PICTURES, dtype=np.int32) % CLASSES,
+        read=lambda row: pictures[row].squeeze(),
+        origin="random pictures",
+    )
+    for name in ("train_lmdb", "test_lmdb"):
+        write_lmdb(data / name, split, side, channels, "raw", seed=1)
+    mean = rng.uniform(0, 255, (channels, side, side)).astype(np.float32)
+    (data / "mean.binaryproto").write_bytes(to_binaryproto(mean))
+
+
+def data_layers(folder):
+    """Yield (net, NetParameter of one Data layer) for those of all nets, over LMDBs in a folder."""
+    for net, spec in nets()["nets"].items():
+        data = folder / f"{spec['side']}x{spec['channels']}"
+        if not data.exists():
+            write_pictures(data, spec["side"], spec["channels"])
+        for layer in rendered(net, "train_val.prototxt", BATCH, str(data)).layer:
+            if layer.type == "Data":
+                alone = caffe_pb2.NetParameter(name=net, layer=[layer])
+                alone.state.phase = layer.include[0].phase
+                yield net, alone
+
+
 def run_layer(param, gpu):
     """Return {what: array} of a single-layer net's outputs and gradients, on a GPU or the CPU.
 
@@ -177,10 +212,13 @@ def dropout_is_right(param, result):
     return bool((kept == gradient).all() and abs(kept.mean() - share) < 5 / np.sqrt(kept.size))
 
 
-def compare(gpu):
-    """Print how far each layer type is from the CPU; return sentences for what is too far."""
+def compare(gpu, layers):
+    """Print how far each layer type is from the CPU; return sentences for what is too far.
+
+    layers: what single_layers and data_layers yield.
+    """
     largest, wrong = {}, []
-    for net, param in single_layers():
+    for net, param in layers:
         layer = param.layer[-1]
         on_cpu, on_gpu = run_layer(param, None), run_layer(param, gpu)
         if layer.type == "Dropout" and param.state.phase == caffe.TRAIN:
@@ -246,7 +284,8 @@ def main():
             f"{build['archs']}: build it with CUDA_ARCHS={major}{minor}"
         )
     print(f"GPU {args.gpu}: compute capability {major}.{minor}, {how}", flush=True)
-    wrong = compare(args.gpu)
+    with tempfile.TemporaryDirectory() as folder:
+        wrong = compare(args.gpu, chain(single_layers(), data_layers(Path(folder))))
     speed, before, after = train_steps("alexnet", args.gpu, STEPS)
     print(f"alexnet, training: {speed:.0f} images a second; loss {before:.3f}, then {after:.3f}")
     if not (np.isfinite(after) and after < before):

@@ -7,10 +7,12 @@ import caffe
 import numpy as np
 import pytest
 
-from tools import device
+from tools import device, gpu_check_loop
 from tools.gpu_check_loop import (
     FORWARD_ONLY,
     TOLERANCE,
+    compare,
+    data_layers,
     difference,
     dropout_is_right,
     fits,
@@ -18,6 +20,7 @@ from tools.gpu_check_loop import (
     single_layers,
     train_steps,
 )
+from tools.job import nets
 
 REPO = Path(__file__).resolve().parents[2]
 
@@ -59,11 +62,45 @@ def layers(all_layers):
     return [(net, param) for net, param in all_layers if net in ("lenet", "cifar_small")]
 
 
-def test_every_layer_type_of_the_nets_is_tried(all_layers):
-    tried = {param.layer[-1].type for _, param in all_layers}
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    return list(data_layers(tmp_path_factory.mktemp("pictures")))
+
+
+def test_every_layer_type_of_the_nets_is_tried(all_layers, data):
+    tried = {param.layer[-1].type for _, param in (*all_layers, *data)}
     texts = [path.read_text() for path in (REPO / "prototxt").rglob("*.prototxt")]
     used = {kind for text in texts for kind in re.findall(r'^  type: "(\w+)"', text, re.MULTILINE)}
-    assert tried == used - {"Data", "Input"}
+    assert tried == used - {"Input"}
+
+
+def test_data_layers_read_the_same_pictures_each_time(data):
+    """Also where they are cropped and mirrored at random: the seed is the same."""
+    assert {net for net, _ in data} == set(nets()["nets"])
+    for net, param in data:
+        first, again = run_layer(param, None), run_layer(param, None)
+        assert set(first) == {"output data", "output label"}
+        assert all(first[what].std() > 0 for what in first), net
+        assert all(difference(first[what], again[what]) == 0 for what in first), net
+
+
+def test_what_differs_is_named(layers, monkeypatch, capsys):
+    """The CPU on both sides, one of which is wrong in one layer type."""
+    chosen = [pair for pair in layers if pair[0] == "lenet"]
+    assert compare(None, chosen) == []
+    right = gpu_check_loop.run_layer
+
+    def wrong(param, gpu):
+        result = right(param, gpu)
+        if gpu == 0 and param.layer[-1].type == "ReLU":
+            result = {what: array * np.float32(1.01) for what, array in result.items()}
+        return result
+
+    monkeypatch.setattr(gpu_check_loop, "run_layer", lambda param, gpu: wrong(param, gpu))
+    monkeypatch.setattr(gpu_check_loop.device, "activate", lambda _: caffe.set_mode_cpu())
+    found = compare(0, chosen)
+    assert found and all("(ReLU)" in words and "lenet/" in words for words in found)
+    assert "ReLU" in capsys.readouterr().out
 
 
 def test_every_layer_gives_outputs_and_gradients(layers):
