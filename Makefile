@@ -67,7 +67,6 @@ CLUSTER := $(if $(SCHEDULER),--scheduler '$(SCHEDULER)')$(if $(WORKERS), --worke
 
 # ---- what make itself would take wrongly -----------------------------------------------------------
 $(foreach flag,FEATURES FINE JSON SKIP,$(if $(filter-out 1,$($(flag))),$(error $(flag)=$($(flag)) is not known: it is 1, or left out)))
-$(if $(and $(SCHEDULER),$(WORKERS)),$(error SCHEDULER= has workers of its own, and WORKERS= starts some here: give one of the two))
 ifneq ($(words $(RUNS)) $(words $(RUN)),1 1)
   $(error the folder of the run is RUNS/RUN, '$(RUNS)/$(RUN)': each must be one word; choose RUN=name)
 endif

@@ -30,14 +30,17 @@ def stop(message):
 
 
 @contextmanager
-def writing():
-    """Stop with a sentence where the block cannot write a file: which, why, what to do."""
+def writing(instead="choose another folder (RUNS=)"):
+    """Stop with a sentence where the block cannot write a file: which, why, what to do.
+
+    instead: what helps where nothing can be written there.
+    """
     try:
         yield
     except OSError as error:
         file = f"{error.filename}: " if error.filename else ""
         todo = "free some space" if error.errno in FULL else f"let uid {os.getuid()} write there"
-        stop(f"{file}{error.strerror}; {todo}, or choose another folder (RUNS=)")
+        stop(f"{file}{error.strerror}; {todo}, or {instead}")
 
 
 def parser(description):

@@ -94,7 +94,7 @@ def fetch(name, url):
     known = records().get(name)
     if not path.exists():
         try:
-            with writing():
+            with writing("give a copy that you have, RELEASED=file"):
                 download([url], path, known and f"sha256:{known['sha256']}")
         except DataError as error:
             stop(f"{error}. Or give RELEASED=, a copy that you have")

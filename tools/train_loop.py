@@ -132,10 +132,9 @@ def open_csv(path, start):
         writer = csv.DictWriter(file, COLUMNS, extrasaction="ignore")
         writer.writeheader()
         writer.writerows(rows)
+    seconds = float(rows[-1]["seconds"]) if rows else 0.0
     file = open(path, "a", newline="", buffering=1)  # noqa: SIM115 (open until the process ends)
-    return csv.DictWriter(file, COLUMNS, extrasaction="ignore"), float(
-        rows[-1]["seconds"]
-    ) if rows else 0.0
+    return csv.DictWriter(file, COLUMNS, extrasaction="ignore"), seconds
 
 
 def shown(row):

@@ -30,7 +30,7 @@ def download(name):
     path = REPO / "weights" / entry["file"]
     if not path.exists():
         try:
-            with writing():
+            with writing("give a copy that you have, WEIGHTS=path"):
                 fetch(entry["urls"], path, f"sha1:{entry['sha1']}")
         except DataError as error:
             users = [spec for spec in known["nets"].values() if spec["weights"] == name]

@@ -96,7 +96,7 @@ def test_what_differs_is_named(layers, monkeypatch, capsys):
             result = {what: array * np.float32(1.01) for what, array in result.items()}
         return result
 
-    monkeypatch.setattr(gpu_check_loop, "run_layer", lambda param, gpu: wrong(param, gpu))
+    monkeypatch.setattr(gpu_check_loop, "run_layer", wrong)
     monkeypatch.setattr(gpu_check_loop.device, "activate", lambda _: caffe.set_mode_cpu())
     found = compare(0, chosen)
     assert found and all("(ReLU)" in words and "lenet/" in words for words in found)
