@@ -26,16 +26,16 @@ FROM debian AS builder
 RUN apt-get update \
     && apt-get install -y --no-install-recommends nvidia-cuda-toolkit g++-11 \
     && rm -rf /var/lib/apt/lists/*
-COPY tools/build_packages.txt /ssdh/tools/
+COPY tools/setup/build_packages.txt /ssdh/tools/setup/
 RUN apt-get update \
-    && xargs --arg-file=/ssdh/tools/build_packages.txt \
+    && xargs --arg-file=/ssdh/tools/setup/build_packages.txt \
        apt-get install -y --no-install-recommends python3-venv ca-certificates \
     && rm -rf /var/lib/apt/lists/*
 
 WORKDIR /ssdh
 COPY requirements.txt ./
-COPY tools/make_venv.sh tools/
-RUN PIP_NO_CACHE_DIR=1 tools/make_venv.sh packages
+COPY tools/setup/make_venv.sh tools/setup/
+RUN PIP_NO_CACHE_DIR=1 tools/setup/make_venv.sh packages
 
 # The cache keeps what was fetched and compiled: a build that was interrupted, or a change of the
 # installer, does not start anew.
@@ -43,10 +43,10 @@ ARG USE_NCCL
 ARG USE_CUDNN
 ARG CUDA_ARCHS
 COPY requirements-cuda.txt ./
-COPY tools/install_caffe.sh tools/
-COPY tools/patches tools/patches
+COPY tools/setup/install_caffe.sh tools/setup/
+COPY tools/setup/patches tools/setup/patches
 RUN --mount=type=cache,target=/ssdh/.caffe,sharing=locked \
-    PIP_NO_CACHE_DIR=1 tools/install_caffe.sh \
+    PIP_NO_CACHE_DIR=1 tools/setup/install_caffe.sh \
     && mkdir -p .caffe/nvidia /built \
     && cp -a .caffe/bin .caffe/lib .caffe/python .caffe/nvidia .caffe/build.json /built/
 

@@ -84,10 +84,10 @@ endif
 
 # ---- set-up ---------------------------------------------------------------------------------------
 venv:                ## make .venv with the pinned requirements
-	@tools/make_venv.sh
+	@tools/setup/make_venv.sh
 
 caffe: venv          ## build BVLC Caffe from source into .caffe (CAFFE_PREFIX=, CAFFE_SRC=)
-	@tools/install_caffe.sh
+	@tools/setup/install_caffe.sh
 
 # ---- the stages of a run, each from the file before it ----------------------------------------------
 data: caffe          ## the data set's LMDBs, into DATA_ROOT
@@ -103,7 +103,7 @@ same-run: caffe      # the later stages work on a trained run, and only on the o
 
 ifneq ($(PICTURES),)
 codes: caffe         # of any pictures, by a run's net or by the caffemodel WEIGHTS
-	@$(PYTHON) -m tools.encode $(OPTIONS) --pictures $(call q,$(PICTURES)) --out $(call q,$(OUT)) $(if $(filter 1,$(SKIP)),--skip)
+	@$(PYTHON) -m tools.codes.pictures $(OPTIONS) --pictures $(call q,$(PICTURES)) --out $(call q,$(OUT)) $(if $(filter 1,$(SKIP)),--skip)
 else
 codes: same-run      ## codes of a trained run (FEATURES=1), or of any pictures (IMAGES=, WEIGHTS=)
 	@$(MAKE) -s --no-print-directory $(CODES) $(if $(FEATURES),$(FOLDER)/features.h5)
@@ -117,8 +117,8 @@ report: same-run     ## the page of a trained run
 
 index: same-run      ## the search index of a trained run (INDEX=, ADD=, REMOVE=)
 	@$(MAKE) -s --no-print-directory $(CODES)
-	@OMP_WAIT_POLICY=passive $(PYTHON) -m tools.index $(OPTIONS) --kind '$(INDEX)' --remove $(call q,$(REMOVE))
-	$(if $(ADD),@$(PYTHON) -m tools.index_add $(OPTIONS) --add $(call q,$(ADD)) --label $(call q,$(LABEL)))
+	@OMP_WAIT_POLICY=passive $(PYTHON) -m tools.search.index $(OPTIONS) --kind '$(INDEX)' --remove $(call q,$(REMOVE))
+	$(if $(ADD),@$(PYTHON) -m tools.search.add $(OPTIONS) --add $(call q,$(ADD)) --label $(call q,$(LABEL)))
 
 search: same-run     ## the pictures nearest to QUERY=photo.jpg (TOP=, CATEGORY=, FINE=1, GRID=, JSON=1)
 	@$(MAKE) -s --no-print-directory $(if $(FINE),$(FOLDER)/features.h5) $(FOLDER)/index.h5 >&2
@@ -132,13 +132,13 @@ serve: same-run      ## a page and a JSON API to search a trained run (PORT=, HO
 EVALUATE = $(PYTHON) -m $(if $(filter finetune,$(METHOD)),eval.classification,$(if $(CLUSTER),tools.evaluate $(CLUSTER),eval))
 
 $(FOLDER)/codes.h5: $(FOLDER)/model.caffemodel
-	@$(PYTHON) -m tools.extract $(OPTIONS) $(CLUSTER) $(if $(FEATURES),--features)
+	@$(PYTHON) -m tools.codes $(OPTIONS) $(CLUSTER) $(if $(FEATURES),--features)
 
 $(FOLDER)/features.h5: $(FOLDER)/model.caffemodel
-	@$(PYTHON) -m tools.extract $(OPTIONS) $(CLUSTER) --features
+	@$(PYTHON) -m tools.codes $(OPTIONS) $(CLUSTER) --features
 
 $(FOLDER)/index.h5: $(CODES)
-	@OMP_WAIT_POLICY=passive $(PYTHON) -m tools.index $(OPTIONS) --kind '$(INDEX)'
+	@OMP_WAIT_POLICY=passive $(PYTHON) -m tools.search.index $(OPTIONS) --kind '$(INDEX)'
 
 $(FOLDER)/metrics.json: $(CODES)
 	@$(EVALUATE) $<
@@ -167,7 +167,7 @@ clean-run:           ## remove the run's folder
 	rm -rf '$(FOLDER)'
 
 weights: caffe       ## fetch and verify the pretrained weights of NET
-	@$(PYTHON) -m tools.weights '$(NET)'
+	@$(PYTHON) -m tools.net.weights '$(NET)'
 
 # ---- checks -----------------------------------------------------------------------------------------
 lint: venv           ## ruff: lint and format; hadolint: the Dockerfile
@@ -178,46 +178,46 @@ test: caffe lint     ## style and tests
 	@$(PYTHON) -m pytest
 
 gpu-check: caffe     ## a GPU beside the CPU: every layer of every net, a training step, its speed
-	@$(PYTHON) -m tools.gpu_check --device '$(DEVICE)'
+	@$(PYTHON) -m tools.setup.gpu_check --device '$(DEVICE)'
 
 caffe-test: caffe    ## BVLC's own C++ tests on this build (long)
-	@tools/install_caffe.sh test
+	@tools/setup/install_caffe.sh test
 
 bench-train: caffe   ## the training loop beside `caffe train`
-	@$(PYTHON) -m tools.bench_train
+	@$(PYTHON) -m tools.bench.train
 
 bench-data: caffe    ## the LMDB writer beside convert_imageset
-	@$(PYTHON) -m tools.bench_data $(if $(CIFAR10_ARCHIVE),--archive $(call q,$(CIFAR10_ARCHIVE)))
+	@$(PYTHON) -m tools.bench.data $(if $(CIFAR10_ARCHIVE),--archive $(call q,$(CIFAR10_ARCHIVE)))
 
 bench-builds: caffe  ## SUN397 and Yahoo-1M at their real size, generated: time, memory, disk, kills
-	@$(PYTHON) -m tools.bench_builds $(or $(filter sun397 yahoo1m,$(DATASET)),sun397 yahoo1m) --root $(call q,$(DATA_ROOT))
+	@$(PYTHON) -m tools.bench.builds $(or $(filter sun397 yahoo1m,$(DATASET)),sun397 yahoo1m) --root $(call q,$(DATA_ROOT))
 
 bench-eval: venv     ## the evaluator beside scikit-learn, FAISS and argsort
-	@$(PYTHON) -m eval.bench_eval
+	@$(PYTHON) -m eval.bench.evaluator
 
 bench-scale: venv    ## the evaluator at Yahoo-1M's size
-	@$(PYTHON) -m eval.bench_scale
+	@$(PYTHON) -m eval.bench.scale
 
 bench-search: same-run ## the index's kinds at 1 and 10 million codes like a trained run's, and make search
 	@$(MAKE) -s --no-print-directory $(FOLDER)/index.h5
-	@$(PYTHON) -m tools.bench_search $(OPTIONS)
+	@$(PYTHON) -m tools.bench.search $(OPTIONS)
 
 bench-distance: venv ## Hamming beside Euclidean distance, and this machine's limits
-	@$(PYTHON) -m eval.bench_distance
+	@$(PYTHON) -m eval.bench.distance
 
 bench-serve: same-run ## the JSON API of a trained run under 1, 8 and 32 clients
 	@$(MAKE) -s --no-print-directory $(FOLDER)/index.h5
-	@$(PYTHON) -m tools.bench_serve $(OPTIONS)
+	@$(PYTHON) -m tools.bench.serve $(OPTIONS)
 
 # ---- the CUDA image -----------------------------------------------------------------------------------
 image:               ## build it by Docker, Podman or buildah (USE_CUDNN=1, CUDA_ARCHS=, BUILD_FLAGS=)
-	@tools/image.sh build
+	@tools/setup/image.sh build
 
 shell:               ## a shell in it, with data, runs and weights of this folder
-	@tools/image.sh shell
+	@tools/setup/image.sh shell
 
 image-test:          ## the tests in it, on the CPU
-	@tools/image.sh test
+	@tools/setup/image.sh test
 
 help:                ## this page
 	@echo "make TARGET [VARIABLE=value ...]"; echo

@@ -153,17 +153,17 @@ def test_features_come_with_codes_on_request_and_a_search_with_its_index(make):
 def test_images_are_a_data_set_or_what_is_encoded(make):
     """make codes IMAGES= encodes pictures, but where IMAGES is the data set's own folder."""
     for words, module in [
-        (("DATASET=mnist", "IMAGES=list.txt"), "tools.encode"),
+        (("DATASET=mnist", "IMAGES=list.txt"), "tools.codes.pictures"),
         (("DATASET=mnist",), "tools.train --check"),
         (("DATASET=folder", "IMAGES=pets"), "tools.train --check"),
-        (("DATASET=sun397", "IMAGES=SUN397", "PICTURES=photo.jpg"), "tools.encode"),
+        (("DATASET=sun397", "IMAGES=SUN397", "PICTURES=photo.jpg"), "tools.codes.pictures"),
     ]:
         said = subprocess.run(
             ["make", "-n", "codes", *words], cwd=REPO, capture_output=True, text=True
         ).stdout
-        assert ("tools.encode" in said, "--check" in said) == (
-            module == "tools.encode",
-            module != "tools.encode",
+        assert ("tools.codes.pictures" in said, "--check" in said) == (
+            module == "tools.codes.pictures",
+            module != "tools.codes.pictures",
         )
 
 

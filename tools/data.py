@@ -3,7 +3,7 @@
 import os
 import sys
 
-from tools.job import parser, resolve
+from tools.run.job import parser, resolve
 
 
 def main():

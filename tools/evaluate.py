@@ -10,8 +10,8 @@ from tqdm import tqdm
 
 from eval.__main__ import main as evaluate_file
 from eval.metrics import evaluate_queries, join
-from tools import cluster
-from tools.job import whole
+from tools.run import cluster
+from tools.run.job import whole
 
 QUERIES = 500  # of a partition
 

@@ -13,13 +13,14 @@ import cv2
 
 from data_prep import DataError
 from data_prep.lmdb_reader import open_rows
-from eval.bench_distance import distance_cost
+from eval.bench.distance import distance_cost
 from eval.files import InputError, read_json
-from eval.paper.page import write_paper
+from eval.pages.paper.page import write_paper
 from eval.run_folders import find_runs
 from eval.summary import write_metrics
-from tools import render, runs
-from tools.extract_loop import SPLITS
+from tools.codes.extract import SPLITS
+from tools.net import render
+from tools.run import record as runs
 
 BIT_LENGTHS = (48, 64, 128)  # the paper's 64, and the code lengths of its tables around it
 

@@ -8,10 +8,10 @@ import cv2
 from data_prep import DataError
 from data_prep.lmdb_reader import open_rows
 from eval.files import InputError
-from eval.report import write_report
-from tools import runs
-from tools.extract_loop import SPLITS
-from tools.job import parser, resolve, stop
+from eval.pages.report import write_report
+from tools.codes.extract import SPLITS
+from tools.run import record as runs
+from tools.run.job import parser, resolve, stop
 
 
 def report(job):

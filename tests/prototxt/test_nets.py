@@ -8,9 +8,9 @@ import caffe
 import numpy as np
 import pytest
 
-from tools import render
-from tools.forward import code_blob
-from tools.job import methods, nets
+from tools.net import render
+from tools.net.forward import code_blob
+from tools.run.job import methods, nets
 
 SPECS = nets()["nets"]
 HASHING = [(net, method) for net in SPECS for method in methods(net) if method != "finetune"]

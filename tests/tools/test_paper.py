@@ -5,13 +5,13 @@ import shutil
 
 import pytest
 
-from tools import runs
+from tools.run import record as runs
 
 
 @pytest.fixture
 def folder(trained, options, command, tmp_path):
     """A folder with a trained and measured run, and costs that are there for this machine."""
-    done = command("tools.extract", *options(trained))
+    done = command("tools.codes", *options(trained))
     assert done.returncode == 0, done.stderr
     done = command("eval", trained["--run"] / "codes.h5")
     assert done.returncode == 0, done.stderr

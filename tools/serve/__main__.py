@@ -10,8 +10,8 @@ import tempfile
 from contextlib import ExitStack
 from pathlib import Path
 
-from tools import device
-from tools.job import parser, resolve, stop, whole
+from tools.run import device
+from tools.run.job import parser, resolve, stop, whole
 from tools.serve.limits import PICTURE_BYTES, Refused
 
 LOG = logging.getLogger("serve")

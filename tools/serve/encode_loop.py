@@ -13,9 +13,10 @@ import numpy as np
 
 from data_prep import DataError
 from data_prep.picture import fit
-from tools import device, runs
-from tools.forward import code_blob, forward, load_net
-from tools.job import nets
+from tools.net.forward import code_blob, forward, load_net
+from tools.run import device
+from tools.run import record as runs
+from tools.run.job import nets
 
 
 def open_net(run, mark):

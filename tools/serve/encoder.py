@@ -15,7 +15,7 @@ from contextlib import suppress
 from multiprocessing import Pipe
 from typing import NamedTuple
 
-from tools import caffe_process
+from tools.run import child as caffe_process
 from tools.serve.limits import PICTURE_PIXELS, QUEUE, Refused
 
 LOG = logging.getLogger("serve")

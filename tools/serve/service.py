@@ -15,12 +15,12 @@ from data_prep.lmdb_reader import open_rows
 from data_prep.manifest import data_folder
 from eval.codes import pack_latent
 from eval.files import InputError
-from tools import runs
-from tools.extract_loop import SPLITS
-from tools.index import Index, open_index
-from tools.job import nets, stop
-from tools.pictures import picture_of
-from tools.search_loop import find
+from tools.codes.extract import SPLITS
+from tools.run import record as runs
+from tools.run.job import nets, stop
+from tools.search.grid import picture_of
+from tools.search.index import Index, open_index
+from tools.search.query import find
 from tools.serve.answer import Answer, Class, Health, Neighbour, RunInfo
 from tools.serve.limits import TOP, Refused, check_picture
 

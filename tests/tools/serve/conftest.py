@@ -17,7 +17,7 @@ from data_prep import DataError
 from data_prep.debian import apt_install
 from data_prep.lmdb_reader import open_rows
 from eval.codes import read_codes
-from tools.index import create
+from tools.search.index import create
 
 REPO = Path(__file__).resolve().parents[3]
 
@@ -32,8 +32,8 @@ def runs(trained_run, tmp_path_factory, command, options):
     shutil.copytree(trained_run["--run"], folder / "digits-16")
     for stage in (
         ("tools.train", *options(jobs["digits-32"])),
-        ("tools.extract", *options(jobs["digits-16"]), "--features"),
-        ("tools.extract", *options(jobs["digits-32"])),
+        ("tools.codes", *options(jobs["digits-16"]), "--features"),
+        ("tools.codes", *options(jobs["digits-32"])),
     ):
         done = command(*stage)
         assert done.returncode == 0, done.stderr

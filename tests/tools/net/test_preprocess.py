@@ -1,0 +1,65 @@
+"""The deploy net with tools/net/preprocess.py gives what Caffe's own TEST-phase Data layer gives."""
+
+import caffe
+import numpy as np
+import pytest
+
+from data_prep.lmdb_reader import iterate, open_rows
+from tools.net import forward, preprocess, render
+from tools.run.job import nets
+
+
+@pytest.mark.parametrize("net", ["lenet", "cifar_small", "alexnet"])
+def test_identical_to_the_data_layer(tmp_path, command, net):
+    spec = nets()["nets"][net]
+    made = command(
+        *("data_prep", "digits", "--root", tmp_path, "--subset", 100, "--side", spec["side"]),
+        *("--channels", spec["channels"], "--mean", spec["mean"]),
+    )
+    assert made.returncode == 0, made.stderr
+    data = tmp_path / "digits" / f"{spec['side']}x{spec['channels']}-100"
+    values = {"data": data, "folder": tmp_path, "iters": 1, "classes": 10, "bits": 32, "batch": 10}
+    values |= {"seed": 1, "alpha": 1.0, "beta": 1.0, "gamma": 1.0}
+    files = render.render(net, values)
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
+    train_val = caffe.Net(str(tmp_path / "train_val.prototxt"), caffe.TEST)
+    weights = tmp_path / "random.caffemodel"
+    train_val.save(str(weights))
+    train_val.forward()
+    batch = train_val.blobs["data"].data.shape[0]
+
+    deploy, transform = forward.load_net(tmp_path, weights, batch)
+    rows = [row for row, *_ in iterate(data / "test_lmdb")]
+    with open_rows(data / "test_lmdb") as (_, read):
+        pictures, labels = read(rows[:batch])
+    inputs = transform(pictures)
+    np.testing.assert_array_equal(inputs, train_val.blobs["data"].data)
+    np.testing.assert_array_equal(labels, train_val.blobs["label"].data)
+    (latent,) = forward.forward(deploy, inputs, ["latent_sigmoid"])
+    expected = train_val.blobs["latent_sigmoid"].data
+    assert expected.std() > 0
+    np.testing.assert_array_equal(latent, expected)
+
+
+def test_padding_does_not_change_a_row(tmp_path):
+    text = (
+        'layer { name: "data" type: "Input" top: "data" input_param { shape { dim: 8 dim: 5 } } }\n'
+        'layer { name: "h" type: "InnerProduct" bottom: "data" top: "h" inner_product_param '
+        '{ num_output: 3 weight_filler { type: "xavier" } } }'
+    )
+    path = tmp_path / "net.prototxt"
+    path.write_text(text)
+    net = caffe.Net(str(path), caffe.TEST)
+    inputs = np.random.RandomState(0).rand(8, 5).astype(np.float32)
+    (whole,) = forward.forward(net, inputs, ["h"])
+    (part,) = forward.forward(net, inputs[:3], ["h"])
+    np.testing.assert_array_equal(part, whole[:3])
+
+
+def test_crop_offset_is_caffe_s():
+    """256 to 227: Caffe's centre crop starts at 14, the release's MATLAB at 15."""
+    picture = np.arange(256, dtype=np.uint8)[None, None, None, :].repeat(256, axis=2)
+    out = preprocess.transform(picture, np.zeros((1, 256, 256), np.float32), 227, 1.0)
+    assert out.shape == (1, 1, 227, 227)
+    assert (out[0, 0, 0, 0], out[0, 0, 0, -1]) == (14, 240)

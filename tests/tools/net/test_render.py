@@ -1,0 +1,24 @@
+"""Templates: every placeholder gets a value, and what comes out is what Caffe can read."""
+
+import pytest
+
+from tools.net import render
+
+
+def test_a_placeholder_without_a_value_stops_with_its_name():
+    with pytest.raises(SystemExit, match=r"x\.prototxt has the placeholder \$bits"):
+        render.fill("num_output: $bits", {"classes": 10}, "x.prototxt")
+
+
+def test_a_stray_dollar_stops():
+    with pytest.raises(SystemExit, match=r"x\.prototxt: Invalid placeholder"):
+        render.fill("price: $ 5", {}, "x.prototxt")
+
+
+def test_text_that_caffe_cannot_read_stops_with_its_line():
+    with pytest.raises(SystemExit, match=r"net\.prototxt is not a valid NetParameter: line 2"):
+        render.parse('name: "x"\nlayr { }', "net.prototxt")
+
+
+def test_numbers_are_written_as_people_write_them():
+    assert render.fill("$alpha $beta", {"alpha": 1.0, "beta": 0.25}, "x") == "1 0.25"

@@ -1,0 +1,166 @@
+"""DEVICE: what it may say, what it decides, and what is said where there is no such GPU."""
+
+import ctypes
+import os
+import re
+
+import pytest
+
+from tools.net import forward
+from tools.run import device
+from tools.run.cluster import partitions
+from tools.setup.gpu_check import describe
+
+BUILD = device.build()
+
+
+@pytest.mark.parametrize(
+    ("text", "numbers"),
+    [("auto", []), ("cpu", []), ("gpu", [0]), ("gpu:3", [3]), ("gpu:0,1", [0, 1])],
+)
+def test_numbers(text, numbers):
+    assert device.numbers(text) == numbers
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("tpu", "is not known: auto, cpu, gpu:N or gpu:N,M,..."),
+        ("gpu:0,", "is not known"),
+        ("gpu:-1", "is not known"),
+        ("gpu:0;1", "is not known"),
+        ("cpu:0,1", "is not known"),
+        ("gpu:0,1,0", "names a GPU twice"),
+    ],
+)
+def test_numbers_that_are_none(job, options, command, text, words):
+    done = command("tools.train", *options(job | {"--device": text}))
+    assert done.returncode == 1
+    assert done.stderr.count("\n") == 1
+    assert done.stderr.startswith(f"error: DEVICE={text} ")
+    assert words in done.stderr
+    assert not job["--run"].exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "own", "batches"),
+    [
+        *(("auto", 1, 1), ("cpu", 2, 2), ("gpu:1", 2, 2), ("gpu:0,1", 1, 2)),
+        *(("gpu:0,1", 2, 2), ("gpu:0,1,2", 2, 3), ("gpu:0,1", 3, 4)),
+    ],
+)
+def test_batches_in_an_update(text, own, batches):
+    assert device.solvers(text, {"solvers": own}) == batches
+
+
+def test_gpus_that_are_not_there_are_refused(job, options, command):
+    done = command("tools.train", *options(job | {"--device": "gpu:0,1,77"}))
+    assert done.returncode == 1
+    assert done.stderr.count("\n") == 1
+    says = "was built for the CPU" if BUILD["device"] == "CPU" else "the driver shows"
+    assert says in done.stderr
+    assert not job["--run"].exists()
+
+
+LISTING = """GPU 0: Tesla V100-SXM2-16GB (UUID: GPU-aaaa1111)
+GPU 1: NVIDIA A100-SXM4-40GB (UUID: GPU-bbbb2222)
+  MIG 1g.5gb      Device  0: (UUID: MIG-cccc3333)
+GPU 2: Tesla P100-PCIE-16GB (UUID: GPU-dddd4444)
+"""
+OLD_DRIVER = 'Field "compute_cap" is not a valid field to query.'
+
+
+@pytest.fixture
+def smi(tmp_path, monkeypatch):
+    """Stand three GPUs in for none: nvidia-smi's own words, which a machine without one lacks."""
+    rows = "".join(
+        f"{uuid}, {name}, 470.82.01, 16384 MiB\n"
+        for name, uuid in re.findall(r"^GPU \d: (.*) \(UUID: (.*)\)", LISTING, re.M)
+    )
+    script = tmp_path / "nvidia-smi"
+    script.write_text(
+        f"#!/bin/sh\ncase $* in -L) printf %s '{LISTING}' ;; *compute_cap*) echo '{OLD_DRIVER}'; "
+        f"exit 2 ;; *) printf %s '{rows}' ;; esac\n"
+    )
+    script.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+
+
+@pytest.mark.parametrize(
+    ("visible", "names"),
+    [
+        (None, ["GPU 0", "GPU 1", "GPU 2"]),
+        ("", []),
+        ("2,0", ["GPU 2", "GPU 0"]),
+        ("1,7,0", ["GPU 1"]),
+        ("GPU-dddd, GPU-aaaa1111", ["GPU 2", "GPU 0"]),
+        ("MIG-cccc3333", ["MIG 1g.5gb      Device  0"]),
+        ("-1", []),
+    ],
+)
+@pytest.mark.usefixtures("smi")
+def test_the_gpus_that_cuda_shows(monkeypatch, visible, names):
+    if visible is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    assert [line.partition(":")[0] for line in device.gpus()] == names
+
+
+@pytest.mark.usefixtures("smi")
+def test_gpu_check_describes_the_gpus_that_cuda_shows(monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,MIG-cccc3333")
+    assert describe([0, 1], device.gpus()) == [
+        "GPU 0: Tesla P100-PCIE-16GB, 16384 MiB, driver 470.82.01",
+        "GPU 1: MIG 1g.5gb      Device  0: (UUID: MIG-cccc3333)",
+    ]
+
+
+def test_auto_falls_back_to_the_cpu_and_says_so(job, options, command):
+    if BUILD["device"] == "CUDA" and device.gpus():
+        pytest.skip("there is a GPU")
+    done = command("tools.train", *options(job | {"--device": "auto", "--iters": 1}))
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"on: CPU \((this Caffe was built without|no GPU is visible)", done.stdout)
+
+
+def test_a_run_of_several_gpus_is_another_run_but_its_later_stages_are_not(
+    trained, options, command
+):
+    several = options(trained | {"--device": "gpu:0,1"})
+    assert command("tools.train", "--check", *several).returncode == 0
+    if BUILD["device"] == "CUDA" and len(device.gpus()) > 1:
+        other = command("tools.train", *several)
+        assert "1 batches an update there, 2 here (DEVICE)" in other.stderr
+
+
+def test_worker_processes_take_the_gpus_in_turn():
+    assert forward.own_gpu(()) is None
+    assert forward.own_gpu((3,)) == 3
+    with partitions("", 2) as run:
+        taken = list(run(forward.own_gpu, [((4, 7),)] * 30))
+    assert set(taken) == {4, 7}
+
+
+@pytest.mark.parametrize(
+    ("words", "todo"),
+    [
+        ("status == CUBLAS_STATUS_SUCCESS (1 vs. 0)  CUBLAS_STATUS_NOT_INITIALIZED", "memory"),
+        ("status == CUBLAS_STATUS_SUCCESS (3 vs. 0)  CUBLAS_STATUS_ALLOC_FAILED", "BATCH="),
+        ("status == CUDNN_STATUS_SUCCESS (1 vs. 0)  CUDNN_STATUS_NOT_INITIALIZED", "memory"),
+        ("result == ncclSuccess (2 vs. 0)  unhandled system error", "--shm-size=1g"),
+    ],
+)
+def test_advice_on_what_the_libraries_say(words, todo):
+    assert todo in device.advice(f"Check failed: {words}")
+
+
+def test_advice_knows_cuda_s_own_words():
+    if BUILD["device"] == "CPU":
+        pytest.skip("Caffe was built without CUDA, whose library has the words")
+    cudart = ctypes.CDLL("libcudart.so.11.0")
+    cudart.cudaGetErrorString.restype = ctypes.c_char_p
+    # memory, driver, no device, no such number, no kernel image, PTX of a newer CUDA
+    for number in (2, 35, 100, 101, 209, 222):
+        words = cudart.cudaGetErrorString(number).decode()
+        assert device.advice(f"Check failed: error == cudaSuccess ({number} vs. 0)  {words}")
+    assert not device.advice("Check failed: axis < num_axes() (4 vs. 2)")

@@ -1,0 +1,269 @@
+"""A run's index: made from its codes, searched, changed, and never mistaken for another's."""
+
+import resource
+import shutil
+
+import cv2
+import h5py
+import numpy as np
+import pytest
+
+from data_prep.lmdb_reader import open_rows
+from eval.codes import read_codes
+from eval.files import InputError
+from eval.hamming import nearest as eval_nearest
+from tools.search.faiss_index import KINDS
+from tools.search.grid import open_pictures
+from tools.search.index import POOL, add, create, nearest, open_index, refine, remove
+
+
+@pytest.fixture(scope="module")
+def extracted(trained_run, options, command, tmp_path_factory):
+    """The options of a job on digits with codes.h5 and features.h5, in a folder of the module's."""
+    job = trained_run | {"--run": tmp_path_factory.mktemp("extracted") / "run"}
+    shutil.copytree(trained_run["--run"], job["--run"])
+    done = command("tools.codes", *options(job), "--features")
+    assert done.returncode == 0, done.stderr
+    return job
+
+
+@pytest.fixture
+def run(extracted, tmp_path):
+    """The folder of a run with codes and features and no index, the test's own."""
+    shutil.copytree(extracted["--run"], tmp_path / "run")
+    return tmp_path / "run"
+
+
+def first_database_rows(run, count):
+    """(codes, probabilities, features) of the first database rows, from the run's files."""
+    with h5py.File(run / "codes.h5") as codes, h5py.File(run / "features.h5") as features:
+        database = codes["database"]
+        return (
+            database["codes"][:count],
+            database["probabilities"][:count],
+            features["database/features"][:count],
+        )
+
+
+def test_a_flat_index_ranks_as_eval_does(run):
+    codes = read_codes(run / "codes.h5")
+    index = create(run)
+    assert index.kind == "flat"
+    rows, distances = nearest(index, codes.query.codes, 100)
+    for i, query in enumerate(codes.query.codes):
+        expected_rows, expected = eval_nearest(query, codes.database.codes, 100)
+        np.testing.assert_array_equal(rows[i], expected_rows)
+        np.testing.assert_array_equal(distances[i], expected)
+    np.testing.assert_array_equal(index.labels, codes.database.labels)
+    np.testing.assert_array_equal(index.keys, codes.database.keys)
+    assert isinstance(index.codes, np.memmap)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_category_is_searched_exactly_and_alone(run, kind):
+    codes = read_codes(run / "codes.h5")
+    index = create(run, kind)
+    among = np.flatnonzero(codes.database.labels == 3)
+    queries = codes.query.codes[:20]
+    rows, distances = nearest(index, queries, len(among) + 5, category=3)
+    assert (rows[:, len(among) :] == -1).all()
+    assert (distances[:, len(among) :] == -1).all()
+    for i, query in enumerate(queries):
+        places, expected = eval_nearest(query, codes.database.codes[among], len(among))
+        np.testing.assert_array_equal(rows[i, : len(among)], among[places])
+        np.testing.assert_array_equal(distances[i, : len(among)], expected)
+    rows, distances = nearest(index, queries, 4, category=99)
+    assert (rows == -1).all()
+    assert rows.shape == distances.shape == (20, 4)
+
+
+def test_the_second_stage_orders_those_within_the_radius_by_their_features(run):
+    codes = read_codes(run / "codes.h5")
+    index = create(run)
+    with h5py.File(run / "features.h5") as file:
+        queries, database = file["query/features"][:20], file["database/features"][:]
+    rows, distances = nearest(index, codes.query.codes[:20], POOL)
+    found, euclidean = refine(index, rows, distances, queries, radius=1, top=30)
+    for i, query in enumerate(queries):
+        near = np.flatnonzero(
+            np.unpackbits(codes.database.codes ^ codes.query.codes[i], axis=1).sum(axis=1) <= 1
+        )
+        away = np.sort(np.linalg.norm(database[near] - query, axis=1))[:30]
+        count = len(away)
+        assert set(found[i, :count]) <= set(near)
+        np.testing.assert_allclose(euclidean[i, :count], away, rtol=1e-5)
+        assert (found[i, count:] == -1).all()
+        assert np.isinf(euclidean[i, count:]).all()
+    (run / "features.h5").unlink()
+    with pytest.raises(InputError, match="FEATURES=1"):
+        refine(open_index(run), rows, distances, queries, 1, 30)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_pictures_come_and_go_without_a_rebuild(run, extracted, kind):
+    index = create(run, kind)
+    total = len(index.codes)
+    codes, probabilities, features = first_database_rows(run, 4)
+    pictures = np.arange(4 * 28 * 28, dtype=np.uint8).reshape(4, 1, 28, 28)
+    keys = [f"/my/pictures/{'é' * 40}{i}.png" for i in range(4)]
+    assert add(run, keys, 7, codes, probabilities, features, pictures) == 0
+    assert add(run, keys[:2], 5, codes[:2], probabilities[:2], features[:2], pictures[:2]) == 2
+    index = open_index(run)
+    assert len(index.codes) == total + 6
+    assert index.removed[total:].tolist() == [True, True, False, False, False, False]
+    assert [key.decode() for key in index.keys[total:]] == keys + keys[:2]
+    rows, distances = nearest(index, codes, total + 6)
+    kept = [row for row in rows[0] if row >= 0]
+    assert len(set(kept)) == len(kept)
+    assert not index.removed[kept].any()
+    if kind == "flat":
+        assert len(kept) == total + 4
+    at = kept.index(total + 4)
+    assert distances[0, at] == 0
+    rows, distances = nearest(index, codes[:1], 2000, category=5)
+    assert {total + 4} <= set(rows[0][distances[0] == 0])
+    found, euclidean = refine(index, rows, distances, features[:1], 0, 2000)
+    assert euclidean[0][found[0] == total + 4] == 0
+
+    again = create(run, kind)
+    assert len(again.codes) == total + 6
+    other = create(run, "flat" if kind == "ivf" else "ivf")
+    assert len(other.codes) == total + 6
+    assert other.removed[total:].tolist() == index.removed[total:].tolist()
+
+    data = extracted["--data-root"] / "digits" / "28x1"
+    with open_rows(data / "train_lmdb") as (_, read):
+        ninth = read([9])[0][0]
+    with open_pictures(other, data) as read:
+        np.testing.assert_array_equal(read(total + 3), pictures[3])
+        np.testing.assert_array_equal(read(9), ninth)
+
+    with pytest.raises(InputError, match="has no picture nowhere"):
+        remove(run, [keys[2], "nowhere"])
+    first = other.keys[0].decode()
+    assert remove(run, [keys[2], first]) == 2
+    rows, _ = nearest(open_index(run), codes, total)
+    assert not {0, total + 2} & set(rows.ravel())
+    with pytest.raises(InputError, match="has no picture"):
+        remove(run, [first])
+    assert len(list(run.glob("index-*.faiss"))) == 1
+
+
+def test_a_retrained_net_s_index_is_refused_then_made_anew(run, extracted, options, command):
+    index = create(run)
+    pictures = np.zeros((3, 1, 28, 28), np.uint8)
+    add(run, ["a.png", "b.png", "c.png"], -1, *first_database_rows(run, 3), pictures)
+    remove(run, ["c.png", index.keys[0].decode()])
+    job = extracted | {"--run": run, "--iters": 70}
+    assert command("tools.train", *options(job)).returncode == 0
+    with pytest.raises(InputError, match="index.h5 holds codes of other weights"):
+        open_index(run)
+    with pytest.raises(InputError, match="codes.h5 holds codes of other weights"):
+        create(run)
+    assert command("tools.codes", *options(job)).returncode == 0
+    done = command("tools.search.index", *options(job))
+    assert done.returncode == 0, done.stderr
+    assert "not in the new one, 2 picture(s) added and 1 removed: 'make index' with" in done.stdout
+    index = open_index(run)
+    assert index.fingerprint == read_codes(run / "codes.h5").net_fingerprint
+    assert index.features is None
+    assert "not in the new one" not in command("tools.search.index", *options(job)).stdout
+    (run / "model.caffemodel").unlink()
+    with pytest.raises(InputError, match="model.caffemodel does not exist: run 'make train'"):
+        open_index(run)
+
+
+def test_damage_is_said_and_a_new_index_mends_it(run):
+    with pytest.raises(InputError, match="index.h5 does not exist: run 'make index'"):
+        open_index(run)
+    create(run)
+    (whole,) = run.glob("index-*.faiss")
+    whole.write_bytes(whole.read_bytes()[:200])
+    with pytest.raises(InputError, match="is damaged"):
+        open_index(run)
+    whole.unlink()
+    with pytest.raises(InputError, match="is missing"):
+        open_index(run)
+    create(run)
+    open_index(run)
+    (run / "index.h5").write_bytes(b"\x89HDF not quite")
+    for attempt in (open_index, create):
+        with pytest.raises(InputError, match="index.h5 is damaged"):
+            attempt(run)
+    (run / "index.h5").unlink()
+    create(run)
+    assert len(list(run.glob("index-*.faiss"))) == 1
+
+
+@pytest.mark.parametrize("limit", [100, 20_000])
+def test_a_full_disk_is_said_and_the_index_stays_as_it_was(run, extracted, options, command, limit):
+    """A limit on the size of a file stands in for the disk: of FAISS's file, of index.h5."""
+    index = create(run)
+
+    def full():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+
+    job = options(extracted | {"--run": run})
+    done = command("tools.search.index", *job, "--kind", "ivf", preexec_fn=full)
+    assert done.returncode == 1
+    assert done.stderr == (
+        f"error: {run}/index.h5 cannot be written: File too large; mend that and run 'make index' "
+        "again\n"
+    )
+    assert open_index(run).kind == index.kind
+    assert len(list(run.glob("index-*.faiss"))) == 1
+
+
+def test_the_commands_make_grow_and_shrink_it(run, extracted, options, command, tmp_path):
+    job = options(extracted | {"--run": run})
+    done = command("tools.search.index", *job)
+    assert done.returncode == 0, done.stderr
+    pictures = len(read_codes(run / "codes.h5").database.codes)
+    assert f"flat, {pictures:,} pictures of 16 bits" in done.stdout
+    folder = tmp_path / "mine"
+    (folder / "deeper").mkdir(parents=True)
+    with open_rows(extracted["--data-root"] / "digits" / "28x1" / "test_lmdb") as (_, read):
+        for name, picture in zip(["a.png", "deeper/b.PNG"], read([3, 4])[0], strict=True):
+            assert cv2.imwrite(str(folder / name), picture.transpose(1, 2, 0))
+    (folder / "notes.txt").write_text("not a picture")
+    before = len(open_index(run).codes)
+    done = command("tools.search.add", *job, "--add", folder, "--label", "4")
+    assert done.returncode == 0, done.stderr
+    index = open_index(run)
+    keys = [str(folder / "a.png"), str(folder / "deeper/b.PNG")]
+    assert [key.decode() for key in index.keys[before:]] == keys
+    assert index.labels[before:].tolist() == [4, 4]
+    with h5py.File(run / "codes.h5") as codes, h5py.File(run / "features.h5") as features:
+        np.testing.assert_array_equal(index.codes[before:], codes["query/codes"][3:5])
+        found = features["query/features"][3:5]
+        np.testing.assert_allclose(index.added_features, found, rtol=1e-5, atol=1e-6)
+    listed = tmp_path / "gone.txt"
+    listed.write_text("\n".join([*keys, "", " "]) + "\n")
+    done = command("tools.search.index", *job, "--remove", f"@{listed}")
+    assert done.returncode == 0, done.stderr
+    assert "removed 2 pictures" in done.stdout
+
+    (tmp_path / "latin.txt").write_bytes("größe.png\n".encode("latin-1"))
+    (folder / "broken.jpg").write_text("not a picture")
+    latin = tmp_path / "\udcfc.png"
+    latin.write_bytes(b"not looked at")
+    for module, more, words in [
+        ("tools.search.index", ("--kind", "tree"), "INDEX=tree is not known"),
+        ("tools.search.index", ("--remove", "gone.png"), "has no picture gone.png"),
+        ("tools.search.index", ("--remove", "\udcfc.png"), "has no picture \ufffd.png"),
+        ("tools.search.index", ("--remove", "@gone"), "REMOVE=@gone: No such file"),
+        (
+            "tools.search.index",
+            ("--remove", f"@{tmp_path}/latin.txt"),
+            "latin.txt: not a list in UTF-8",
+        ),
+        ("tools.search.add", ("--add", "gone"), "there is no such file or folder"),
+        ("tools.search.add", ("--add", latin), "its name is not UTF-8"),
+        ("tools.search.add", ("--add", folder), "broken.jpg cannot be decoded"),
+        ("tools.search.add", ("--add", folder / "a.png", "--label", "cat"), "LABEL=cat is not"),
+    ]:
+        done = command(module, *job, *more)
+        assert done.returncode == 1
+        assert words in done.stderr
+        assert "Traceback" not in done.stderr
+    assert len(open_index(run).codes) == before + 2

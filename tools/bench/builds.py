@@ -1,0 +1,193 @@
+"""SUN397 and Yahoo-1M at their real number of pictures: build time, peak memory, disk, and kills.
+
+    python -m tools.bench.builds {sun397,yahoo1m} --root FOLDER
+
+The pictures are generated: 4,096 distinct seeded JPEGs of 48 x 48, hard-linked into SUN397's tree
+(397 class folders, some of them two deep, 108,754 pictures) or under Yahoo-1M's list files
+(1,011,723 and 112,363 lines). Each data set is built twice by `python -m data_prep`, at 256x256x3
+as alexnet wants it: once undisturbed, and once killed with SIGKILL when a quarter, a half and three
+quarters of the training LMDB are on disk, then left to end. Both must have the same manifest, with
+one SHA-256 over all keys and values in key order. Real photographs cost more: so a last table has
+what each of scikit-learn's two sample photographs costs by encoding, and how far JPEG departs.
+"""
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+from sklearn.datasets import load_sample_images
+from tqdm import tqdm
+
+from data_prep import sun397, yahoo1m
+from data_prep.lmdb_reader import count
+from data_prep.picture import from_datum, to_datum
+from tools.run.job import REPO
+
+SEED = 0
+DISTINCT, SIDE = 4096, 48
+FOLDER_OF = 10_000  # pictures in a folder of Yahoo-1M's tree
+BUILD = ("--side", "256", "--channels", "3", "--mean", "imagenet")
+KILLS = (0.25, 0.5, 0.75)  # of the training LMDB's bytes
+REPEATS = 50
+
+
+def generate(folder: Path) -> list[Path]:
+    """Write the distinct pictures: smooth colour noise, so that JPEG has something to encode."""
+    folder.mkdir()
+    random = np.random.RandomState(SEED)
+    paths = [folder / f"{row:04d}.jpg" for row in range(DISTINCT)]
+    for path in paths:
+        cells = random.randint(0, 256, (8, 8, 3), np.uint8)
+        cv2.imwrite(str(path), cv2.resize(cells, (SIDE, SIDE)))
+    return paths
+
+
+def sun397_tree(folder: Path, pictures: list[Path]) -> None:
+    """Link the pictures into a tree like SUN397's: 100 or more a class, every fifth two deep."""
+    random = np.random.RandomState(SEED)
+    spare = sun397.PICTURES - 100 * sun397.CLASSES
+    sizes = 100 + random.multinomial(spare, random.dirichlet(np.ones(sun397.CLASSES) / 2))
+    names = iter(range(sun397.PICTURES))
+    with tqdm(total=sun397.PICTURES, desc="linking", disable=None) as progress:
+        for label, size in enumerate(sizes):
+            place = folder / chr(ord("a") + label % 26) / f"scene_{label:03d}"
+            place = place / "outdoor" if label % 5 == 0 else place
+            place.mkdir(parents=True)
+            for _ in range(size):
+                row = next(names)
+                os.link(pictures[row % DISTINCT], place / f"sun_{row:06d}.jpg")
+            progress.update(size)
+
+
+def yahoo1m_tree(folder: Path, pictures: list[Path]) -> None:
+    """Link the pictures into folders of 10,000 and write both lists, with shuffled labels."""
+    random = np.random.RandomState(SEED)
+    first = 0
+    with tqdm(total=sum(yahoo1m.SIZES.values()), desc="linking", disable=None) as progress:
+        for split, size in yahoo1m.SIZES.items():
+            labels = random.permutation(size) % yahoo1m.CLASSES
+            with open(folder / f"{split}.txt", "w") as file:
+                for row, label in zip(range(first, first + size), labels, strict=True):
+                    place = f"images/{row // FOLDER_OF:03d}"
+                    if row % FOLDER_OF == 0:
+                        (folder / place).mkdir(parents=True)
+                    os.link(pictures[row % DISTINCT], folder / place / f"{row:07d}.jpg")
+                    file.write(f"{place}/{row:07d}.jpg {label}\n")
+                    progress.update()
+            first += size
+
+
+TREES = {"sun397": sun397_tree, "yahoo1m": yahoo1m_tree}
+
+
+def start(name: str, images: Path, root: Path) -> subprocess.Popen:
+    """Start a build of a data set below root."""
+    command = [sys.executable, "-m", "data_prep", name, "--images", images, "--root", root, *BUILD]
+    return subprocess.Popen([*map(str, command)], cwd=REPO, stdout=subprocess.PIPE, text=True)
+
+
+def finish(process: subprocess.Popen) -> int:
+    """Wait for a build's end, print what it says, and return its peak memory in bytes."""
+    for line in process.stdout:
+        print(f"  | {line}", end="", flush=True)
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        sys.exit("error: the build failed; its words are above")
+    return usage.ru_maxrss * 1024
+
+
+def killed_at(process: subprocess.Popen, database: Path, size: int) -> int:
+    """Kill a build once its training LMDB has size bytes; return the committed pictures."""
+    while not database.is_file() or database.stat().st_size < size:
+        if process.poll() is not None:
+            sys.exit("error: the build ended before it was to be killed")
+        time.sleep(0.02)
+    process.kill()
+    print("".join(f"  | {line}" for line in process.stdout), end="")
+    process.wait()
+    return count(database.parent)
+
+
+def build_twice(name: str, images: Path, root: Path) -> bool:
+    """Build a data set undisturbed and with kills, print the figures; return whether both agree."""
+    folder = root / name / "256x3"
+    began = time.monotonic()
+    memory = finish(start(name, images, root))
+    seconds = time.monotonic() - began
+    manifest = json.loads((folder / "manifest.json").read_text())
+    pictures = sum(manifest["counts"].values())
+    disk = sum(file.stat().st_blocks * 512 for file in folder.rglob("*"))
+    whole = (folder / "train_lmdb/data.mdb").stat().st_size
+    shutil.rmtree(folder)
+    print(f"{name}: {manifest['counts']['train']:,} + {manifest['counts']['test']:,} pictures")
+    print(f"  undisturbed build {seconds:.0f} s, {pictures / seconds:.0f} pictures/s")
+    print(f"  peak memory {memory / 1e6:.0f} MB, disk {disk / 1e9:.2f} GB ({manifest['encoding']})")
+    print(f"  as raw pixels the pictures alone would take {pictures * 3 * 256**2 / 1e9:.0f} GB")
+
+    partial = folder.with_name(f".{folder.name}.partial")
+    began = time.monotonic()
+    for part in KILLS:
+        process = start(name, images, root)
+        there = killed_at(process, partial / "train_lmdb/data.mdb", int(part * whole))
+        print(f"  killed at {there:,} committed training pictures", flush=True)
+    memory = finish(start(name, images, root))
+    seconds = time.monotonic() - began
+    print(
+        f"  the killed build, in all {seconds:.0f} s; peak memory of its end {memory / 1e6:.0f} MB"
+    )
+    again = json.loads((folder / "manifest.json").read_text())
+    for split, digest in manifest["lmdb_sha256"].items():
+        print(f"  {split} SHA-256 undisturbed {digest}")
+        print(f"  {split} SHA-256 killed      {again['lmdb_sha256'][split]}")
+    print(f"  equal: {again == manifest}", flush=True)
+    shutil.rmtree(folder)
+    return again == manifest
+
+
+def photographs() -> None:
+    """Print what one photograph costs at 256 x 256 in each encoding."""
+    for picture in load_sample_images().images:
+        bgr = np.ascontiguousarray(picture[:, :, ::-1])
+        source = cv2.imencode(".jpg", bgr)[1].tobytes()
+        exact, _ = from_datum(to_datum(source, 0, 256, 3, "raw"))
+        print(f"a photograph of {picture.shape[1]}x{picture.shape[0]}, {len(source):,} bytes:")
+        for encoding in ("raw", "png", "jpeg"):
+            began = time.perf_counter()
+            for _ in range(REPEATS):
+                value = to_datum(source, 0, 256, 3, encoding)
+            each = (time.perf_counter() - began) / REPEATS
+            off = np.abs(from_datum(value)[0].astype(int) - exact)
+            print(
+                f"  {encoding:4} {each * 1000:5.2f} ms of one core, {len(value):7,} bytes; "
+                f"off by {off.mean():.2f} of 255 on average, {off.max()} at most"
+            )
+
+
+def main() -> None:
+    p = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    p.add_argument("names", nargs="+", choices=TREES)
+    p.add_argument("--root", type=Path, required=True, help="where there is room: 2 and 20 GB")
+    args = p.parse_args()
+    args.root.mkdir(parents=True, exist_ok=True)
+    equal = []
+    for name in args.names:
+        with tempfile.TemporaryDirectory(prefix="bench-builds-", dir=args.root) as place:
+            images = Path(place, "images")
+            images.mkdir()
+            TREES[name](images, generate(Path(place, "distinct")))
+            equal.append(build_twice(name, images, Path(place)))
+    photographs()
+    sys.exit(0 if all(equal) else "error: a killed build differs from the undisturbed one")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,157 @@
+"""Which device and how many threads Caffe works with."""
+
+import json
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+from tools.run.job import REPO, stop
+
+
+def prefix():
+    """Return the folder that Caffe is installed in."""
+    return Path(os.environ.get("CAFFE_PREFIX", REPO / ".caffe"))
+
+
+def build():
+    """Return build.json of the Caffe installation: commit, device (CPU or CUDA), compiler, ..."""
+    path = prefix() / "build.json"
+    if not path.exists():
+        stop(f"Caffe is not installed: {path} is missing; run 'make caffe'")
+    return json.loads(path.read_text())
+
+
+def gpus():
+    """Return nvidia-smi's line of each GPU that CUDA shows, in CUDA's order; [] without a driver.
+
+    CUDA_VISIBLE_DEVICES has numbers in nvidia-smi's order (activate() makes it CUDA's own) or
+    UUIDs; CUDA stops at the first one that is not there.
+    """
+    if not shutil.which("nvidia-smi"):
+        return []
+    listing = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True)
+    lines = [line.strip() for line in listing.stdout.splitlines() if "UUID: " in line]
+    whole = [line for line in lines if line.startswith("GPU ")]
+    if "CUDA_VISIBLE_DEVICES" not in os.environ:
+        return whole
+    visible = []
+    for name in os.environ["CUDA_VISIBLE_DEVICES"].split(","):
+        name = name.strip()
+        if name.isdecimal():
+            found = whole[int(name) :][:1]
+        else:
+            found = [line for line in lines if name and f"UUID: {name}" in line]
+        if not found:
+            break
+        visible += found
+    return visible
+
+
+def numbers(device):
+    """Return the numbers that DEVICE=gpu:N or gpu:N,M,... names, [] for auto and cpu.
+
+    Stops where DEVICE is none of these.
+    """
+    if device in ("auto", "cpu"):
+        return []
+    kind, _, listed = device.partition(":")
+    named = (listed or "0").split(",")
+    if kind != "gpu" or not all(number.isdecimal() for number in named):
+        stop(f"DEVICE={device} is not known: auto, cpu, gpu:N or gpu:N,M,...")
+    if len({int(number) for number in named}) < len(named):
+        stop(f"DEVICE={device} names a GPU twice")
+    return [int(number) for number in named]
+
+
+def choose_all(device):
+    """Return the GPUs' numbers, [] for the CPU, and a sentence that says which and why.
+
+    device is DEVICE: auto, cpu, gpu:N or gpu:N,M,...
+    """
+    named = numbers(device)
+    if device == "cpu":
+        return [], "CPU (DEVICE=cpu)"
+    if device == "auto":
+        if build()["device"] != "CUDA":
+            return [], "CPU (this Caffe was built without CUDA)"
+        if not gpus():
+            return [], "CPU (no GPU is visible: DEVICE=auto falls back)"
+        return [0], gpus()[0]
+    if build()["device"] != "CUDA":
+        stop(f"DEVICE={device}: this Caffe was built for the CPU (nvcc 11 makes it one for GPUs)")
+    present = gpus()
+    if max(named) >= len(present):
+        stop(f"DEVICE={device}: the driver shows {len(present)} GPU(s)")
+    return named, "; ".join(present[number] for number in named)
+
+
+def choose(device):
+    """Return choose_all's first GPU, None for the CPU, and its sentence, for one process's work."""
+    chosen, where = choose_all(device)
+    return (chosen[0] if chosen else None), where
+
+
+def solvers(device, spec):
+    """Return how many batches of a net make one update, on the devices that DEVICE names.
+
+    The net's own `solvers` (nets.toml) on the CPU and on one GPU; on several GPUs, each of which is
+    a solver, the least multiple of their number that is not below it. Decides the result.
+    """
+    gpus = len(numbers(device)) or 1
+    return gpus * -(-spec["solvers"] // gpus)
+
+
+FULL = "the GPU's memory is full: take a smaller BATCH=, or end what else runs there (nvidia-smi)"
+ADVICE = {  # what CUDA, its libraries or NCCL say, and what to do
+    "driver version is insufficient": (
+        "the NVIDIA driver is too old for CUDA 11 (450.80), or not visible here: see nvidia-smi"
+    ),
+    "unsupported toolchain": (
+        "the NVIDIA driver is too old to compile this Caffe's PTX for this GPU: update it, or "
+        "build Caffe with the GPU's compute capability in CUDA_ARCHS="
+    ),
+    "out of memory": FULL,
+    "_STATUS_ALLOC_FAILED": FULL,
+    "_STATUS_NOT_INITIALIZED": (
+        "cuBLAS or cuDNN could not start: the GPU's memory may be full, or its driver too old "
+        "(nvidia-smi)"
+    ),
+    "invalid device ordinal": "there is no GPU of that number: see nvidia-smi",
+    "unhandled system error": (
+        "NCCL could not start: a container needs --shm-size=1g; NCCL_DEBUG=INFO says more"
+    ),
+    "unhandled cuda error": "NCCL failed: NCCL_DEBUG=INFO says more, NCCL_P2P_DISABLE=1 may help",
+    "no kernel image is available": (
+        "this Caffe has no code for this GPU: build it with its compute capability in CUDA_ARCHS="
+    ),
+    "no CUDA-capable device": "no GPU is visible here: see nvidia-smi",
+}
+
+
+def advice(words):
+    """Return what to do about Caffe's last words, "" where they are not about a GPU."""
+    return next((todo for said, todo in ADVICE.items() if said in words), "")
+
+
+def threads(spec):
+    """Return a net's number of OpenBLAS threads, from nets.toml; 0 there means all cores."""
+    cores = len(os.sched_getaffinity(0))
+    return min(spec["threads"], cores) if spec["threads"] else cores
+
+
+def activate(gpu):
+    """Put this process's Caffe on a GPU, or on the CPU where gpu is None.
+
+    Before CUDA starts its order of GPUs is set to nvidia-smi's, so that numbers mean the same; and
+    no GPU is shown to a process on the CPU, where Caffe would take some memory of the first one.
+    """
+    import caffe
+
+    os.environ.setdefault("CUDA_DEVICE_ORDER", "PCI_BUS_ID")
+    if gpu is None:
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""
+        caffe.set_mode_cpu()
+    else:
+        caffe.set_device(gpu)
+        caffe.set_mode_gpu()

@@ -1,0 +1,335 @@
+"""The search index of a run: FAISS over its database codes, and what each row is: `make index`.
+
+tools/search/index_file.py has the files' format. A removed picture is only marked, so that rows keep their
+numbers for ever.
+"""
+
+import os
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import faiss
+import h5py
+import numpy as np
+
+from data_prep.files import only_one
+from eval.codes import codes_sha256, read_codes
+from eval.files import InputError
+from tools.run import record as runs
+from tools.run.job import parser, resolve, stop
+from tools.search.faiss_index import FLAT_ROWS, KINDS, build, padded, read
+from tools.search.index_file import read_features, read_tables, write
+
+POOL = 10_000  # nearest codes, at most, that the second stage looks at
+
+
+@dataclass(frozen=True)
+class Index:
+    """An open index. Arrays are memory maps of N rows; see tools/search/index_file.py.
+
+    features: (N - M, F) float32 of features.h5, or None where there is none of this net.
+    added_features, added_pictures: of the last M rows.
+    """
+
+    faiss: faiss.IndexBinary
+    kind: str
+    bits: int
+    class_names: list[str]
+    fingerprint: str
+    codes: np.ndarray
+    labels: np.ndarray
+    keys: np.ndarray
+    probabilities: np.ndarray
+    removed: np.ndarray
+    features: np.ndarray | None
+    added_features: np.ndarray
+    added_pictures: np.ndarray
+
+
+def open_index(run: str | Path) -> Index:
+    """Open the index of a run's folder.
+
+    Raises InputError where there is none, it is damaged, or it is of other weights than the run's
+    model: `create(run)` then makes it.
+    """
+    run = Path(run)
+    path = run / "index.h5"
+    for attempt in (1, 2):  # a change between the two opens has removed the first .faiss file
+        tables, attributes = read_tables(path)
+        if attributes["net_fingerprint"] != _fingerprint(run):
+            raise InputError(f"{path} holds codes of other weights: run 'make index' again")
+        try:
+            index = read(run / attributes["faiss"], attributes["kind"])
+            break
+        except FileNotFoundError:
+            if attempt == 2:
+                raise InputError(
+                    f"{run / attributes['faiss']} is missing: run 'make index' again"
+                ) from None
+    if index.ntotal != len(tables["codes"]):
+        raise InputError(
+            f"{path} has {len(tables['codes'])} rows and {attributes['faiss']} has "
+            f"{index.ntotal}: remove both and run 'make index' again"
+        )
+    base = len(tables["codes"]) - len(tables["added_features"])
+    return Index(
+        faiss=index,
+        kind=attributes["kind"],
+        bits=int(attributes["bits"]),
+        class_names=list(attributes["class_names"]),
+        fingerprint=attributes["net_fingerprint"],
+        features=read_features(run, attributes, base),
+        **tables,
+    )
+
+
+def nearest(
+    index: Index, codes: np.ndarray, top: int, category: int | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return (rows, distances) of the `top` nearest pictures to each code.
+
+    codes: (n, ceil(bits/8)) uint8, packed as in codes.h5, of the index's own net. category: a
+    class number; its pictures alone are looked at, and exactly, whatever the index's kind.
+    rows: (n, top) int64 and distances: (n, top) int32, ascending; both -1 where there are fewer.
+    Ties stand in row order where the index is flat or a category is given.
+    """
+    queries = padded(codes, index.bits)
+    if category is not None:
+        among = np.flatnonzero((index.labels == category) & ~index.removed)
+        database = padded(index.codes[among], index.bits)
+        distances = rows = np.empty((len(queries), 0), np.int64)
+        if len(among):  # FAISS takes no empty database
+            distances, rows = faiss.knn_hamming(queries, database, min(top, len(among)), "mc")
+        return _fill(among[rows], distances, np.zeros(rows.shape, bool), top)
+    total = len(index.codes)
+    any_removed = bool(index.removed.any())
+    count = min(top, total)
+    while True:
+        distances, rows = index.faiss.search(queries, count)
+        unwanted = (rows < 0) | index.removed[rows]
+        short = ((~unwanted).sum(axis=1) < top) & (rows >= 0).all(axis=1)
+        if not any_removed or count == total or not short.any():
+            return _fill(rows, distances, unwanted, top)
+        count = min(4 * count, total)
+
+
+def refine(
+    index: Index,
+    rows: np.ndarray,
+    distances: np.ndarray,
+    query_features: np.ndarray,
+    radius: int,
+    top: int,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the papers' second stage (CVPRW'15, "hierarchical deep search").
+
+    Candidates are ordered by the Euclidean distance of their features to the query's.
+
+
+    rows, distances: (n, m), what `nearest` returned for m = POOL, say; those of Hamming distance
+    <= radius are the candidates. query_features: (n, F) float32, of the same layer as features.h5.
+    Returns rows (n, top) int64 and Euclidean distances (n, top) float32, ascending, ties in the
+    order of `rows`; -1 and infinity where there are fewer. Raises InputError without features.
+    """
+    if index.features is None:
+        raise InputError("there is no features.h5 of these weights: run 'make codes FEATURES=1'")
+    found = np.full((len(rows), top), -1, np.int64)
+    euclidean = np.full((len(rows), top), np.inf, np.float32)
+    for i, features in enumerate(query_features):
+        candidates = rows[i][(rows[i] >= 0) & (distances[i] <= radius)]
+        away = np.linalg.norm(_features_of(index, candidates) - features, axis=1)
+        order = np.argsort(away, kind="stable")[:top]
+        found[i, : len(order)], euclidean[i, : len(order)] = candidates[order], away[order]
+    return found, euclidean
+
+
+def create(run: str | Path, kind: str = "") -> Index:
+    """Make the index of a run's codes.h5, or of its kind where it is there already; open it.
+
+    kind: one of KINDS, or "" for the one that suits the size. An index of the same codes keeps the
+    pictures that were added and removed since; of other codes it loses them, and that is printed.
+    Raises InputError for a codes.h5 of other weights, and where the index cannot be written.
+    """
+    run = Path(run)
+    codes = read_codes(run / "codes.h5")
+    if codes.net_fingerprint != _fingerprint(run):
+        raise InputError(f"{run / 'codes.h5'} holds codes of other weights: run 'make codes' again")
+    if codes.database.labels.ndim != 1:
+        raise InputError(f"{run / 'codes.h5'} has several labels a picture; an index takes one")
+    digest = codes_sha256(codes)
+    with only_one(run), ExitStack() as stack:
+        path, old, lost = run / "index.h5", None, ""
+        if path.exists():
+            tables, old = read_tables(path)
+        if old and (old["net_fingerprint"], old["codes_sha256"]) == (
+            codes.net_fingerprint,
+            digest,
+        ):
+            if (run / old["faiss"]).exists() and old["kind"] == (kind or old["kind"]):
+                with suppress(OSError):  # of somebody else: make asks again the next time
+                    os.utime(path)  # make's sign that it is as new as codes.h5
+                return open_index(run)
+            attributes = dict(old)
+        else:
+            if old:
+                lost = _changes(tables)
+            file = stack.enter_context(h5py.File(run / "codes.h5"))
+            rows = len(codes.database.codes)
+            tables = {
+                "codes": codes.database.codes,
+                "labels": codes.database.labels,
+                "keys": codes.database.keys,
+                "probabilities": file["database/probabilities"],
+                "removed": np.zeros(rows, bool),
+                "added_features": np.empty((0, 0), np.float32),
+                "added_pictures": np.empty((0, 0, 0, 0), np.uint8),
+            }
+            attributes = {
+                "bits": codes.bits,
+                "class_names": np.array(codes.class_names, h5py.string_dtype()),
+                "net_fingerprint": codes.net_fingerprint,
+                "codes_sha256": digest,
+            }
+        attributes["kind"] = kind or ("flat" if len(tables["codes"]) <= FLAT_ROWS else "ivf")
+        built = build(attributes["kind"], tables["codes"], codes.bits)
+        write(run, {name: [table] for name, table in tables.items()}, attributes, built)
+    if lost:
+        print(
+            f"{path} was of other codes, and its changes are not in the new one, {lost}: "
+            "'make index' with ADD= and REMOVE= makes them again",
+            flush=True,
+        )
+    return open_index(run)
+
+
+def add(
+    run: str | Path,
+    keys: list[str],
+    label: int,
+    codes: np.ndarray,
+    probabilities: np.ndarray,
+    features: np.ndarray,
+    pictures: np.ndarray,
+) -> int:
+    """Add pictures to a run's index, without a rebuild; return how many took the place of others.
+
+    keys: what names each picture; one that is there already is replaced. label: their class, or -1.
+    codes: (n, bytes) uint8. probabilities: (n, C), features: (n, F) float32. pictures: uint8, n x
+    C x H x W, BGR, as the net gets them.
+    """
+    run = Path(run)
+    with only_one(run):
+        index, (tables, attributes) = open_index(run), read_tables(run / "index.h5")
+        removed = index.removed.copy()
+        names = np.array([key.encode() for key in keys])
+        replaced = np.isin(index.keys, names) & ~removed
+        removed[replaced] = True
+        whole = read(run / attributes["faiss"])
+        whole.add(padded(codes, index.bits))
+        more = {
+            "codes": codes,
+            "labels": np.full(len(codes), label, np.int32),
+            "keys": names,
+            "probabilities": probabilities,
+            "removed": np.zeros(len(codes), bool),
+            "added_features": features,
+            "added_pictures": pictures,
+        }
+        tables["removed"] = removed
+        write(run, {name: [tables[name], more[name]] for name in tables}, attributes, whole)
+    return int(np.count_nonzero(replaced))
+
+
+def remove(run: str | Path, keys: list[str]) -> int:
+    """Take pictures out of a run's index by their keys; return how many rows that were.
+
+    Raises InputError, and removes none, where a key is not there.
+    """
+    run = Path(run)
+    with only_one(run):
+        index, (tables, attributes) = open_index(run), read_tables(run / "index.h5")
+        names = np.array([os.fsencode(key) for key in keys])
+        gone = np.isin(index.keys, names) & ~index.removed
+        missing = set(names.tolist()) - set(index.keys[gone].tolist())
+        if missing:
+            name = sorted(missing)[0].decode(errors="replace")
+            raise InputError(f"{run / 'index.h5'} has no picture {name}")
+        tables["removed"] = index.removed | gone
+        write(run, {name: [table] for name, table in tables.items()}, attributes)
+    return int(np.count_nonzero(gone))
+
+
+def _fill(rows, distances, unwanted, top):
+    """The first `top` columns without the unwanted, int64 and int32; -1 where there are fewer."""
+    order = np.argsort(unwanted, axis=1, kind="stable")[:, :top]
+    take = [np.take_along_axis(array, order, axis=1) for array in (rows, distances, unwanted)]
+    filled = [np.full((len(rows), top), -1, kind) for kind in (np.int64, np.int32)]
+    for array, values in zip(filled, take, strict=False):
+        array[:, : values.shape[1]] = np.where(take[2], -1, values)
+    return tuple(filled)
+
+
+def _features_of(index: Index, rows: np.ndarray) -> np.ndarray:
+    base = len(index.features)
+    features = np.empty((len(rows), index.features.shape[1]), np.float32)
+    features[rows < base] = index.features[rows[rows < base]]
+    if len(index.added_features):
+        features[rows >= base] = index.added_features[rows[rows >= base] - base]
+    return features
+
+
+def _changes(tables: dict[str, np.ndarray]) -> str:
+    """How many pictures were added to an index and removed from it, in words; "" for none."""
+    removed, base = tables["removed"], len(tables["codes"]) - len(tables["added_features"])
+    added, gone = np.count_nonzero(~removed[base:]), np.count_nonzero(removed[:base])
+    return f"{added} picture(s) added and {gone} removed" if added or gone else ""
+
+
+def _fingerprint(run: Path) -> str:
+    record, caffemodel = runs.record_of(run), run / "model.caffemodel"
+    if not caffemodel.exists():
+        raise InputError(f"{caffemodel} does not exist: run 'make train'")
+    return runs.net_fingerprint(record, caffemodel)
+
+
+def main():
+    p = parser(__doc__)
+    p.add_argument("--kind", default="")
+    p.add_argument("--remove", default="", help="a key, or @FILE with a key a line")
+    args = p.parse_args()
+    job = resolve(args)
+    run = job["run"]
+    if job["method"] == "finetune":
+        stop("a METHOD=finetune net has no codes to search by: take ssdh or kevinnet")
+    if args.kind and args.kind not in KINDS:
+        stop(f"INDEX={args.kind} is not known: {', '.join(KINDS)}")
+    try:
+        index = create(run, args.kind)
+        if args.remove:
+            count = remove(run, _keys(args.remove))
+            print(f"removed {count} picture{'s' * (count != 1)}")
+            index = open_index(run)
+    except InputError as error:
+        stop(str(error))
+    size = sum(path.stat().st_size for path in run.glob("index*"))
+    print(
+        f"index: {run / 'index.h5'}, {index.kind}, {np.count_nonzero(~index.removed):,} pictures "
+        f"of {index.bits} bits, {size / 1e6:.1f} MB"
+    )
+
+
+def _keys(text: str) -> list[str]:
+    if not text.startswith("@"):
+        return [text]
+    try:
+        lines = Path(text[1:]).read_text(encoding="utf-8").splitlines()
+    except OSError as error:
+        stop(f"REMOVE={text}: {error.strerror}")
+    except UnicodeDecodeError:
+        stop(f"REMOVE={text}: not a list in UTF-8, a key a line")
+    return [line for line in lines if line.strip()]
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,117 @@
+"""The files of a run's search index: read by memory map, written whole.
+
+Two files in the run's folder:
+
+    index-<name>.faiss  a FAISS binary index (tools/search/faiss_index.py); its ids are rows of index.h5
+    index.h5            attributes: faiss (that file's name), kind, bits, class_names,
+                        net_fingerprint, codes_sha256 (of the codes.h5 it was made from);
+                        one row a picture: codes (uint8, packed), labels (int32, -1 for none), keys,
+                        probabilities (float32), removed (bool);
+                        of pictures that were added later, the last rows: added_features (float32)
+                        and added_pictures (uint8, C x H x W, BGR)
+
+The rename of index.h5 makes a change visible: a reader sees the old index or the new one, whole.
+Row r is row r of codes.h5, features.h5 and the LMDB as well.
+"""
+
+import os
+from contextlib import suppress
+from pathlib import Path
+from typing import BinaryIO
+from uuid import uuid4
+
+import faiss
+import h5py
+import numpy as np
+
+from eval.files import InputError, write_atomically
+
+ATTRIBUTES_BYTES = 64 << 10  # and HDF5's own headers, at most
+
+
+def read_tables(path: Path) -> tuple[dict[str, np.ndarray], dict]:
+    """Return memory maps of index.h5's datasets, and its attributes.
+
+    Raises InputError where it is missing or damaged.
+    """
+    try:
+        with open(path, "rb") as raw, h5py.File(raw) as file:
+            return {name: _map(raw, file[name]) for name in file}, dict(file.attrs)
+    except FileNotFoundError:
+        raise InputError(f"{path} does not exist: run 'make index'") from None
+    except OSError:
+        raise InputError(
+            f"{path} is damaged, or no HDF5: remove it and run 'make index' again"
+        ) from None
+
+
+def read_features(run: Path, attributes: dict, rows: int) -> np.ndarray | None:
+    """Return features.h5's database features, mapped, or None where it has none of these rows."""
+    path = run / "features.h5"
+    if not path.exists():
+        return None
+    with open(path, "rb") as raw, h5py.File(raw) as file:
+        if file.attrs["net_fingerprint"] != attributes["net_fingerprint"]:
+            return None
+        features = _map(raw, file["database/features"])
+    return features if len(features) == rows else None
+
+
+def write(run, tables, attributes, built=None):
+    """Write index.h5, and the FAISS index that it names where a new one was built.
+
+    tables: {name: arrays that follow one another}. Raises InputError where that cannot be written.
+    """
+    try:
+        if built is not None:
+            attributes["faiss"] = f"index-{uuid4().hex[:12]}.faiss"
+            with write_atomically(run / attributes["faiss"]) as partial, open(partial, "wb") as raw:
+                # FAISS's own file writer keeps the last block's failure to itself
+                faiss.write_index_binary(built, faiss.PyCallbackIOWriter(raw.write))
+        with write_atomically(run / "index.h5") as partial:
+            _find_room(partial, tables)
+            with h5py.File(partial, "w") as file:
+                file.attrs.update(attributes)
+                for name, parts in tables.items():
+                    _write_table(file, name, parts)
+    except OSError as error:
+        if built is not None:
+            with suppress(OSError):
+                (run / attributes["faiss"]).unlink()
+        why = os.strerror(error.errno) if error.errno else error  # HDF5's words are a paragraph
+        raise InputError(
+            f"{run / 'index.h5'} cannot be written: {why}; mend that and run 'make index' again"
+        ) from None
+    for path in run.glob("index-*.faiss"):
+        if path.name != attributes["faiss"]:
+            path.unlink()
+
+
+def _find_room(path: Path, tables: dict[str, list[np.ndarray]]) -> None:
+    """Raise OSError where the disk has no room for the tables: HDF5 takes the process with it."""
+    size = ATTRIBUTES_BYTES
+    for parts in tables.values():
+        row = max((part.nbytes // len(part) for part in parts if len(part)), default=0)
+        size += row * sum(map(len, parts))
+    with open(path, "wb") as file:
+        os.posix_fallocate(file.fileno(), 0, size)
+
+
+def _write_table(file: h5py.File, name: str, parts: list[np.ndarray]) -> None:
+    """Write arrays that follow one another as one contiguous dataset."""
+    parts = [part for part in parts if len(part)] or parts[-1:]
+    kind = max((part.dtype for part in parts), key=lambda dtype: dtype.itemsize)
+    shape = (sum(map(len, parts)), *parts[0].shape[1:])
+    dataset, start = file.create_dataset(name, shape, kind), 0
+    for part in parts:
+        for at in range(0, len(part), 65536):
+            piece = part[at : at + 65536]
+            dataset[start + at : start + at + len(piece)] = piece
+        start += len(part)
+
+
+def _map(raw: BinaryIO, dataset: h5py.Dataset) -> np.ndarray:
+    """A contiguous dataset of an open file as a memory map."""
+    if dataset.id.get_offset() is None:  # no rows
+        return dataset[:]
+    return np.memmap(raw, dataset.dtype, "r", dataset.id.get_offset(), dataset.shape)

@@ -1,0 +1,320 @@
+"""The training loop: pycaffe's solver, with tests, snapshots and the progress bar from Python.
+
+Runs in a child process of tools/train/__main__.py, whose stderr is train.log, Caffe's own log. SIGINT and
+SIGTERM end it with a snapshot.
+"""
+
+import argparse
+import csv
+import math
+import signal
+import sys
+import time
+from pathlib import Path
+
+import caffe
+import numpy as np
+from google.protobuf import text_format
+from tqdm import tqdm
+
+from eval.files import write_atomically
+from tools.net import render, weights
+from tools.net.forward import code_blob
+from tools.run import child as caffe_process
+from tools.run import device
+from tools.run import record as runs
+from tools.train import parallel, snapshots
+
+LOSSES = ("classification", "binarization", "balance")
+COLUMNS = (
+    *("iteration", "learning_rate", *LOSSES, "test_accuracy", *(f"test_{name}" for name in LOSSES)),
+    *("dead_bits", "firing_rate", "distinct_codes", "saturation", "seconds"),
+)
+CHUNK_SECONDS = 0.5  # how long Caffe runs before Python looks at signals and moves the bar
+ETA_SECONDS = 5  # how long the first iterations are measured before the ETA is said
+LONG = 12 * 3600  # seconds from which a smaller net or a GPU is suggested
+
+
+# ---- the solver ---------------------------------------------------------------------------------
+
+
+def make_solver(run, param, batches):
+    """Return (solver, its file): solver.prototxt's without tests and snapshots, which are ours.
+
+    batches: how many each process adds up for an update (Caffe's iter_size). The file that Caffe
+    reads, solver_loop.prototxt, stays in the run's folder.
+    """
+    mine = type(param)()
+    mine.CopyFrom(param)
+    for field in ("test_iter", "test_interval", "snapshot"):
+        mine.ClearField(field)
+    mine.snapshot_prefix = str(snapshots.partial_folder(run) / "s")
+    if batches > 1:
+        mine.iter_size = batches
+        mine.layer_wise_reduce = False  # NCCL would add up each batch's gradients anew
+    path = run / "solver_loop.prototxt"
+    path.write_text(
+        "# solver.prototxt without its tests and snapshots, which are the training loop's own\n"
+        + text_format.MessageToString(mine)
+    )
+    return caffe.get_solver(str(path)), path
+
+
+def start_weights(solver, run, start, caffemodel):
+    """Fill the solver's net from a snapshot or a caffemodel, or leave it; return a sentence."""
+    if start:
+        snapshots.restore(solver, run / "snapshots", start)
+        return (
+            f"resuming at iteration {start}; Caffe restores neither the place in the data nor the "
+            "random state, so the result differs a little from an undisturbed run's"
+        )
+    if caffemodel:
+        return weights.load_for_training(solver.net, caffemodel)
+    return "from scratch: every layer starts at random"
+
+
+# ---- tests --------------------------------------------------------------------------------------
+
+
+def test(net, batches, code):
+    """Run the test net over some batches; return the test columns of train.csv, and code health.
+
+    code is the blob of the codes' activations, None in a net without a latent layer.
+    dead_bits: share of bits that are the same in every picture; firing_rate: mean of the bits;
+    distinct_codes: their number; saturation: mean |a - 1/2| of the activations, 1/2 at most.
+    """
+    names = [name for name in (*LOSSES, "accuracy") if name in net.blobs]
+    sums = dict.fromkeys(names, 0.0)
+    bits, saturation = [], 0.0
+    for _ in range(batches):
+        net.forward()
+        for name in names:
+            sums[name] += net.blobs[name].data.item()
+        if code:
+            latent = net.blobs[code].data
+            bits.append(latent > 0.5)
+            saturation += float(np.abs(latent - 0.5).mean())
+    means = {f"test_{name}": total / batches for name, total in sums.items()}
+    if not code:
+        return means
+    bits = np.concatenate(bits)
+    return means | {
+        "dead_bits": float((bits.all(axis=0) | ~bits.any(axis=0)).mean()),
+        "firing_rate": float(bits.mean()),
+        "distinct_codes": len(np.unique(np.packbits(bits, axis=1), axis=0)),
+        "saturation": saturation / batches,
+    }
+
+
+def health(row, classes, bits):
+    """Return sentences for what is wrong with the codes after a test, [] where nothing is."""
+    words = []
+    if row["saturation"] < 0.01:
+        words.append("all activations are near 0.5: the latent layer has learned nothing")
+    if row.get("test_binarization", 0) < -0.12 and row["test_accuracy"] < 2 / classes:
+        words.append(
+            f"the codes have collapsed: binarization is {row['test_binarization']:.3f} (its floor "
+            f"is -0.125) and accuracy {row['test_accuracy']:.3f} is near chance; lower BETA and "
+            "GAMMA, or the learning rate"
+        )
+    if row["dead_bits"]:
+        dead = round(row["dead_bits"] * bits)
+        words.append(f"{dead} of {bits} bits never change over the test pictures")
+    return words
+
+
+# ---- train.csv, and what the person reads -------------------------------------------------------
+
+
+def open_csv(path, start):
+    """Return (writer, seconds): train.csv up to iteration start, and its seconds until then."""
+    rows = []
+    if start and path.exists():
+        with open(path, newline="") as file:
+            rows = [row for row in csv.DictReader(file) if int(row["iteration"]) <= start]
+    with write_atomically(path) as partial, open(partial, "w", newline="") as file:
+        writer = csv.DictWriter(file, COLUMNS, extrasaction="ignore")
+        writer.writeheader()
+        writer.writerows(rows)
+    seconds = float(rows[-1]["seconds"]) if rows else 0.0
+    file = open(path, "a", newline="", buffering=1)  # noqa: SIM115 (open until the process ends)
+    return csv.DictWriter(file, COLUMNS, extrasaction="ignore"), seconds
+
+
+def shown(row):
+    """Return the fields of a row that stand behind the progress bar."""
+    names = {"classification": "cls", "binarization": "bin", "balance": "bal"}
+    fields = {short: f"{row[name]:.4f}" for name, short in names.items() if name in row}
+    if "test_accuracy" in row:
+        fields["accuracy"] = f"{row['test_accuracy']:.4f}"
+    return fields | {"lr": f"{row['learning_rate']:.2g}"}
+
+
+def duration(seconds):
+    """Return seconds as a person says them."""
+    for unit, size in (("days", 86400), ("h", 3600), ("min", 60)):
+        if seconds > 1.5 * size:
+            return f"{seconds / size:.1f} {unit}"
+    return f"{seconds:.0f} s"
+
+
+def eta(seconds, rate, measured, gpus):
+    """Return the sentences of the first ETA: seconds to go, at rate iterations a second."""
+    words = [
+        f"about {duration(seconds)} to go, at {rate:.3g} iterations a second (measured on the "
+        f"first {measured})"
+    ]
+    if not gpus and seconds > LONG:
+        words.append(
+            "that is long on a CPU: NET=cifar_small takes minutes, and a GPU is far faster"
+        )
+    return words
+
+
+# ---- the loop -----------------------------------------------------------------------------------
+
+
+class Stopped(Exception):
+    """A signal asked the loop to end; args[0] is its number."""
+
+
+def steps_to(param, n):
+    """Return the number of iterations from n to the next display, test, snapshot or the end."""
+    intervals = [i for i in (param.display, param.test_interval, param.snapshot) if i]
+    return min([param.max_iter, *((n // i + 1) * i for i in intervals)]) - n
+
+
+def due(n, interval, last):
+    """Return whether something that is done every interval iterations, and last, is due at n."""
+    return bool(interval) and (n % interval == 0 or last)
+
+
+def train(run, gpus, start, caffemodel, pictures, classes, solvers, warnings):
+    """Train a run from iteration start to max_iter; add to the list warnings what is said.
+
+    gpus: their numbers, [] for the CPU. pictures: of the test set. solvers: batches in an update,
+    a process for each on the CPU, shared out over the GPUs. Raises Stopped after a signal, with a
+    snapshot written, and FloatingPointError where a loss is not finite.
+    """
+    signals = []
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda number, _: signals.append(number))
+
+    processes = len(gpus) or solvers
+    device.activate(gpus[0] if gpus else None)
+    param = render.parse((run / "solver.prototxt").read_text(), "solver.prototxt")
+    parallel.take_part(0, processes)
+    solver, solver_file = make_solver(run, param, solvers // processes)
+    terminal = caffe_process.terminal()
+    bar = tqdm(
+        total=param.max_iter,
+        initial=start,
+        unit="it",
+        file=terminal,
+        dynamic_ncols=True,
+        mininterval=0.5 if terminal.isatty() else 30,
+        desc="" if caffemodel else "from scratch",
+    )
+    bar.write(start_weights(solver, run, start, caffemodel), file=terminal)
+    net = solver.net
+    code = code_blob(run)
+    bits = net.blobs[code].data.shape[1] if code else 0
+    losses = [name for name in LOSSES if name in net.blobs]
+    if param.test_interval:
+        test_net = caffe.Net(str(run / "train_val.prototxt"), caffe.TEST)
+        test_net.share_with(net)
+        batches = min(param.test_iter[0], max(1, pictures // test_net.blobs["data"].shape[0]))
+
+    writer, seconds_before = open_csv(run / "train.csv", start)
+    began = time.monotonic()
+    fields, test_seconds = {}, 0.0
+
+    def record(n, values, with_test):
+        nonlocal test_seconds
+        row = {"iteration": n, "learning_rate": solver.lr, **values}
+        if with_test:
+            at = time.monotonic()
+            row |= test(test_net, batches, code)
+            test_seconds = time.monotonic() - at
+            for words in health(row, classes, bits) if n and code else []:
+                warnings.append(f"iteration {n}: {words}")
+                bar.write(f"warning: {warnings[-1]}", file=terminal)
+        row["seconds"] = seconds_before + time.monotonic() - began
+        writer.writerow({k: float(f"{v:.6g}") if type(v) is float else v for k, v in row.items()})
+        fields.update(shown(row))
+        bar.set_postfix(fields, refresh=False)
+
+    state = str(run / "snapshots" / f"iter_{start}.solverstate") if start else ""
+    with parallel.helpers(solver, str(solver_file), state, processes, gpus):
+        if param.test_interval and not start:
+            record(0, {}, with_test=True)
+        chunk, stepping, eta_said = 1, 0.0, False
+        while solver.iter < param.max_iter:
+            steps = min(chunk, steps_to(param, solver.iter))
+            at = time.monotonic()
+            solver.step(steps)
+            took = time.monotonic() - at
+            n = solver.iter
+            bar.update(steps)
+            chunk = max(1, int(CHUNK_SECONDS * steps / took))
+            stepping += took
+            if not eta_said and stepping > ETA_SECONDS:
+                rate = (n - start) / stepping
+                tests = (param.max_iter - n) // param.test_interval if param.test_interval else 0
+                for words in eta(
+                    (param.max_iter - n) / rate + tests * test_seconds, rate, n - start, gpus
+                ):
+                    bar.write(words, file=terminal)
+                eta_said = True
+            values = {name: net.blobs[name].data.item() for name in losses}
+            if not all(map(math.isfinite, values.values())):
+                raise FloatingPointError(
+                    f"the loss is not finite at iteration {n} ({values}): lower base_lr"
+                )
+            last = n == param.max_iter
+            with_test = due(n, param.test_interval, last)
+            if with_test or due(n, param.display, last):
+                record(n, values, with_test)
+            if signals or last or due(n, param.snapshot, last):
+                snapshots.save(solver, run)
+            if signals and not last:
+                bar.write(
+                    f"stopped at iteration {n} with a snapshot; the same command goes on there",
+                    file=terminal,
+                )
+                raise Stopped(signals[0])
+    bar.close()
+
+
+def main():
+    p = argparse.ArgumentParser(description=__doc__)
+    p.add_argument("run", type=Path)
+    p.add_argument("--gpus", type=int, nargs="*", default=[])
+    p.add_argument("--start", type=int, default=0)
+    p.add_argument("--weights", type=Path)
+    p.add_argument("--pictures", type=int, required=True, help="pictures in the test set")
+    p.add_argument("--classes", type=int, required=True)
+    p.add_argument("--solvers", type=int, default=1)
+    args = p.parse_args()
+    began = time.monotonic()
+    code, warnings = 0, []
+    try:
+        train(
+            *(args.run, args.gpus, args.start, args.weights),
+            *(args.pictures, args.classes, args.solvers, warnings),
+        )
+    except Stopped as stopped:
+        code = 128 + stopped.args[0]
+    except FloatingPointError as error:
+        code = 1
+        warnings.append(str(error))
+        print(f"error: {error}", file=sys.stderr)
+    run = runs.read(args.run)
+    run["warnings"] = run.get("warnings", []) + warnings
+    runs.write(args.run, run)
+    runs.add_stage(args.run, "train", time.monotonic() - began)
+    sys.exit(code)
+
+
+if __name__ == "__main__":
+    main()
