@@ -1,0 +1,43 @@
+"""The methods that nets are trained by, and the terms of their objectives.
+
+Both tables are files beside the prototxt that they describe: prototxt/methods.toml and
+prototxt/losses.toml say what each field means.
+"""
+
+import tomllib
+from pathlib import Path
+from typing import Any, NamedTuple
+
+PROTOTXT = Path(__file__).resolve().parent.parent / "prototxt"
+
+
+class Method(NamedTuple):
+    """An entry of methods.toml; `name` is what METHOD= takes."""
+
+    name: str
+    title: str
+    net: str
+    published: str
+    codes: bool
+    seed: int
+    style: int
+    losses: list[str]
+    names: dict[str, str]
+
+
+class LossTerm(NamedTuple):
+    """An entry of losses.toml; `variable` is "" for a term whose weight is fixed."""
+
+    name: str
+    layer: str
+    short: str
+    variable: str = ""
+
+
+def read_table(name: str) -> dict[str, dict[str, Any]]:
+    """Return the entries of a table in prototxt/, by name."""
+    return tomllib.loads((PROTOTXT / name).read_text(encoding="utf-8"))
+
+
+METHODS = {name: Method(name, **entry) for name, entry in read_table("methods.toml").items()}
+LOSS_TERMS = {name: LossTerm(name, **entry) for name, entry in read_table("losses.toml").items()}
