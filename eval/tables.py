@@ -23,6 +23,7 @@ class Method(NamedTuple):
     style: int
     losses: list[str]
     names: dict[str, str]
+    values: dict[str, str | float]
 
 
 class LossTerm(NamedTuple):

@@ -4,30 +4,54 @@ Pictures come from the LMDBs that each run's net read. The cost of one distance 
 a machine and kept in distance_cost.json.
 """
 
-import argparse
-import sys
 from contextlib import ExitStack
 from pathlib import Path
 
 import cv2
 
-from data_prep import DataError
-from data_prep.lmdb_reader import open_rows
 from eval.bench.distance import distance_cost
 from eval.files import InputError, read_json
 from eval.pages.paper.page import write_paper
-from eval.run_folders import find_runs
+from eval.run_folders import Run, find_runs
 from eval.summary import write_metrics
-from tools.codes.extract import SPLITS
 from tools.net import render
-from tools.run import record as runs
+from tools.run.data import lmdb_of, open_pictures
+from tools.run.failure import Failure, carry_out
+from tools.run.machine import machine
+from tools.run.variables import parse
 
 BIT_LENGTHS = (48, 64, 128)  # the paper's 64, and the code lengths of its tables around it
 
 
-def measured_cost(path):
+def main() -> None:
+    """Write the page of all runs in RUNS, and each of its figures."""
+    runs = Path(parse(__doc__, ("RUNS",)).runs)
+    if not runs.is_dir():
+        raise Failure(f"there is no folder {runs}: RUNS= is where the runs lie")
+    out = runs / "paper"
+    out.mkdir(parents=True, exist_ok=True)
+    opened = {}
+    with ExitStack() as stack:
+
+        def picture(run: Run, group: str, row: int) -> bytes:
+            """Return the PNG of a row's picture, as it lies in the LMDB."""
+            data = data_folder(run)
+            if data not in opened:
+                if not lmdb_of(data, group).is_dir():
+                    raise InputError(f"{lmdb_of(data, group)} does not exist; run make data")
+                opened[data] = stack.enter_context(open_pictures(data))
+            pixels = opened[data](group, row)
+            return cv2.imencode(".png", pixels.transpose(1, 2, 0))[1].tobytes()
+
+        found = find_runs(runs)
+        page = write_paper(out, found, picture, measured_cost(out / "distance_cost.json"))
+    print(f"{len(found)} runs, {sum(run.metrics is not None for run in found)} with figures")
+    print(f"page: {page}; figures: {page.parent / 'figures'}")
+
+
+def measured_cost(path: Path) -> dict:
     """Return the costs in a file, measured first where it is none of this machine's."""
-    here = {key: runs.machine()[key] for key in ("cpu", "cores")}
+    here = {key: machine()[key] for key in ("cpu", "cores")}
     if path.exists():
         cost = read_json(path, ["machine", "rows"], "make paper")
         if cost["machine"] == here:
@@ -37,46 +61,12 @@ def measured_cost(path):
     return cost
 
 
-def data_folder(run):
+def data_folder(run: Run) -> Path:
     """Return the data folder that a run's train_val.prototxt reads."""
-    path = run.folder / "train_val.prototxt"
-    try:
-        net = render.parse(path.read_text(), path.name)
-    except FileNotFoundError:
-        raise InputError(f"{path} does not exist; run make train") from None
+    net = render.read(run.folder / "train_val.prototxt")
     sources = [Path(layer.data_param.source) for layer in net.layer if layer.data_param.source]
     return sources[0].parent
 
 
-def main():
-    p = argparse.ArgumentParser(description=__doc__)
-    p.add_argument("--runs", type=Path, required=True)
-    args = p.parse_args()
-    if not args.runs.is_dir():
-        sys.exit(f"error: there is no folder {args.runs}: RUNS= is where the runs lie")
-    out = args.runs / "paper"
-    out.mkdir(parents=True, exist_ok=True)
-    opened = {}
-    with ExitStack() as stack:
-
-        def picture(run, group, row):
-            """Return the PNG of a row's picture, as it lies in the LMDB."""
-            lmdb = data_folder(run) / f"{SPLITS[group]}_lmdb"
-            if lmdb not in opened:
-                if not lmdb.is_dir():
-                    raise InputError(f"{lmdb} does not exist; run make data")
-                opened[lmdb] = stack.enter_context(open_rows(lmdb))[1]
-            pixels = opened[lmdb]([row])[0][0]
-            return cv2.imencode(".png", pixels.transpose(1, 2, 0))[1].tobytes()
-
-        try:
-            found = find_runs(args.runs)
-            page = write_paper(out, found, picture, measured_cost(out / "distance_cost.json"))
-        except (InputError, DataError, OSError) as error:
-            sys.exit(f"error: {error}")
-    print(f"{len(found)} runs, {sum(run.metrics is not None for run in found)} with figures")
-    print(f"page: {page}; figures: {page.parent / 'figures'}")
-
-
 if __name__ == "__main__":
-    main()
+    carry_out(main)

@@ -1,50 +1,37 @@
 """The page of a run, report.html, with pictures from the LMDBs of its data: `make report`."""
 
 import time
-from contextlib import ExitStack
 
 import cv2
+import numpy as np
 
-from data_prep import DataError
-from data_prep.lmdb_reader import open_rows
-from eval.files import InputError
 from eval.pages.report import write_report
-from tools.codes.extract import SPLITS
-from tools.run import record as runs
-from tools.run.job import parser, resolve, stop
+from tools.run import record
+from tools.run.data import open_pictures
+from tools.run.failure import Failure, carry_out
+from tools.run.job import read_job
 
 
-def report(job):
-    """Write report.html of a job's run; return its path."""
+def main() -> None:
+    """Write report.html of the job's run."""
+    job, _ = read_job(__doc__)
     began = time.monotonic()
-    with ExitStack() as stack:
-        read = {
-            group: stack.enter_context(open_rows(job["data"] / f"{split}_lmdb"))[1]
-            for group, split in SPLITS.items()
-        }
-
-        def picture(group, row):
-            """Return the PNG of a row's picture, as it lies in the LMDB."""
-            pixels = read[group]([row])[0][0]
-            return cv2.imencode(".png", pixels.transpose(1, 2, 0))[1].tobytes()
-
-        page = write_report(job["run"], picture)
-    runs.add_stage(job["run"], "report", time.monotonic() - began)
-    return page
-
-
-def main():
-    job = resolve(parser(__doc__).parse_args())
     try:
-        print(f"report: {report(job)}")
-    except (InputError, DataError) as error:
-        stop(str(error))
+        with open_pictures(job.data) as read:
+            page = write_report(job.run, lambda group, row: png(read(group, row)))
+        record.add_seconds(job.run, "report", time.monotonic() - began)
     except OSError as error:
-        stop(
-            f"{error.filename or job['run'] / 'report.html'}: {error.strerror}; mend that and run "
+        raise Failure(
+            f"{error.filename or job.run / 'report.html'}: {error.strerror}; mend that and run "
             "'make report' again"
-        )
+        ) from None
+    print(f"report: {page}")
+
+
+def png(picture: np.ndarray) -> bytes:
+    """Return the PNG of a picture, uint8 C x H x W, BGR."""
+    return cv2.imencode(".png", picture.transpose(1, 2, 0))[1].tobytes()
 
 
 if __name__ == "__main__":
-    main()
+    carry_out(main)

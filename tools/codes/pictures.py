@@ -7,112 +7,120 @@ that comes out holds pictures.h5 (tools/codes/encode.py has the format), codes.c
 import os
 import tempfile
 from pathlib import Path
+from typing import NamedTuple
 
 import h5py
 
-from data_prep.class_folders import is_picture
-from data_prep.files import walk
 from data_prep.mean_image import imagenet_mean, to_binaryproto
-from tools.net import preprocess, render, weights
-from tools.run import child as caffe_process
-from tools.run import device
-from tools.run import record as runs
-from tools.run.job import nets, parser, resolve, stop
+from tools.codes.listing import list_pictures, origin_of
+from tools.net import pretrained, render, weights
+from tools.run import child, device, record
+from tools.run.failure import Failure, carry_out
+from tools.run.job import Job, read_job, require_codes
+from tools.run.nets import Blobs, Net, net_of
 
 
-def list_pictures(images):
-    """Return the picture files (Path) that IMAGES names: a list, a folder, or one picture.
+class Model(NamedTuple):
+    """A net to encode by: the folder with its prototxt, its caffemodel, what nets.toml has of it.
 
-    A list is a text file with a path a line, relative to the list's folder or absolute; a label
-    behind it, as in train.txt, is passed over. A folder gives its pictures at any depth, sorted,
-    as files.walk finds them. Stop where there is none; a listed one that is missing is found when
-    it is to be read (tools/codes/encode.py).
+    name: in the name of the folder that its codes go to.
     """
-    path = Path(images)
-    if path.is_dir():
-        found = sorted(file for file in walk(path) if is_picture(file.name))
-        if not found:
-            stop(f"IMAGES={images}: there is no picture in this folder")
-        return found
-    if not path.is_file():
-        stop(f"IMAGES={images}: there is no such list, folder or picture")
-    if is_picture(path.name):
-        return [path]
-    try:
-        lines = path.read_text(encoding="utf-8-sig").split("\n")
-    except UnicodeDecodeError:
-        stop(f"IMAGES={images}: neither a picture by its name nor a list in UTF-8, a path a line")
-    found = [_listed(path.parent, line.rstrip()) for line in lines if line.strip()]
-    if not found:
-        stop(f"IMAGES={images}: this list is empty")
-    return found
+
+    folder: Path
+    caffemodel: Path
+    net: Net
+    blobs: Blobs
+    name: str
 
 
-def _listed(folder, line):
-    picture = folder / line
-    if not picture.is_file():
-        start, _, label = line.rpartition(" ")
-        if label.isdecimal() and (folder / start).is_file():
-            return folder / start
-    return picture
+def main() -> None:
+    """Encode the pictures that PICTURES, or IMAGES, names."""
+    job, values = read_job(__doc__, "PICTURES", "OUT", "SKIP")
+    require_codes(job)
+    given = values.pictures or values.images
+    pictures = list_pictures(given)
+    with tempfile.TemporaryDirectory(prefix="codes-") as scratch:
+        model = of_weights(job, Path(scratch)) if values.weights else of_run(job.run)
+        default = job.run.parent / "pictures" / f"{Path(given).stem}-{model.name}"
+        origin = origin_of(given, model.caffemodel)
+        out = folder_for(values.out, default, origin)
+        gpu, device_sentence = device.choose(job.device)
+        print(
+            f"codes of {len(pictures)} pictures by {model.caffemodel} on {device_sentence}",
+            flush=True,
+        )
+        done = child.call(
+            "tools.codes.encode.encode",
+            threads=device.threads(model.net.threads),
+            log=out / "caffe.log",
+            folder=model.folder,
+            caffemodel=model.caffemodel,
+            net=model.net,
+            blobs=model.blobs,
+            gpu=gpu,
+            paths=pictures,
+            origin=origin,
+            out=out,
+            skip=values.skip,
+        )
+    if done < len(pictures):
+        left_out = len(pictures) - done
+        print(f"{left_out} of {len(pictures)} pictures could not be read and were left out")
+    print(f"codes: {out}/pictures.h5, {out}/codes.csv; features: {out}/features.csv")
 
 
-def of_run(run):
-    """Return (folder with the prototxt, caffemodel, net's name) of a trained run."""
+def of_run(run: Path) -> Model:
+    """Return the model of a trained run."""
     caffemodel = run / "model.caffemodel"
     if not caffemodel.exists():
-        stop(
+        raise Failure(
             f"there is no trained net in {run}: run 'make train' with the same variables first, or "
             "give WEIGHTS=model.caffemodel with its NET and BITS"
         )
-    mean = preprocess.transform_param(
-        render.parse((run / "train_val.prototxt").read_text(), "train_val.prototxt")
-    ).mean_file
-    if not Path(mean).is_file():
-        stop(f"{mean}, the mean image of {run}, is missing: run 'make data' with its variables")
-    return run, caffemodel, runs.read(run)["settings"]["net"]
+    settings = record.read_record(run)["settings"]
+    net = net_of(settings["net"])
+    return Model(run, caffemodel, net, net.blobs(settings["method"]), run.name)
 
 
-def of_weights(job, folder):
-    """Return the same of a caffemodel that one has, with NET's prototxt written into folder.
+def of_weights(job: Job, folder: Path) -> Model:
+    """Return the model of a caffemodel that one has, with NET's prototxt written into folder.
 
     The mean image is that of DATASET's data, or else ImageNet's where NET takes that one. The net
     ends at the codes where the caffemodel has no classifier, as the released deploy files do.
     """
-    caffemodel = weights.find(job["weights"])
+    caffemodel = pretrained.find(job.weights)
     if caffemodel is None:
-        stop("WEIGHTS=none has no codes: give a caffemodel, or leave WEIGHTS out for a trained run")
-    data = job["data"]
+        raise Failure(
+            "WEIGHTS=none has no codes: give a caffemodel, or leave WEIGHTS out for a trained run"
+        )
+    data = job.data
     if not (data / "mean.binaryproto").is_file():
-        if job["spec"]["mean"] != "imagenet":
-            stop(
-                f"{data}/mean.binaryproto is missing, the mean image for NET={job['net']}: run "
+        if job.net.mean != "imagenet":
+            raise Failure(
+                f"{data}/mean.binaryproto is missing, the mean image for NET={job.net.name}: run "
                 f"'make data' with the DATASET that {caffemodel.name} was trained on"
             )
         data = folder
-        mean = imagenet_mean(job["spec"]["side"], job["spec"]["channels"])
+        mean = imagenet_mean(job.net.side, job.net.channels)
         (folder / "mean.binaryproto").write_bytes(to_binaryproto(mean))
-    deploy = render.parse(_prototxt(job, 1, data, folder)["deploy.prototxt"], "deploy.prototxt")
-    _, classifier = render.cut_at_codes(deploy)
     there = weights.shapes(weights.read(caffemodel))
-    classes = there[classifier][0][-2] if classifier in there else 0
-    files = _prototxt(job, classes or 1, data, folder)
+    classifier = there.get(job.blobs.classifier)
+    classes = classifier[0][-2] if classifier else 0
+    files = render.render_job(job, classes=classes or 1, data=data, run=folder, iters=0)
     if not classes:
+        deploy = render.parse(files["deploy.prototxt"], "deploy.prototxt")
+        render.cut_behind(deploy, job.blobs.code)
         files["deploy.prototxt"] = str(deploy)
     for name, text in files.items():
         (folder / name).write_text(text)
-    return folder, caffemodel, job["net"]
+    return Model(folder, caffemodel, job.net, job.blobs, caffemodel.stem)
 
 
-def _prototxt(job, classes, data, folder):
-    return runs.render_job(job, {"classes": range(classes)}, data, folder, 0)
-
-
-def folder_for(given, default, origin):
+def folder_for(given: str, default: Path, origin: str) -> Path:
     """Return the folder to write, given or the default one, made where it is not there.
 
-    origin: what its codes are of. Stop where the default one holds codes of something else, or
-    where nothing can be written.
+    origin: what its codes are of. Raise Failure where the default one holds codes of something
+    else, or where nothing can be written.
     """
     folder = Path(given) if given else default
     there = origin
@@ -123,42 +131,13 @@ def folder_for(given, default, origin):
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "caffe.log").unlink(missing_ok=True)
     except OSError as error:
-        stop(f"{folder}: {error.strerror or error}; name another folder for the codes, OUT=")
+        raise Failure(
+            f"{folder}: {error.strerror or error}; name another folder for the codes, OUT="
+        ) from None
     if there != origin:
-        stop(f"{folder} holds the codes of {there}; remove it, or name another one, OUT=")
+        raise Failure(f"{folder} holds the codes of {there}; remove it, or name another one, OUT=")
     return folder
 
 
-def main():
-    p = parser(__doc__)
-    p.add_argument("--pictures", required=True, help="a list, a folder or a picture")
-    p.add_argument("--out", default="", help="the folder to write")
-    p.add_argument("--skip", action="store_true", help="leave unreadable pictures out")
-    args = p.parse_args()
-    job = resolve(args)
-    if job["method"] == "finetune":
-        stop("a METHOD=finetune net has no codes: take ssdh or kevinnet")
-    pictures = list_pictures(args.pictures)
-    with tempfile.TemporaryDirectory(prefix="codes-") as place:
-        scratch = Path(place)
-        found = of_weights(job, scratch) if args.weights else of_run(job["run"])
-        folder, caffemodel, net = found
-        model = caffemodel.stem if args.weights else job["run"].name
-        default = job["run"].parent / "pictures" / f"{Path(args.pictures).stem}-{model}"
-        origin = f"{Path(args.pictures).resolve()} by {caffemodel.resolve()}"
-        out = folder_for(args.out, default, origin)
-        spec = nets()["nets"][net]
-        gpu, where = device.choose(job["device"])
-        print(f"codes of {len(pictures)} pictures by {caffemodel} on {where}", flush=True)
-        names = scratch / "pictures.txt"
-        names.write_bytes(b"\0".join(map(os.fsencode, pictures)))
-        arguments = [str(folder), str(caffemodel), net, str(names), origin, str(out)]
-        arguments += ["--skip"] if args.skip else []
-        arguments += ["--gpu", str(gpu)] if gpu is not None else []
-        threads = device.threads(spec)
-        caffe_process.run("tools.codes.encode", arguments, threads, out / "caffe.log")
-    print(f"codes: {out}/pictures.h5, {out}/codes.csv; features: {out}/features.csv")
-
-
 if __name__ == "__main__":
-    main()
+    carry_out(main)

@@ -1,19 +1,48 @@
 """What Caffe's data transformer does to a picture in the TEST phase, in NumPy, to the last bit."""
 
+from pathlib import Path
+from typing import TYPE_CHECKING
+
 import numpy as np
 
+from data_prep import DataError
+from data_prep.picture import fit
+from tools.run.failure import Failure
+from tools.run.nets import Net
 
-def transform_param(train_val):
+if TYPE_CHECKING:
+    from google.protobuf.message import Message
+
+
+def read_picture(source: Path | bytes, net: Net) -> np.ndarray:
+    """Return a picture as it would lie in the net's LMDB, uint8 C x H x W, BGR.
+
+    source: a picture file's path, or its bytes. Raise DataError, naming the file where there is
+    one, for what cannot be read or decoded.
+    """
+    try:
+        content = source if isinstance(source, bytes) else source.read_bytes()
+        pixels = fit(content, net.side, net.channels)
+    except OSError as error:
+        raise DataError(f"{source} cannot be read: {error.strerror}") from None
+    except DataError as error:
+        raise DataError(
+            f"{'The picture' if isinstance(source, bytes) else source} {error}"
+        ) from None
+    return np.atleast_3d(pixels).transpose(2, 0, 1)
+
+
+def transform_param(train_val: "Message") -> "Message":
     """Return the TransformationParameter of a train_val net's TEST data layer (a NetParameter)."""
     from caffe.proto import caffe_pb2
 
     for layer in train_val.layer:
         if layer.type == "Data" and caffe_pb2.TEST in [rule.phase for rule in layer.include]:
             return layer.transform_param
-    raise ValueError(f"{train_val.name} has no Data layer for the TEST phase")
+    raise Failure(f"{train_val.name} has no Data layer for the TEST phase")
 
 
-def mean_image(path):
+def mean_image(path: Path | str) -> np.ndarray:
     """Return a binaryproto's mean image, float32, C x H x W."""
     from caffe.proto import caffe_pb2
 
@@ -23,12 +52,12 @@ def mean_image(path):
     return np.array(blob.data, np.float32).reshape(shape[-3:])
 
 
-def transform(pictures, mean, crop, scale):
+def transform(pictures: np.ndarray, mean: np.ndarray, crop: int, scale: float) -> np.ndarray:
     """Return pictures as the net gets them, float32, N x C x S x S.
 
     pictures: uint8, N x C x H x W, BGR. mean: float32, C x H x W. crop: the side S of the centre
-    crop, 0 for none. scale: float. Caffe computes (picture - mean) * scale, with the mean cropped
-    like the picture.
+    crop, 0 for none. Caffe computes (picture - mean) * scale, with the mean cropped like the
+    picture.
     """
     pictures = pictures.astype(np.float32) - mean
     if crop:

@@ -1,62 +1,95 @@
 """Templates under prototxt/ to the prototxt that Caffe reads.
 
-A net's template holds its layers up to the features; that of the method, in a folder of the net's,
-what comes behind them: the second is put after the first. A template is a Caffe file with a few
+A net's template holds its layers up to the features; that of the method, in prototxt/heads/, what
+comes behind them: the second is put after the first. A template is a Caffe file with a few
 $placeholders. Every placeholder must get a value, and the result is parsed with Caffe's own
 protobuf text format before anybody uses it.
 """
 
 import string
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from tools.run.job import PROTOTXT, nets, stop
+from eval.tables import LOSS_TERMS
+from tools.run.failure import Failure
+from tools.run.job import Job
+from tools.run.nets import PROTOTXT, Net
 
-METHODS = {"ssdh": "SSDH", "kevinnet": "KevinNet", "finetune": "Finetune"}  # and their $method
+if TYPE_CHECKING:
+    from google.protobuf.message import Message
+
 FILES = ("train_val.prototxt", "deploy.prototxt", "solver.prototxt")
 
 
-def written(value):
+def render_job(
+    job: Job, *, classes: int, data: Path | str, run: Path | str, iters: int
+) -> dict[str, str]:
+    """Return {file name: text} of a job's prototxt with the given paths and max_iter, unparsed."""
+    return render(
+        job.net,
+        job.method.name,
+        bits=job.bits,
+        batch=job.batch,
+        seed=job.seed,
+        classes=classes,
+        data=data,
+        folder=run,
+        iters=iters,
+        **loss_weights(job.loss_weights),
+    )
+
+
+def loss_weights(by_term: dict[str, float] | None = None) -> dict[str, float]:
+    """Return the placeholders of the loss weights, each 1 where none are given."""
+    return {
+        term.variable.lower(): float((by_term or {}).get(name, 1))
+        for name, term in LOSS_TERMS.items()
+        if term.variable
+    }
+
+
+def render(net: Net, method: str, **values: Any) -> dict[str, str]:
+    """Return {file name: text} of a net's three files under a method, unparsed.
+
+    values: of the placeholders that nets.toml and methods.toml leave open.
+    """
+    values = values | net.values(method)
+    files = {}
+    for name in FILES:
+        paths = [PROTOTXT / net.name / name, PROTOTXT / "heads" / method / name]
+        text = "".join(path.read_text() for path in paths if path.exists())
+        files[name] = fill(text, values, f"prototxt/{net.name}/{name}")
+    return files
+
+
+def fill(text: str, values: dict[str, Any], name: str) -> str:
+    """Return a template's text with its placeholders filled; raise Failure where one has none."""
+    values = {key: written(value) for key, value in values.items()}
+    try:
+        return string.Template(text).substitute(values)
+    except KeyError as missing:
+        raise Failure(
+            f"{name} has the placeholder ${missing.args[0]}, which nothing gives a value"
+        ) from None
+    except ValueError as error:
+        raise Failure(f"{name}: {error}") from None
+
+
+def written(value: Any) -> Any:
     """Return a value as a prototxt has it."""
     if isinstance(value, bool):
         return "true" if value else "false"
     return format(value, "g") if isinstance(value, float) else value
 
 
-def fill(text, values, name):
-    """Return a template's text with its placeholders filled; stop where one has no value."""
-    values = {key: written(value) for key, value in values.items()}
-    try:
-        return string.Template(text).substitute(values)
-    except KeyError as missing:
-        stop(f"{name} has the placeholder ${missing.args[0]}, which nothing gives a value")
-    except ValueError as error:
-        stop(f"{name}: {error}")
+def cut_behind(deploy: "Message", blob: str) -> None:
+    """Drop what lies behind a blob in a NetParameter, as the released deploy files end there."""
+    made = next(place for place, layer in enumerate(deploy.layer) if blob in layer.top)
+    del deploy.layer[made + 1 :]
 
 
-def render(net, values, method="ssdh"):
-    """Return {file name: text} of a net's three files under a method, unparsed."""
-    values = values | nets()["nets"][net].get(method, {}) | {"method": METHODS[method]}
-    files = {}
-    for name in FILES:
-        paths = [PROTOTXT / net / name, PROTOTXT / net / method / name]
-        text = "".join(path.read_text() for path in paths if path.exists())
-        files[name] = fill(text, values, f"prototxt/{net}/{name}")
-    return files
-
-
-def cut_at_codes(deploy):
-    """Drop what lies behind a deploy net's codes (a NetParameter), as the released files end there.
-
-    Return the names of the layers before and behind the codes: the latent layer, the classifier.
-    """
-    sigmoid = [layer.type for layer in deploy.layer].index("Sigmoid")
-    (latent,) = deploy.layer[sigmoid].bottom
-    (classifier,) = [layer.name for layer in deploy.layer[sigmoid:] if layer.type == "InnerProduct"]
-    del deploy.layer[sigmoid + 1 :]
-    return latent, classifier
-
-
-def parse(text, name):
-    """Return the NetParameter or SolverParameter of a prototxt; stop where it is not valid."""
+def parse(text: str, name: str) -> "Message":
+    """Return the NetParameter or SolverParameter of a prototxt; raise Failure where it is none."""
     from caffe.proto import caffe_pb2
     from google.protobuf import text_format
 
@@ -64,4 +97,12 @@ def parse(text, name):
     try:
         return text_format.Parse(text, getattr(caffe_pb2, kind)())
     except text_format.ParseError as error:
-        stop(f"{name} is not a valid {kind}: line {error}")
+        raise Failure(f"{name} is not a valid {kind}: line {error}") from None
+
+
+def read(path: Path) -> "Message":
+    """Return what parse() makes of a file; raise Failure where it is missing or not valid."""
+    try:
+        return parse(path.read_text(), path.name)
+    except FileNotFoundError:
+        raise Failure(f"{path} does not exist; run 'make train'") from None

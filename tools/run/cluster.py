@@ -8,16 +8,14 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
-from tools.run.job import stop
+from tools.run.failure import Failure
+
+if TYPE_CHECKING:
+    from distributed import Client
 
 AHEAD = 3  # partitions in flight for each worker: bounds what waits in memory for its turn
-
-
-def add_options(parser):
-    """Add --scheduler and --workers to a parser."""
-    parser.add_argument("--scheduler", default="", help="address of a Dask scheduler, tcp://...")
-    parser.add_argument("--workers", default="", help="worker processes on this machine")
 
 
 @contextmanager
@@ -26,12 +24,12 @@ def partitions(scheduler: str, workers: int) -> Iterator[Callable]:
 
     shared: arguments of all tasks, sent to each worker once.
     scheduler: a Dask scheduler's address, or "". workers: processes to start on this machine, 0 for
-    none. With neither, run is the plain loop; with both, stop. A worker that dies costs its
-    partitions' second try. Raises ConnectionError where the scheduler cannot be reached or has no
-    worker, and RuntimeError where a partition kills every worker that tries it.
+    none. With neither, run is the plain loop. A worker that dies costs its partitions' second try.
+    Raise Failure where both are given, the scheduler cannot be reached or has no worker, or a
+    partition kills every worker that tries it.
     """
     if scheduler and workers:
-        stop(
+        raise Failure(
             "SCHEDULER= has workers of its own, and WORKERS= starts some on this machine: give one "
             "of the two"
         )
@@ -53,17 +51,17 @@ def partitions(scheduler: str, workers: int) -> Iterator[Callable]:
                 )
             )
     except ValueError as error:
-        raise ConnectionError(
+        raise Failure(
             f"SCHEDULER={scheduler} is no address of a Dask scheduler, as tcp://host:8786 ({error})"
         ) from None
     except OSError as error:
-        raise ConnectionError(
+        raise Failure(
             f"the Dask scheduler {scheduler} does not answer ({error}): is it running?"
         ) from None
     with client:
         present = client.scheduler_info(n_workers=-1)["workers"]
         if not present:
-            raise ConnectionError(f"the Dask scheduler {scheduler} has no workers: start some")
+            raise Failure(f"the Dask scheduler {scheduler} has no workers: start some")
         print(f"{len(present)} Dask worker(s); dashboard: {client.dashboard_link}", flush=True)
         if workers:
             share_cores(client, present)
@@ -72,7 +70,7 @@ def partitions(scheduler: str, workers: int) -> Iterator[Callable]:
             client.shutdown()
 
 
-def share_cores(client, addresses):
+def share_cores(client: "Client", addresses: Iterable[str]) -> None:
     """Give each worker process of this machine its own cores, as far as there are enough."""
     cores = sorted(os.sched_getaffinity(0))
     for place, address in enumerate(addresses):
@@ -80,14 +78,20 @@ def share_cores(client, addresses):
         client.run(os.sched_setaffinity, 0, own, workers=[address])
 
 
-def ordered(client, workers: int, function: Callable, tasks: Iterable[tuple], shared=()):
+def ordered(
+    client: "Client",
+    workers: int,
+    function: Callable,
+    tasks: Iterable[tuple],
+    shared: tuple = (),
+) -> Iterator:
     """Yield function(*shared, *task) of each task in order, a bounded number of them in flight."""
     from distributed import KilledWorker
 
     futures, tasks = deque(), iter(tasks)
     shared = [client.scatter(value, broadcast=True) for value in shared]
 
-    def submit(count):
+    def submit(count: int) -> None:
         for _, task in zip(range(count), tasks, strict=False):
             futures.append(client.submit(function, *shared, *task, pure=False))
 
@@ -96,7 +100,7 @@ def ordered(client, workers: int, function: Callable, tasks: Iterable[tuple], sh
         try:
             result = futures.popleft().result()
         except KilledWorker as error:
-            raise RuntimeError(
+            raise Failure(
                 f"a partition killed every worker that tried it ({error}); see the workers' logs"
             ) from None
         submit(1)

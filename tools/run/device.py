@@ -6,23 +6,25 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from tools.run.job import REPO, stop
+from tools.run.failure import Failure
+from tools.run.job import REPO
+from tools.run.nets import Net
 
 
-def prefix():
+def prefix() -> Path:
     """Return the folder that Caffe is installed in."""
     return Path(os.environ.get("CAFFE_PREFIX", REPO / ".caffe"))
 
 
-def build():
+def build() -> dict:
     """Return build.json of the Caffe installation: commit, device (CPU or CUDA), compiler, ..."""
     path = prefix() / "build.json"
     if not path.exists():
-        stop(f"Caffe is not installed: {path} is missing; run 'make caffe'")
+        raise Failure(f"Caffe is not installed: {path} is missing; run 'make caffe'")
     return json.loads(path.read_text())
 
 
-def gpus():
+def gpus() -> list[str]:
     """Return nvidia-smi's line of each GPU that CUDA shows, in CUDA's order; [] without a driver.
 
     CUDA_VISIBLE_DEVICES has numbers in nvidia-smi's order (activate() makes it CUDA's own) or
@@ -48,23 +50,23 @@ def gpus():
     return visible
 
 
-def numbers(device):
+def numbers(device: str) -> list[int]:
     """Return the numbers that DEVICE=gpu:N or gpu:N,M,... names, [] for auto and cpu.
 
-    Stops where DEVICE is none of these.
+    Raise Failure where DEVICE is none of these.
     """
     if device in ("auto", "cpu"):
         return []
     kind, _, listed = device.partition(":")
     named = (listed or "0").split(",")
     if kind != "gpu" or not all(number.isdecimal() for number in named):
-        stop(f"DEVICE={device} is not known: auto, cpu, gpu:N or gpu:N,M,...")
+        raise Failure(f"DEVICE={device} is not known: auto, cpu, gpu:N or gpu:N,M,...")
     if len({int(number) for number in named}) < len(named):
-        stop(f"DEVICE={device} names a GPU twice")
+        raise Failure(f"DEVICE={device} names a GPU twice")
     return [int(number) for number in named]
 
 
-def choose_all(device):
+def choose_all(device: str) -> tuple[list[int], str]:
     """Return the GPUs' numbers, [] for the CPU, and a sentence that says which and why.
 
     device is DEVICE: auto, cpu, gpu:N or gpu:N,M,...
@@ -79,27 +81,29 @@ def choose_all(device):
             return [], "CPU (no GPU is visible: DEVICE=auto falls back)"
         return [0], gpus()[0]
     if build()["device"] != "CUDA":
-        stop(f"DEVICE={device}: this Caffe was built for the CPU (nvcc 11 makes it one for GPUs)")
+        raise Failure(
+            f"DEVICE={device}: this Caffe was built for the CPU (nvcc 11 makes it one for GPUs)"
+        )
     present = gpus()
     if max(named) >= len(present):
-        stop(f"DEVICE={device}: the driver shows {len(present)} GPU(s)")
+        raise Failure(f"DEVICE={device}: the driver shows {len(present)} GPU(s)")
     return named, "; ".join(present[number] for number in named)
 
 
-def choose(device):
+def choose(device: str) -> tuple[int | None, str]:
     """Return choose_all's first GPU, None for the CPU, and its sentence, for one process's work."""
-    chosen, where = choose_all(device)
-    return (chosen[0] if chosen else None), where
+    chosen, sentence = choose_all(device)
+    return (chosen[0] if chosen else None), sentence
 
 
-def solvers(device, spec):
+def solvers(device: str, net: Net) -> int:
     """Return how many batches of a net make one update, on the devices that DEVICE names.
 
     The net's own `solvers` (nets.toml) on the CPU and on one GPU; on several GPUs, each of which is
     a solver, the least multiple of their number that is not below it. Decides the result.
     """
     gpus = len(numbers(device)) or 1
-    return gpus * -(-spec["solvers"] // gpus)
+    return gpus * -(-net.solvers // gpus)
 
 
 FULL = "the GPU's memory is full: take a smaller BATCH=, or end what else runs there (nvidia-smi)"
@@ -129,18 +133,18 @@ ADVICE = {  # what CUDA, its libraries or NCCL say, and what to do
 }
 
 
-def advice(words):
+def advice(said: str) -> str:
     """Return what to do about Caffe's last words, "" where they are not about a GPU."""
-    return next((todo for said, todo in ADVICE.items() if said in words), "")
+    return next((todo for part, todo in ADVICE.items() if part in said), "")
 
 
-def threads(spec):
-    """Return a net's number of OpenBLAS threads, from nets.toml; 0 there means all cores."""
+def threads(wanted: int) -> int:
+    """Return how many OpenBLAS threads to run, of those wanted; 0 wants as many as cores."""
     cores = len(os.sched_getaffinity(0))
-    return min(spec["threads"], cores) if spec["threads"] else cores
+    return min(wanted, cores) if wanted else cores
 
 
-def activate(gpu):
+def activate(gpu: int | None) -> None:
     """Put this process's Caffe on a GPU, or on the CPU where gpu is None.
 
     Before CUDA starts its order of GPUs is set to nvidia-smi's, so that numbers mean the same; and

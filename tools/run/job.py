@@ -1,149 +1,150 @@
-"""What a call asks for: the variables of `make`, resolved and checked, as one dict.
+"""What a call asks for: the variables of make, checked against each other and completed."""
 
-Every stage (data, train, codes, report) parses the same options, so that any of them can be run
-alone.
-"""
-
-import argparse
-import errno
-import os
-import sys
-import tomllib
-from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
 
-from data_prep import DataError, manifest
+from data_prep import manifest
+from data_prep.datasets import entry_of, name_of
+from eval.tables import LOSS_TERMS, METHODS, Method
+from tools.run.failure import Failure
+from tools.run.nets import Blobs, Net, net_of
+from tools.run.variables import parse
 
 REPO = Path(__file__).resolve().parents[2]
-PROTOTXT = REPO / "prototxt"
-FULL = (errno.ENOSPC, errno.EDQUOT)  # the disk, or what a user may have of it
+WEIGHTS_OF_LOSSES = tuple(term.variable for term in LOSS_TERMS.values() if term.variable)
+VARIABLES = (
+    *("DATASET", "NET", "METHOD", "BITS", "DATA_ROOT", "RUNS", "RUN", "IMAGES", "CIFAR10_ARCHIVE"),
+    *("DEVICE", "ITERS", "BATCH", "SEED", "SUBSET", "WEIGHTS", *WEIGHTS_OF_LOSSES),
+)
 
 
-def nets():
-    """Return prototxt/nets.toml: {"nets": {name: {...}}, "weights": {name: {...}}}."""
-    return tomllib.loads((PROTOTXT / "nets.toml").read_text())
+@dataclass(frozen=True)
+class Job:
+    """One net of one data set, and where its run lies.
 
-
-def stop(message):
-    """End the process with one sentence on stderr and exit code 1."""
-    sys.exit(f"error: {message}")
-
-
-@contextmanager
-def writing(instead="choose another folder (RUNS=)"):
-    """Stop with a sentence where the block cannot write a file: which, why, what to do.
-
-    instead: what helps where nothing can be written there.
+    dataset: its name in DATA_ROOT (folder-<name> for DATASET=folder). source: DATASET itself.
+    bits: the code length, None for a method without codes. iters, batch, subset (0: all pictures):
+    numbers of iterations and pictures. seed: -1 is by the clock. weights: "none", a pretrained
+    model's name, or a path. loss_weights: by the terms' names. data, run: folders.
     """
-    try:
-        yield
-    except OSError as error:
-        file = f"{error.filename}: " if error.filename else ""
-        todo = "free some space" if error.errno in FULL else f"let uid {os.getuid()} write there"
-        stop(f"{file}{error.strerror}; {todo}, or {instead}")
+
+    source: str
+    dataset: str
+    net: Net
+    method: Method
+    bits: int | None
+    device: str
+    iters: int
+    batch: int
+    seed: int
+    subset: int
+    weights: str
+    loss_weights: dict[str, float] = field(compare=False)
+    images: Path | None
+    archive: Path | None
+    data_root: Path
+    data: Path
+    run: Path
+
+    @property
+    def blobs(self) -> Blobs:
+        """Return the blobs of the job's net."""
+        return self.net.blobs(self.method.name)
 
 
-def parser(description):
-    """Return the parser of the options that all stages share; an empty value means the default."""
-    p = argparse.ArgumentParser(description=description)
-    for name in ("dataset", "net", "bits", "run"):
-        p.add_argument(f"--{name}", required=True)
-    p.add_argument("--method", default="ssdh")
-    p.add_argument("--data-root", default="data")
-    p.add_argument("--images", default="", help="the pictures of DATASET=folder, sun397, yahoo1m")
-    p.add_argument("--cifar10-archive", default="")
-    p.add_argument("--device", default="auto")
-    p.add_argument("--seed", default="42")
-    for name in ("iters", "batch", "subset", "weights"):
-        p.add_argument(f"--{name}", default="", help="the net's own where empty")
-    for term in ("alpha", "beta", "gamma"):
-        p.add_argument(f"--{term}", default="1")
-    return p
+def read_job(description: str | None, *more: str) -> tuple[Job, SimpleNamespace]:
+    """Return the job that a command was called for, and the values of all its variables.
 
-
-def methods(net):
-    """Return the methods that a net has templates for."""
-    return sorted(path.name for path in (PROTOTXT / net).iterdir() if path.is_dir())
-
-
-def whole(name, text, low, high):
-    """Return the whole number of an option; stop where it is none or out of range."""
-    try:
-        value = int(text)
-    except ValueError:
-        stop(f"{name}={text} is not a whole number")
-    if str(value) != str(text):  # 048 would be another run than 48
-        stop(f"{name}={text} is not written as a number usually is: {value}")
-    if not low <= value <= high:
-        stop(f"{name}={value} is out of range: {low} to {high}")
-    return value
-
-
-def number(name, text):
-    """Return the number of an option; stop with a sentence where it is none or negative."""
-    try:
-        value = float(text)
-    except ValueError:
-        stop(f"{name}={text} is not a number")
-    if not 0 <= value < 1e6:
-        stop(f"{name}={text} is out of range: 0 or more")
-    return value
-
-
-def resolve(args):
-    """Return the job of parsed options.
-
-    Keys: dataset, net, method, bits (None without a latent layer), device, iters, seed (-1: by the
-    clock), batch, subset (0: all), weights, alpha, beta, gamma, spec (the net's entry in
-    nets.toml), data and run (folders, Path).
+    more: variables that the command takes besides those of a job.
     """
-    known = nets()["nets"]
-    if args.net not in known:
-        stop(f"NET={args.net} is not known; there are {', '.join(known)}")
-    spec = known[args.net]
-    if args.method not in methods(args.net):
-        stop(f"NET={args.net} has no METHOD={args.method}; it has {', '.join(methods(args.net))}")
-    name = args.dataset
-    if name in ("folder", "sun397", "yahoo1m") and not args.images:
-        stop(f"DATASET={name} needs IMAGES=, the folder with its pictures")
-    if name == "folder":
-        from data_prep import folder  # and NumPy with it
+    values = parse(description, (*VARIABLES, *more))
+    if len(values.bits) != 1:
+        raise Failure(f"BITS={' '.join(map(str, values.bits))}: one code length is wanted here")
+    return job_of(values, values.bits[0]), values
 
-        name = folder.name(Path(args.images))
-    job = {
-        "dataset": name,
-        "net": args.net,
-        "method": args.method,
-        "bits": None if args.method == "finetune" else whole("BITS", args.bits, 8, 1024),
-        "device": args.device,
-        "iters": whole("ITERS", args.iters or spec["iters"], 1, 10**8),
-        "seed": whole("SEED", args.seed, -1, 2**31 - 1),
-        "batch": whole("BATCH", args.batch or spec["batch"], 1, 10**5),
-        "subset": whole("SUBSET", args.subset or 0, 0, 10**9),
-        "weights": args.weights or spec["weights"],
-        **{term: number(term.upper(), getattr(args, term)) for term in ("alpha", "beta", "gamma")},
-        "spec": spec,
+
+def job_of(values: SimpleNamespace, bits: int) -> Job:
+    """Return the job of a command's values at one code length.
+
+    Raise Failure or DataError where they do not go together.
+    """
+    entry = entry_of(values.dataset)
+    net = net_of(values.net or entry.net)
+    method = method_of(values.method, net)
+    images = Path(values.images) if values.images and entry.pictures else None
+    if entry.pictures and not images:
+        raise Failure(f"DATASET={values.dataset} needs IMAGES=, the folder with its pictures")
+    dataset = name_of(values.dataset, images)
+    loss_weights = {
+        name: getattr(values, term.variable.lower()) if term.variable else 1.0
+        for name, term in LOSS_TERMS.items()
     }
-    if args.method != "ssdh" and (job["alpha"], job["beta"], job["gamma"]) != (1, 1, 1):
-        stop(f"ALPHA, BETA and GAMMA weigh the terms of METHOD=ssdh; {args.method} has only one")
-    if job["weights"] == "none" and not spec["fillers"]:
-        stop(
-            f"NET={args.net} has no fillers, as in the release, so WEIGHTS=none would leave it all "
-            f"zeros: take its default, {spec['weights']}, or WEIGHTS=path"
+    if set(method.losses) != set(LOSS_TERMS) and set(loss_weights.values()) != {1}:
+        raise Failure(
+            f"{', '.join(WEIGHTS_OF_LOSSES[:-1])} and {WEIGHTS_OF_LOSSES[-1]} weigh the terms of "
+            f"METHOD=ssdh; {method.name} has only one"
         )
+    weights = values.weights or net.weights
+    if weights == "none" and not net.fillers:
+        raise Failure(
+            f"NET={net.name} has no fillers, as in the release, so WEIGHTS=none would leave it all "
+            f"zeros: take its default, {net.weights}, or WEIGHTS=path"
+        )
+    subset = values.subset or 0
     data = manifest.data_folder(
-        args.data_root, name, spec["side"], spec["channels"], job["subset"] or None
+        Path(values.data_root), dataset, net.side, net.channels, subset or None
     )
-    job["data"] = data.resolve()
-    job["run"] = Path(args.run).resolve()
-    return job
+    name = values.run or run_name(dataset, net, method, bits)
+    return Job(
+        source=values.dataset,
+        dataset=dataset,
+        net=net,
+        method=method,
+        bits=bits if method.codes else None,
+        device=values.device,
+        iters=values.iters or net.iters,
+        batch=values.batch or net.batch,
+        seed=method.seed if values.seed is None else values.seed,
+        subset=subset,
+        weights=weights,
+        loss_weights=loss_weights,
+        images=images,
+        archive=Path(values.cifar10_archive) if values.cifar10_archive else None,
+        data_root=Path(values.data_root),
+        data=data.resolve(),
+        run=run_folder(Path(values.runs), name),
+    )
 
 
-def read_manifest(data):
-    """Return a data folder's manifest.json; stop where there is no data, or it is damaged."""
-    if not Path(data).is_dir():
-        stop(f"there is no data in {data}: run 'make data' with the same variables first")
-    try:
-        return manifest.read_manifest(Path(data))
-    except DataError as error:
-        stop(str(error))
+def method_of(name: str, net: Net) -> Method:
+    """Return a method by name; raise Failure where the net cannot be trained by it."""
+    if name not in net.methods:
+        raise Failure(f"NET={net.name} has no METHOD={name}; it has {', '.join(net.methods)}")
+    return METHODS[name]
+
+
+def require_codes(job: Job) -> None:
+    """Raise Failure where the job's method has no codes."""
+    if not job.method.codes:
+        hashing = [name for name in job.net.methods if METHODS[name].codes]
+        raise Failure(
+            f"a METHOD={job.method.name} net has no codes, which this needs: take "
+            f"{' or '.join(hashing)}"
+        )
+
+
+def run_name(dataset: str, net: Net, method: Method, bits: int) -> str:
+    """Return the name that a run has by default."""
+    of_method = "" if method.name == "ssdh" else f"-{method.name}"
+    return f"{dataset}-{net.name}{of_method}" + (f"-{bits}" if method.codes else "")
+
+
+def run_folder(runs: Path, name: str) -> Path:
+    """Return a run's folder; raise Failure for a name that is not that of a folder in RUNS."""
+    if name in ("", ".", "..") or "/" in name or not name.isprintable():
+        raise Failure(
+            f"RUN={name!r} is not a name: the run's folder is RUNS/RUN, so RUN has no / in it, is "
+            "not . or .., and can be printed"
+        )
+    return (runs / name).resolve()

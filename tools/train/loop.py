@@ -1,14 +1,12 @@
 """The training loop: pycaffe's solver, with tests, snapshots and the progress bar from Python.
 
-Runs in a child process of tools/train/__main__.py, whose stderr is train.log, Caffe's own log. SIGINT and
-SIGTERM end it with a snapshot.
+Runs in a child process of tools/train/__main__.py, whose stderr is train.log, Caffe's own log.
+SIGINT and SIGTERM end it with a snapshot.
 """
 
-import argparse
 import csv
 import math
 import signal
-import sys
 import time
 from pathlib import Path
 
@@ -18,16 +16,16 @@ from google.protobuf import text_format
 from tqdm import tqdm
 
 from eval.files import write_atomically
+from eval.tables import LOSS_TERMS
 from tools.net import render, weights
-from tools.net.forward import code_blob
-from tools.run import child as caffe_process
-from tools.run import device
-from tools.run import record as runs
+from tools.run import child, device, record
+from tools.run.failure import Failure, Interrupted
+from tools.run.nets import Blobs
 from tools.train import parallel, snapshots
 
-LOSSES = ("classification", "binarization", "balance")
 COLUMNS = (
-    *("iteration", "learning_rate", *LOSSES, "test_accuracy", *(f"test_{name}" for name in LOSSES)),
+    *("iteration", "learning_rate", *LOSS_TERMS, "test_accuracy"),
+    *(f"test_{name}" for name in LOSS_TERMS),
     *("dead_bits", "firing_rate", "distinct_codes", "saturation", "seconds"),
 )
 CHUNK_SECONDS = 0.5  # how long Caffe runs before Python looks at signals and moves the bar
@@ -38,7 +36,9 @@ LONG = 12 * 3600  # seconds from which a smaller net or a GPU is suggested
 # ---- the solver ---------------------------------------------------------------------------------
 
 
-def make_solver(run, param, batches):
+def make_solver(
+    run: Path, param: "caffe.proto.caffe_pb2.SolverParameter", batches: int
+) -> tuple["caffe.SGDSolver", Path]:
     """Return (solver, its file): solver.prototxt's without tests and snapshots, which are ours.
 
     batches: how many each process adds up for an update (Caffe's iter_size). The file that Caffe
@@ -60,7 +60,7 @@ def make_solver(run, param, batches):
     return caffe.get_solver(str(path)), path
 
 
-def start_weights(solver, run, start, caffemodel):
+def start_weights(solver: "caffe.SGDSolver", run: Path, start: int, caffemodel: Path | None) -> str:
     """Fill the solver's net from a snapshot or a caffemodel, or leave it; return a sentence."""
     if start:
         snapshots.restore(solver, run / "snapshots", start)
@@ -76,26 +76,25 @@ def start_weights(solver, run, start, caffemodel):
 # ---- tests --------------------------------------------------------------------------------------
 
 
-def test(net, batches, code):
+def test(net: "caffe.Net", batches: int, blobs: Blobs) -> dict[str, float]:
     """Run the test net over some batches; return the test columns of train.csv, and code health.
 
-    code is the blob of the codes' activations, None in a net without a latent layer.
     dead_bits: share of bits that are the same in every picture; firing_rate: mean of the bits;
     distinct_codes: their number; saturation: mean |a - 1/2| of the activations, 1/2 at most.
     """
-    names = [name for name in (*LOSSES, "accuracy") if name in net.blobs]
+    names = [name for name in (*LOSS_TERMS, blobs.accuracy) if name in net.blobs]
     sums = dict.fromkeys(names, 0.0)
     bits, saturation = [], 0.0
     for _ in range(batches):
         net.forward()
         for name in names:
             sums[name] += net.blobs[name].data.item()
-        if code:
-            latent = net.blobs[code].data
+        if blobs.code:
+            latent = net.blobs[blobs.code].data
             bits.append(latent > 0.5)
             saturation += float(np.abs(latent - 0.5).mean())
     means = {f"test_{name}": total / batches for name, total in sums.items()}
-    if not code:
+    if not blobs.code:
         return means
     bits = np.concatenate(bits)
     return means | {
@@ -106,27 +105,27 @@ def test(net, batches, code):
     }
 
 
-def health(row, classes, bits):
+def health(row: dict[str, float], classes: int, bits: int) -> list[str]:
     """Return sentences for what is wrong with the codes after a test, [] where nothing is."""
-    words = []
+    sentences = []
     if row["saturation"] < 0.01:
-        words.append("all activations are near 0.5: the latent layer has learned nothing")
+        sentences.append("all activations are near 0.5: the latent layer has learned nothing")
     if row.get("test_binarization", 0) < -0.12 and row["test_accuracy"] < 2 / classes:
-        words.append(
+        sentences.append(
             f"the codes have collapsed: binarization is {row['test_binarization']:.3f} (its floor "
             f"is -0.125) and accuracy {row['test_accuracy']:.3f} is near chance; lower BETA and "
             "GAMMA, or the learning rate"
         )
     if row["dead_bits"]:
         dead = round(row["dead_bits"] * bits)
-        words.append(f"{dead} of {bits} bits never change over the test pictures")
-    return words
+        sentences.append(f"{dead} of {bits} bits never change over the test pictures")
+    return sentences
 
 
 # ---- train.csv, and what the person reads -------------------------------------------------------
 
 
-def open_csv(path, start):
+def open_csv(path: Path, start: int) -> tuple[csv.DictWriter, float]:
     """Return (writer, seconds): train.csv up to iteration start, and its seconds until then."""
     rows = []
     if start and path.exists():
@@ -141,16 +140,15 @@ def open_csv(path, start):
     return csv.DictWriter(file, COLUMNS, extrasaction="ignore"), seconds
 
 
-def shown(row):
+def shown(row: dict[str, float]) -> dict[str, str]:
     """Return the fields of a row that stand behind the progress bar."""
-    names = {"classification": "cls", "binarization": "bin", "balance": "bal"}
-    fields = {short: f"{row[name]:.4f}" for name, short in names.items() if name in row}
+    fields = {term.short: f"{row[name]:.4f}" for name, term in LOSS_TERMS.items() if name in row}
     if "test_accuracy" in row:
         fields["accuracy"] = f"{row['test_accuracy']:.4f}"
     return fields | {"lr": f"{row['learning_rate']:.2g}"}
 
 
-def duration(seconds):
+def duration(seconds: float) -> str:
     """Return seconds as a person says them."""
     for unit, size in (("days", 86400), ("h", 3600), ("min", 60)):
         if seconds > 1.5 * size:
@@ -158,43 +156,50 @@ def duration(seconds):
     return f"{seconds:.0f} s"
 
 
-def eta(seconds, rate, measured, gpus):
+def eta(seconds: float, rate: float, measured: int, gpus: list[int]) -> list[str]:
     """Return the sentences of the first ETA: seconds to go, at rate iterations a second."""
-    words = [
+    sentences = [
         f"about {duration(seconds)} to go, at {rate:.3g} iterations a second (measured on the "
         f"first {measured})"
     ]
     if not gpus and seconds > LONG:
-        words.append(
+        sentences.append(
             "that is long on a CPU: NET=cifar_small takes minutes, and a GPU is far faster"
         )
-    return words
+    return sentences
 
 
 # ---- the loop -----------------------------------------------------------------------------------
 
 
-class Stopped(Exception):
-    """A signal asked the loop to end; args[0] is its number."""
-
-
-def steps_to(param, n):
+def steps_to(param: "caffe.proto.caffe_pb2.SolverParameter", n: int) -> int:
     """Return the number of iterations from n to the next display, test, snapshot or the end."""
     intervals = [i for i in (param.display, param.test_interval, param.snapshot) if i]
     return min([param.max_iter, *((n // i + 1) * i for i in intervals)]) - n
 
 
-def due(n, interval, last):
+def due(n: int, interval: int, last: bool) -> bool:
     """Return whether something that is done every interval iterations, and last, is due at n."""
     return bool(interval) and (n % interval == 0 or last)
 
 
-def train(run, gpus, start, caffemodel, pictures, classes, solvers, warnings):
+def train(
+    *,
+    run: Path,
+    blobs: Blobs,
+    gpus: list[int],
+    start: int,
+    caffemodel: Path | None,
+    pictures: int,
+    classes: int,
+    solvers: int,
+    warnings: list[str],
+) -> None:
     """Train a run from iteration start to max_iter; add to the list warnings what is said.
 
     gpus: their numbers, [] for the CPU. pictures: of the test set. solvers: batches in an update,
-    a process for each on the CPU, shared out over the GPUs. Raises Stopped after a signal, with a
-    snapshot written, and FloatingPointError where a loss is not finite.
+    a process for each on the CPU, shared out over the GPUs. Raise Interrupted after a signal, with
+    a snapshot written, and Failure where a loss is not finite.
     """
     signals = []
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -202,10 +207,10 @@ def train(run, gpus, start, caffemodel, pictures, classes, solvers, warnings):
 
     processes = len(gpus) or solvers
     device.activate(gpus[0] if gpus else None)
-    param = render.parse((run / "solver.prototxt").read_text(), "solver.prototxt")
+    param = render.read(run / "solver.prototxt")
     parallel.take_part(0, processes)
     solver, solver_file = make_solver(run, param, solvers // processes)
-    terminal = caffe_process.terminal()
+    terminal = child.terminal()
     bar = tqdm(
         total=param.max_iter,
         initial=start,
@@ -217,9 +222,8 @@ def train(run, gpus, start, caffemodel, pictures, classes, solvers, warnings):
     )
     bar.write(start_weights(solver, run, start, caffemodel), file=terminal)
     net = solver.net
-    code = code_blob(run)
-    bits = net.blobs[code].data.shape[1] if code else 0
-    losses = [name for name in LOSSES if name in net.blobs]
+    bits = net.blobs[blobs.code].data.shape[1] if blobs.code else 0
+    losses = [name for name in LOSS_TERMS if name in net.blobs]
     if param.test_interval:
         test_net = caffe.Net(str(run / "train_val.prototxt"), caffe.TEST)
         test_net.share_with(net)
@@ -229,15 +233,15 @@ def train(run, gpus, start, caffemodel, pictures, classes, solvers, warnings):
     began = time.monotonic()
     fields, test_seconds = {}, 0.0
 
-    def record(n, values, with_test):
+    def log_row(n: int, values: dict[str, float], with_test: bool) -> None:
         nonlocal test_seconds
         row = {"iteration": n, "learning_rate": solver.lr, **values}
         if with_test:
             at = time.monotonic()
-            row |= test(test_net, batches, code)
+            row |= test(test_net, batches, blobs)
             test_seconds = time.monotonic() - at
-            for words in health(row, classes, bits) if n and code else []:
-                warnings.append(f"iteration {n}: {words}")
+            for sentence in health(row, classes, bits) if n and blobs.code else []:
+                warnings.append(f"iteration {n}: {sentence}")
                 bar.write(f"warning: {warnings[-1]}", file=terminal)
         row["seconds"] = seconds_before + time.monotonic() - began
         writer.writerow({k: float(f"{v:.6g}") if type(v) is float else v for k, v in row.items()})
@@ -247,7 +251,7 @@ def train(run, gpus, start, caffemodel, pictures, classes, solvers, warnings):
     state = str(run / "snapshots" / f"iter_{start}.solverstate") if start else ""
     with parallel.helpers(solver, str(solver_file), state, processes, gpus):
         if param.test_interval and not start:
-            record(0, {}, with_test=True)
+            log_row(0, {}, with_test=True)
         chunk, stepping, eta_said = 1, 0.0, False
         while solver.iter < param.max_iter:
             steps = min(chunk, steps_to(param, solver.iter))
@@ -261,20 +265,17 @@ def train(run, gpus, start, caffemodel, pictures, classes, solvers, warnings):
             if not eta_said and stepping > ETA_SECONDS:
                 rate = (n - start) / stepping
                 tests = (param.max_iter - n) // param.test_interval if param.test_interval else 0
-                for words in eta(
-                    (param.max_iter - n) / rate + tests * test_seconds, rate, n - start, gpus
-                ):
-                    bar.write(words, file=terminal)
+                left = (param.max_iter - n) / rate + tests * test_seconds
+                for sentence in eta(left, rate, n - start, gpus):
+                    bar.write(sentence, file=terminal)
                 eta_said = True
             values = {name: net.blobs[name].data.item() for name in losses}
             if not all(map(math.isfinite, values.values())):
-                raise FloatingPointError(
-                    f"the loss is not finite at iteration {n} ({values}): lower base_lr"
-                )
+                raise Failure(f"the loss is not finite at iteration {n} ({values}): lower base_lr")
             last = n == param.max_iter
             with_test = due(n, param.test_interval, last)
             if with_test or due(n, param.display, last):
-                record(n, values, with_test)
+                log_row(n, values, with_test)
             if signals or last or due(n, param.snapshot, last):
                 snapshots.save(solver, run)
             if signals and not last:
@@ -282,39 +283,21 @@ def train(run, gpus, start, caffemodel, pictures, classes, solvers, warnings):
                     f"stopped at iteration {n} with a snapshot; the same command goes on there",
                     file=terminal,
                 )
-                raise Stopped(signals[0])
+                raise Interrupted(128 + signals[0])
     bar.close()
 
 
-def main():
-    p = argparse.ArgumentParser(description=__doc__)
-    p.add_argument("run", type=Path)
-    p.add_argument("--gpus", type=int, nargs="*", default=[])
-    p.add_argument("--start", type=int, default=0)
-    p.add_argument("--weights", type=Path)
-    p.add_argument("--pictures", type=int, required=True, help="pictures in the test set")
-    p.add_argument("--classes", type=int, required=True)
-    p.add_argument("--solvers", type=int, default=1)
-    args = p.parse_args()
+def train_run(run: Path, **values: object) -> None:
+    """Train a run as train() does, and add its seconds and warnings to run.json."""
     began = time.monotonic()
-    code, warnings = 0, []
+    warnings = []
     try:
-        train(
-            *(args.run, args.gpus, args.start, args.weights),
-            *(args.pictures, args.classes, args.solvers, warnings),
-        )
-    except Stopped as stopped:
-        code = 128 + stopped.args[0]
-    except FloatingPointError as error:
-        code = 1
-        warnings.append(str(error))
-        print(f"error: {error}", file=sys.stderr)
-    run = runs.read(args.run)
-    run["warnings"] = run.get("warnings", []) + warnings
-    runs.write(args.run, run)
-    runs.add_stage(args.run, "train", time.monotonic() - began)
-    sys.exit(code)
-
-
-if __name__ == "__main__":
-    main()
+        train(run=run, warnings=warnings, **values)
+    except Failure as failure:
+        warnings.append(str(failure))
+        raise
+    finally:
+        content = record.read_record(run)
+        content["warnings"] = content.get("warnings", []) + warnings
+        record.write_record(run, content)
+        record.add_seconds(run, "train", time.monotonic() - began)

@@ -11,7 +11,10 @@ import os
 import select
 import signal
 import sys
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from multiprocessing.process import BaseProcess
+from multiprocessing.synchronize import Barrier
 
 import caffe
 import numpy as np
@@ -20,14 +23,14 @@ from tools.run import device
 from tools.run.child import PR_SET_PDEATHSIG
 
 
-def take_part(rank, count):
+def take_part(rank: int, count: int) -> None:
     """Tell this process's Caffe that it is one of several solvers; before its solver is made."""
     caffe.set_solver_count(count)
     caffe.set_solver_rank(rank)
     caffe.set_multiprocess(count > 1)  # Python layers ask for it
 
 
-def join(solver, rank, shared, barrier):
+def join(solver: caffe.SGDSolver, rank: int, shared: ctypes.Array, barrier: Barrier) -> None:
     """Give a solver rank 0's weights, and the mean of all solvers' gradients before each update.
 
     shared: float32, solvers x parameters, as a flat ctypes array. Sums keep the order of the ranks,
@@ -39,15 +42,15 @@ def join(solver, rank, shared, barrier):
     ends = np.cumsum([blob.count for blob in blobs])
     parts = [slice(end - blob.count, end) for end, blob in zip(ends, blobs, strict=True)]
 
-    def put(arrays, row):
+    def put(arrays: list[np.ndarray], row: np.ndarray) -> None:
         for array, part in zip(arrays, parts, strict=True):
             row[part] = array.ravel()
 
-    def take(arrays, row):
+    def take(arrays: list[np.ndarray], row: np.ndarray) -> None:
         for array, part in zip(arrays, parts, strict=True):
             array[...] = row[part].reshape(array.shape)
 
-    def average():
+    def average() -> None:
         put(gradients, rows[rank])
         barrier.wait()
         mean = rows.sum(axis=0) / np.float32(len(rows))
@@ -62,7 +65,7 @@ def join(solver, rank, shared, barrier):
     solver.add_callback(lambda: None, average)
 
 
-def join_nccl(solver, rank, uid):
+def join_nccl(solver: caffe.SGDSolver, rank: int, uid: str) -> None:
     """Do what join() does, on GPUs; uid: caffe.NCCL.new_uid() of rank 0."""
     nccl = caffe.NCCL(solver, uid)  # waits for all ranks
     nccl.bcast()
@@ -72,7 +75,15 @@ def join_nccl(solver, rank, uid):
     ctypes.pythonapi.Py_IncRef(ctypes.py_object(nccl))  # the solver points into it until the end
 
 
-def helper(solver_file, state, rank, count, gpu, joined, *shared):
+def helper(
+    solver_file: str,
+    state: str,
+    rank: int,
+    count: int,
+    gpu: int | None,
+    joined: Callable,
+    *shared: object,
+) -> None:
     """Train in step with rank 0 until that ends this process.
 
     joined: join or join_nccl, with what it takes besides solver and rank.
@@ -89,7 +100,7 @@ def helper(solver_file, state, rank, count, gpu, joined, *shared):
     solver.step(solver.param.max_iter + 1)  # one more than rank 0: waits there for its end
 
 
-def guard(processes):
+def guard(processes: list[BaseProcess]) -> int:
     """Start a process that ends this one with a sentence where one of the others dies; its pid.
 
     The others are then waited for in vain, in code that keeps the GIL: no thread could do it.
@@ -111,7 +122,9 @@ def guard(processes):
 
 
 @contextmanager
-def helpers(solver, solver_file, state, count, gpus):
+def helpers(
+    solver: caffe.SGDSolver, solver_file: str, state: str, count: int, gpus: list[int]
+) -> Iterator[None]:
     """Start count - 1 solver processes in step with this one's, which take_part() made rank 0.
 
     solver_file: what they read. state: the solver state to start from, or "". gpus: the rank's

@@ -4,18 +4,22 @@ import os
 import re
 import shutil
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from data_prep.files import sync
+
+if TYPE_CHECKING:
+    import caffe
 
 KEEP = 2  # the newest pairs; older ones are removed
 
 
-def partial_folder(run):
+def partial_folder(run: Path) -> Path:
     """Return the folder that Caffe writes snapshots of a run into, before they get their names."""
-    return Path(run) / "snapshots" / ".partial"
+    return run / "snapshots" / ".partial"
 
 
-def save(solver, run):
+def save(solver: "caffe.SGDSolver", run: Path) -> None:
     """Snapshot a solver whose snapshot_prefix is `s` in partial_folder(run).
 
     Both files are read back, the solver state's path to its weights is mended to the final one, and
@@ -23,7 +27,7 @@ def save(solver, run):
     """
     from caffe.proto import caffe_pb2
 
-    folder, partial = Path(run) / "snapshots", partial_folder(run)
+    folder, partial = run / "snapshots", partial_folder(run)
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     solver.snapshot()
@@ -49,19 +53,17 @@ def save(solver, run):
         (folder / f"iter_{old}.caffemodel").unlink()
 
 
-def complete(folder):
+def complete(folder: Path) -> list[int]:
     """Return the iterations of the complete snapshots in a folder, ascending."""
-    folder = Path(folder)
     states = (re.fullmatch(r"iter_(\d+)\.solverstate", path.name) for path in folder.glob("*"))
     found = sorted(int(state.group(1)) for state in states if state)
     return [n for n in found if (folder / f"iter_{n}.caffemodel").exists()]
 
 
-def restore(solver, folder, n):
+def restore(solver: "caffe.SGDSolver", folder: Path, n: int) -> None:
     """Bring a solver to iteration n; its place in the data and its random state start anew."""
     from caffe.proto import caffe_pb2
 
-    folder = Path(folder)
     path = folder / f"iter_{n}.solverstate"
     record = caffe_pb2.SolverState.FromString(path.read_bytes())
     weights = str(folder / f"iter_{n}.caffemodel")
@@ -73,9 +75,9 @@ def restore(solver, folder, n):
     solver.restore(str(path))
 
 
-def publish(folder, n, path):
+def publish(folder: Path, n: int, path: Path) -> None:
     """Give the snapshot's weights a second name, the run's model; a hard link, no copy."""
-    beside = Path(path).with_name(f".{Path(path).name}.partial")
+    beside = path.with_name(f".{path.name}.partial")
     beside.unlink(missing_ok=True)
-    os.link(Path(folder) / f"iter_{n}.caffemodel", beside)
+    os.link(folder / f"iter_{n}.caffemodel", beside)
     os.replace(beside, path)

@@ -1,0 +1,45 @@
+"""A run's data: its manifest, and the pictures behind the rows of its codes."""
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from data_prep import manifest
+from tools.run.failure import Failure
+
+if TYPE_CHECKING:
+    import numpy as np
+
+SPLITS = {"database": "train", "query": "test"}  # a group of codes.h5 and the split it comes from
+
+
+def read_manifest(data: Path) -> dict:
+    """Return a data folder's manifest.json; raise Failure or DataError where it is not whole."""
+    if not data.is_dir():
+        raise Failure(f"there is no data in {data}: run 'make data' with the same variables first")
+    return manifest.read_manifest(data)
+
+
+def lmdb_of(data: Path, group: str) -> Path:
+    """Return the LMDB behind a group of codes.h5."""
+    return data / f"{SPLITS[group]}_lmdb"
+
+
+@contextmanager
+def open_pictures(data: Path) -> Iterator[Callable[[str, int], "np.ndarray"]]:
+    """Yield read(group, row): the picture of a row of codes.h5, uint8 C x H x W, BGR.
+
+    An LMDB is opened with its first picture.
+    """
+    from data_prep.lmdb_reader import open_rows  # and Caffe's protobuf with it
+
+    opened = {}
+    with ExitStack() as stack:
+
+        def read(group: str, row: int) -> "np.ndarray":
+            if group not in opened:
+                opened[group] = stack.enter_context(open_rows(lmdb_of(data, group)))[1]
+            return opened[group]([row])[0][0]
+
+        yield read

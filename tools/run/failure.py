@@ -1,0 +1,55 @@
+"""The one way to fail: an exception that holds a sentence, which only a command turns into an exit.
+
+data_prep's DataError and eval's InputError are of the same family: these packages know nothing of
+tools/, so each has a name of its own for it.
+"""
+
+import errno
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from data_prep import DataError
+from eval.files import InputError
+
+FULL = (errno.ENOSPC, errno.EDQUOT)  # the disk, or what a user may have of it
+
+
+class Failure(Exception):
+    """What was asked for cannot be done: one sentence with the file, what is wrong, what to do."""
+
+
+class Interrupted(Exception):
+    """A signal ended the work, which says so itself; args[0] is the exit code, 128 + the signal."""
+
+
+FAMILY = (Failure, DataError, InputError)
+
+
+@contextmanager
+def writing(instead: str = "choose another folder (RUNS=)") -> Iterator[None]:
+    """Raise a Failure where the block cannot write a file: which, why, what to do.
+
+    instead: what helps where nothing can be written there.
+    """
+    try:
+        yield
+    except OSError as error:
+        file = f"{error.filename}: " if error.filename else ""
+        todo = "free some space" if error.errno in FULL else f"let uid {os.getuid()} write there"
+        raise Failure(f"{file}{error.strerror}; {todo}, or {instead}") from None
+
+
+def carry_out(main: Callable[[], None]) -> None:
+    """Run a command's main; end the process with a sentence and exit code 1 where it fails."""
+    try:
+        main()
+    except FAMILY as failure:
+        sys.exit(f"error: {failure}")
+    except OSError as error:
+        file = f"{error.filename}: " if error.filename else ""
+        todo = "free some space" if error.errno in FULL else "mend that"
+        sys.exit(f"error: {file}{error.strerror or error}; {todo}, then run the command again")
+    except Interrupted as interrupted:
+        sys.exit(interrupted.args[0])

@@ -1,0 +1,51 @@
+"""Which run a job's is: its starting weights, its fingerprint, and whether it is trained."""
+
+from pathlib import Path
+
+from data_prep.files import file_digest
+from tools.net import pretrained, render
+from tools.run import data, device, record
+from tools.run.failure import Failure
+from tools.run.job import Job
+from tools.train import snapshots
+
+
+def starting_weights(job: Job) -> tuple[Path | None, str]:
+    """Return (caffemodel or None, its SHA-256 or "none").
+
+    A model by name that a run has started from is not fetched again for what comes later.
+    """
+    kept = record.read_if_there(job.run).get("weights", {})
+    if kept.get("source") == job.weights and pretrained.is_absent(job.weights):
+        return None, kept["sha256"]
+    caffemodel = pretrained.find(job.weights)
+    return caffemodel, file_digest(caffemodel, "sha256") if caffemodel else "none"
+
+
+def fingerprint_of(job: Job, manifest: dict, weights_sha256: str, solvers: int) -> dict:
+    """Return the fingerprint of a job, as record.fingerprint_of makes it."""
+    files = render.render_job(
+        job, classes=len(manifest["classes"]), data="data", run="run", iters=0
+    )
+    return record.fingerprint_of(files, manifest, weights_sha256=weights_sha256, solvers=solvers)
+
+
+def check_trained(job: Job) -> None:
+    """Raise Failure where the job's run is not trained to its end, or is another job's."""
+    manifest = data.read_manifest(job.data)
+    _, weights_sha256 = starting_weights(job)
+    there = record.read_if_there(job.run)
+    solvers = device.solvers(job.device, job.net)
+    if there:  # the later stages may run on other devices
+        solvers = int(there["fingerprint"]["parts"]["solvers"])
+    record.check_same(job, fingerprint_of(job, manifest, weights_sha256, solvers))
+    if not (job.run / "model.caffemodel").exists():
+        raise Failure(
+            f"there is no trained net in {job.run}: 'make train' with the same variables makes one"
+        )
+    reached, asked = snapshots.complete(job.run / "snapshots"), there["settings"]["iters"]
+    if reached and reached[-1] != asked:
+        raise Failure(
+            f"the training in {job.run} was stopped at iteration {reached[-1]} of {asked}: "
+            "'make train' with the same variables goes on"
+        )
