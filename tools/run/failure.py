@@ -6,6 +6,7 @@ tools/, so each has a name of its own for it.
 
 import errno
 import os
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -53,3 +54,6 @@ def carry_out(main: Callable[[], None]) -> None:
         sys.exit(f"error: {file}{error.strerror or error}; {todo}, then run the command again")
     except Interrupted as interrupted:
         sys.exit(interrupted.args[0])
+    except KeyboardInterrupt:
+        print("interrupted; the same command goes on", file=sys.stderr)
+        sys.exit(128 + signal.SIGINT)

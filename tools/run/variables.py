@@ -36,23 +36,33 @@ def variables() -> dict[str, Variable]:
 
 
 def parse(description: str | None, names: tuple[str, ...]) -> SimpleNamespace:
-    """Return the values of a command's variables, by their names in small letters.
+    """Return the values of a command's variables, as parse_known does; nothing else is taken."""
+    values, others = parse_known(description, names)
+    if others:
+        raise Failure(f"{others[0]} is not known here; --help lists what is")
+    return values
+
+
+def parse_known(
+    description: str | None, names: tuple[str, ...]
+) -> tuple[SimpleNamespace, list[str]]:
+    """Return the values of a command's variables, by their names in small letters, and the rest.
 
     names: those that the command takes. A whole number is an int, a number a float, a flag a bool,
     several whole numbers a list; None stands for a number that was not given, "" for a text. Raise
     Failure, naming the variable, for a value that it may not have.
     """
-    parser = argparse.ArgumentParser(description=description)
+    parser = argparse.ArgumentParser(description=description, allow_abbrev=False)
     for name in names:
         parser.add_argument(f"--{name.lower().replace('_', '-')}", help=variables()[name].help)
-    given = vars(parser.parse_args())
+    given, others = parser.parse_known_args()
     values = {}
     for name in names:
-        text = given[name.lower()]
+        text = getattr(given, name.lower())
         if text is None:
             text = os.environ.get(f"SSDH_{name}", "")
         values[name.lower()] = value_of(variables()[name], text or variables()[name].default)
-    return SimpleNamespace(**values)
+    return SimpleNamespace(**values), others
 
 
 def value_of(variable: Variable, text: str) -> int | float | bool | str | list[int] | None:
