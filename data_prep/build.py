@@ -15,18 +15,13 @@ import numpy as np
 
 from data_prep import DataError
 from data_prep.dataset import Dataset, Split, check, subset
-from data_prep.files import sync, write_synced
+from data_prep.files import rename_synced, write_synced
 from data_prep.lmdb_reader import count as count_records
 from data_prep.lmdb_reader import record_keys, row_of
 from data_prep.lmdb_writer import check_keys, chunk_size, estimate_bytes, write_lmdb
+from data_prep.manifest import PIXELS
 from data_prep.mean_image import imagenet_mean, to_binaryproto, train_mean
 
-PIXELS = {
-    "raw": "exact",
-    "png": "exact (PNG is lossless)",
-    "jpeg": "JPEG of quality 95 of the resized picture, decoded whenever a net reads it: a "
-    "departure, the pixels differ a little from the raw ones",
-}
 SEED = 42  # of the shuffle
 STATE = "build.json"  # in an unfinished folder: what decides its records
 
@@ -81,7 +76,13 @@ def build(
             write_synced(partial / STATE, json.dumps(decides, indent=1).encode())
         lmdb_sha256 = {
             split: write_lmdb(
-                partial / f"{split}_lmdb", rows, side, channels, encoding, SEED, skip=skip
+                partial / f"{split}_lmdb",
+                rows,
+                side=side,
+                channels=channels,
+                encoding=encoding,
+                seed=SEED,
+                skip=skip,
             )
             for split, rows in splits.items()
         }
@@ -115,9 +116,7 @@ def build(
         text = json.dumps(manifest, indent=2, ensure_ascii=False) + "\n"
         write_synced(partial / "manifest.json", text.encode())
         (partial / STATE).unlink()
-        sync(partial)
-        partial.rename(folder)
-        sync(folder.parent)
+        rename_synced(partial, folder)
     except BaseException:
         if _begun(partial):
             print(f"{partial} keeps what is done; the same command goes on from there", flush=True)

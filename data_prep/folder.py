@@ -10,6 +10,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -34,10 +35,21 @@ class Listing:
     order: str
     notes: list[str]
 
-
-def name(images: Path) -> str:
-    """Return the data set's name, ``folder-<the folder's own name>``."""
-    return f"folder-{images.resolve().name}"
+    @cached_property
+    def sources(self) -> list[dict[str, str]]:
+        """Return the manifest's one source: SHA-256 over every picture's path, label and size."""
+        digest = hashlib.sha256()
+        for split in SPLITS:
+            rows = zip(self.keys[split], self.labels[split], self.sizes[split], strict=True)
+            for key, label, size in rows:
+                digest.update(f"{split} {key} {label} {size}\n".encode())
+        return [
+            {
+                "file": self.root.resolve().name,
+                "sha256": digest.hexdigest(),
+                "sha256_of": "split, path, label and size of each picture",
+            }
+        ]
 
 
 def listing(images: Path, skip: bool) -> Listing:
@@ -64,27 +76,13 @@ def require_lists(images: Path) -> None:
         raise DataError(f"{images}: there is no {missing[0]} with `path label` lines; put it there")
 
 
-def source(listed: Listing) -> dict:
-    """Return the manifest's source entry: SHA-256 over every picture's path, label and size."""
-    digest = hashlib.sha256()
-    for split in SPLITS:
-        rows = zip(listed.keys[split], listed.labels[split], listed.sizes[split], strict=True)
-        for key, label, size in rows:
-            digest.update(f"{split} {key} {label} {size}\n".encode())
-    return {
-        "file": listed.root.resolve().name,
-        "sha256": digest.hexdigest(),
-        "sha256_of": "split, path, label and size of each picture",
-    }
-
-
-def load(listed: Listing, sources: list[dict]) -> Dataset:
+def load(listed: Listing) -> Dataset:
     """Return the data set; DataError where a picture lies in both splits."""
     _check_shared(listed)
-    return dataset(listed, sources)
+    return dataset(listed)
 
 
-def dataset(listed: Listing, sources: list[dict]) -> Dataset:
+def dataset(listed: Listing) -> Dataset:
     """Return the data set of a listing, without a look into its pictures."""
     splits = {
         split: Split(
@@ -96,7 +94,11 @@ def dataset(listed: Listing, sources: list[dict]) -> Dataset:
         for split in SPLITS
     }
     return Dataset(
-        classes=listed.classes, sources=sources, order=listed.order, notes=listed.notes, **splits
+        classes=listed.classes,
+        sources=listed.sources,
+        order=listed.order,
+        notes=listed.notes,
+        **splits,
     )
 
 

@@ -1,31 +1,37 @@
 """Make the data folder of a job, or say that it is there: `make data`."""
 
-import os
 import sys
+from pathlib import Path
 
-from tools.run.job import parser, resolve
+from data_prep import DataError
+from data_prep.prepare import prepare
+from tools.run.job import parser, resolve, stop
 
 
-def main():
+def main() -> None:
     p = parser(__doc__)
     p.add_argument("--encoding", default="", help="raw, png or jpeg")
     p.add_argument("--skip", default="", help="1: leave unreadable pictures out")
     args = p.parse_args()
     job = resolve(args)
-    given = {
-        "--root": args.data_root,
-        "--side": job["spec"]["side"],
-        "--channels": job["spec"]["channels"],
-        "--mean": job["spec"]["mean"],
-        "--subset": job["subset"],
-        "--images": args.images,
-        "--cifar10-archive": args.cifar10_archive,
-        "--encoding": args.encoding,
-    }
-    flags = ["--skip"] if args.skip == "1" else []
-    words = [str(word) for option, value in given.items() if value for word in (option, value)]
-    command = [sys.executable, "-m", "data_prep", args.dataset, *words, *flags]
-    os.execv(sys.executable, command)
+    try:
+        prepare(
+            dataset=args.dataset,
+            root=Path(args.data_root),
+            side=job["spec"]["side"],
+            channels=job["spec"]["channels"],
+            mean=job["spec"]["mean"],
+            subset=job["subset"] or None,
+            images=Path(args.images) if args.images else None,
+            archive=Path(args.cifar10_archive) if args.cifar10_archive else None,
+            encoding=args.encoding or None,
+            skip=args.skip == "1",
+        )
+    except DataError as error:
+        stop(str(error))
+    except KeyboardInterrupt:
+        print("interrupted; the same command goes on", file=sys.stderr)
+        sys.exit(130)
 
 
 if __name__ == "__main__":

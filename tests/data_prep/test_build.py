@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 from caffe.proto import caffe_pb2
 
+import data_prep.prepare
 from data_prep import __main__
 from data_prep.files import write_synced
 from data_prep.lmdb_reader import iterate, open_rows
@@ -218,7 +219,9 @@ def test_a_root_that_cannot_be_written(prepare, refused, tmp_path):
 
 def test_a_disk_that_is_full(monkeypatch, capsys):
     # a write that fails has no file name
-    monkeypatch.setattr(__main__, "prepare", lambda args: write_synced(Path("/dev/full"), b"x"))
+    monkeypatch.setattr(
+        data_prep.prepare, "only_one", lambda folder: write_synced(Path("/dev/full"), b"x")
+    )
     arguments = "data_prep digits --root some/where --side 12 --channels 3 --mean train"
     monkeypatch.setattr(sys, "argv", arguments.split())
     assert __main__.main() == 1
@@ -229,8 +232,17 @@ def test_a_disk_that_is_full(monkeypatch, capsys):
 
 
 def test_arguments_that_make_no_sense(prepare):
-    for arguments in (["--subset", 0], ["--images", "x"], ["--cifar10-archive", "x"]):
-        process = prepare("digits", *arguments)
+    for dataset, arguments, sentence in (
+        ("digits", ["--subset", 0], "subset 0 is not above zero"),
+        ("digits", ["--images", "x"], "digits takes no folder of pictures; only sun397, yahoo1m,"),
+        ("digits", ["--cifar10-archive", "x"], "digits is read from no archive; only cifar10 is"),
+        ("digits", ["--encoding", "gif"], "encoding gif is not known; there are raw, png, jpeg"),
+        ("digits", ["--mean", "0"], "mean 0 is not known; there are train, imagenet"),
+        ("digits", ["--channels", 2], "channels 2 is not known; there are 1, 3"),
+        ("folder", [], "folder is made of a folder of pictures; name it (IMAGES=, --images)"),
+        ("cifar", [], "the data set cifar is not known; there are mnist, fashion_mnist, cifar10,"),
+    ):
+        process = prepare(dataset, *arguments)
         assert process.returncode == 2
-        assert "Traceback" not in process.stderr
-    assert prepare("folder").returncode == 2
+        assert process.stderr.startswith(f"data_prep: {sentence}")
+        assert process.stderr.count("\n") == 1

@@ -66,7 +66,7 @@ def test_a_tree_with_classes_one_and_two_deep(tree):
 
 def test_the_kept_lists_are_the_split(tree):
     listed = sun397.listing(tree, False)
-    kept = sun397.load(listed, []).lists
+    kept = sun397.load(listed).lists
     for name, text in kept.items():
         (tree / "SUN397" / name).write_text(text)
     again = folder.listing(tree / "SUN397", False)
@@ -105,7 +105,7 @@ def owners(tmp_path, monkeypatch):
 
 def test_the_owners_lists_keep_their_order(owners):
     listed = yahoo1m.listing(owners, False)
-    dataset = yahoo1m.load(listed, [])
+    dataset = yahoo1m.load(listed)
     assert dataset.train.keys == [f"train{row}.jpg" for row in range(6)]
     assert list(dataset.test.labels) == [0, 1, 2]
     assert dataset.order == "the list files' own order"

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from data_prep import DataError, manifest
+from data_prep.datasets import name_of
 
 REPO = Path(__file__).resolve().parents[2]
 PROTOTXT = REPO / "prototxt"
@@ -106,10 +107,7 @@ def resolve(args):
     name = args.dataset
     if name in ("folder", "sun397", "yahoo1m") and not args.images:
         stop(f"DATASET={name} needs IMAGES=, the folder with its pictures")
-    if name == "folder":
-        from data_prep import folder  # and NumPy with it
-
-        name = folder.name(Path(args.images))
+    name = name_of(name, args.images)
     job = {
         "dataset": name,
         "net": args.net,
