@@ -52,7 +52,7 @@ def download(urls: Sequence[str], path: Path, checksum: str | None) -> None:
 
 
 class _Refused(Exception):
-    """What the server sent is not the file."""
+    """What the server sent is not the file that was asked for."""
 
 
 def _fetch(url: str, part: Path) -> None:

@@ -1,4 +1,4 @@
-"""Files and folders: what lies there, checksums, what is on disk for certain, one at a time."""
+"""Files and folders: listings, checksums, writes that outlast a crash, and a lock."""
 
 import contextlib
 import fcntl
@@ -62,7 +62,7 @@ def rename_synced(partial: Path, path: Path) -> None:
 
 @contextlib.contextmanager
 def only_one(folder: Path) -> Iterator[None]:
-    """Hold a data set's folder: one process at a time fetches and builds it, the others wait."""
+    """Lock a data set's folder: one process at a time fetches and builds it, the others wait."""
     folder.mkdir(parents=True, exist_ok=True)
     lock = os.open(folder, os.O_RDONLY)
     try:

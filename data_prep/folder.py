@@ -153,7 +153,7 @@ def _from_class_folders(images: Path) -> Listing:
 
 
 def from_lists(images: Path, skip: bool) -> Listing:
-    """Return what train.txt and test.txt say; see listing."""
+    """Return what train.txt and test.txt say; skip is as for listing."""
     files = {split: images / f"{split}.txt" for split in SPLITS}
     listed = {split: _read_list(file) for split, file in files.items()}
     keys = {split: list(lines) for split, (lines, _) in listed.items()}
@@ -205,7 +205,7 @@ def file_sizes(images: Path, keys: Sequence[str], skip: bool) -> np.ndarray:
 def _read_list(path: Path) -> tuple[dict[str, int], list[str]]:
     """Return a list file's paths, each with its line's number, and their labels as they stand.
 
-    A path may hold spaces, as convert_imageset has it. DataError for one that is listed twice.
+    A path may hold spaces, as in convert_imageset. Raises DataError for one that is listed twice.
     """
     lines, labels = {}, []
     for number, line in enumerate(_lines(path), start=1):
@@ -236,7 +236,10 @@ def _lines(path: Path) -> Iterator[str]:
 
 
 def _check_shared(listed: Listing) -> None:
-    """Stop where a picture lies in both splits; only files of a size that both have are read."""
+    """Raise DataError where a picture lies in both splits.
+
+    Only files of a size that both splits have are read.
+    """
     by_size = {split: defaultdict(list) for split in SPLITS}
     for split in SPLITS:
         for key, size in zip(listed.keys[split], listed.sizes[split], strict=True):

@@ -65,7 +65,7 @@ def from_lists(folder: Path) -> Dataset:
 
 
 def _pictures_sha256(split: Split) -> str:
-    """SHA-256 of all pictures' contents, one after the other; DataError names a missing one."""
+    """Return the SHA-256 of all pictures' contents in turn; DataError names a missing picture."""
     digest = hashlib.sha256()
     for row, key in enumerate(split.keys):
         try:
