@@ -24,24 +24,6 @@ from data_prep.lmdb_reader import iterate, open_rows
 REPO = Path(__file__).resolve().parents[2]
 
 
-@pytest.fixture
-def start(tmp_path):
-    """Start a build of the digits that takes a second or so; return the running process."""
-
-    def run():
-        command = [sys.executable, "-m", "data_prep", "digits", "--root", tmp_path / "data"]
-        command += ["--side", "128", "--channels", "3", "--mean", "train"]
-        return subprocess.Popen(
-            list(map(str, command)),
-            cwd=REPO,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-
-    return run
-
-
 @pytest.fixture(scope="module")
 def small_root(tmp_path_factory, command):
     """A data root with digits/12x3-20, made once."""
@@ -71,8 +53,8 @@ def read_mean(path):
     return np.array(blob.data, np.float32).reshape(blob.num, blob.channels, blob.height, blob.width)
 
 
-def test_digits(prepare, tmp_path):
-    made = prepare("digits", side=28, channels=1)
+def test_digits(prepare_process, tmp_path):
+    made = prepare_process("digits", side=28, channels=1)
     assert made.returncode == 0, made.stderr
     folder = tmp_path / "data/digits/28x1"
     assert sorted(path.name for path in folder.iterdir()) == [
@@ -121,8 +103,8 @@ def test_imagenet_mean(prepare, tmp_path):
     np.testing.assert_allclose(mean.mean(axis=(0, 2, 3)), [104.007, 116.669, 122.679], atol=1e-3)
 
 
-def test_imagenet_mean_of_another_shape(prepare, refused, tmp_path):
-    message = refused(prepare("digits", mean="imagenet"))
+def test_imagenet_mean_of_another_shape(prepare_process, refused, tmp_path):
+    message = refused(prepare_process("digits", mean="imagenet"))
     assert "use --side 256 --channels 3, or --mean train" in message
     assert list((tmp_path / "data/digits").iterdir()) == []
 
@@ -231,7 +213,7 @@ def test_a_disk_that_is_full(monkeypatch, capsys):
     )
 
 
-def test_arguments_that_make_no_sense(prepare):
+def test_arguments_that_make_no_sense(prepare_process):
     for dataset, arguments, sentence in (
         ("digits", ["--subset", 0], "subset 0 is not above zero"),
         ("digits", ["--images", "x"], "digits takes no folder of pictures; only sun397, yahoo1m,"),
@@ -242,7 +224,7 @@ def test_arguments_that_make_no_sense(prepare):
         ("folder", [], "folder is made of a folder of pictures; name it (IMAGES=, --images)"),
         ("cifar", [], "the data set cifar is not known; there are mnist, fashion_mnist, cifar10,"),
     ):
-        process = prepare(dataset, *arguments)
+        process = prepare_process(dataset, *arguments)
         assert process.returncode == 2
         assert process.stderr.startswith(f"data_prep: {sentence}")
         assert process.stderr.count("\n") == 1

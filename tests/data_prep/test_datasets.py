@@ -46,8 +46,8 @@ def mnist_root(tmp_path, shared_data):
     return tmp_path / "data"
 
 
-def test_mnist_from_files_there_needs_no_network(prepare, mnist_root, shared_data):
-    made = prepare("mnist", side=28, channels=1, env=os.environ | NO_NETWORK)
+def test_mnist_from_files_there_needs_no_network(prepare_process, mnist_root, shared_data):
+    made = prepare_process("mnist", side=28, channels=1, env=os.environ | NO_NETWORK)
     assert made.returncode == 0, made.stderr
     folder = mnist_root / "mnist/28x1"
     manifest = json.loads((folder / "manifest.json").read_text())
