@@ -1,4 +1,4 @@
-"""The data folder through the real command line: complete or absent, and never another one."""
+"""The data folder: complete or absent, resumed, and never another one than was asked for."""
 
 import fcntl
 import hashlib

@@ -1,4 +1,4 @@
-"""One's own pictures through the real command line: what is taken, said, and refused."""
+"""One's own pictures: what is taken, said, and refused."""
 
 import json
 import shutil
