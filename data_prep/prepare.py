@@ -42,7 +42,7 @@ def prepare(
         archive=archive,
         encoding=encoding,
     )
-    os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")  # a DataError says it in a sentence
+    os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")  # of broken pictures: DataErrors name them
     name = name_of(dataset, images)
     target = data_folder(root, name, side, channels, subset)
     asked = {"mean": mean} | ({"encoding": encoding} if encoding else {})

@@ -42,7 +42,7 @@ def test_own_data_sets_are_named_after_their_folder(tmp_path):
 
 
 def test_a_mistyped_name_is_answered_with_the_known_ones(tmp_path):
-    known = "mnist, fashion_mnist, cifar10, sun397, yahoo1m, digits, folder"
+    known = ", ".join(DATASETS)
     with pytest.raises(DataError, match=f"^the data set cifar is not known; there are {known}$"):
         entry_of("cifar")
     with pytest.raises(DataError, match="the data set cifar is not known"):
