@@ -1,7 +1,6 @@
 """Data sets to LMDB: ``python -m data_prep mnist --root data --side 28 --channels 1 --mean train``.
 
-Read in this order: ``dataset`` (what a data set is), one module a data set, ``picture`` (a picture
-to a Datum), ``lmdb_writer``, ``mean_image``, ``manifest``, ``build`` (the whole data folder).
+From Python it is ``data_prep.prepare.prepare``. README.md tells in which order to read.
 """
 
 

@@ -1,7 +1,7 @@
-"""Makes a whole data folder: two LMDBs, the mean image, the manifest; all of it or none.
+"""Make a whole data folder: two LMDBs, the mean image, the manifest; all of it or none.
 
-It is made beside its final name. What was committed there when a build was killed or stopped is
-kept, and the same build goes on behind it.
+A build works beside the folder's final name, in ``.<name>.partial``. What it had committed there
+when it was killed or stopped is kept, and a later build of the same records continues after it.
 """
 
 import hashlib
@@ -15,20 +15,15 @@ import numpy as np
 
 from data_prep import DataError
 from data_prep.dataset import Dataset, Split, check, subset
-from data_prep.files import sync, write_synced
+from data_prep.files import rename_synced, write_synced
 from data_prep.lmdb_reader import count as count_records
 from data_prep.lmdb_reader import record_keys, row_of
 from data_prep.lmdb_writer import check_keys, chunk_size, estimate_bytes, write_lmdb
+from data_prep.manifest import PIXELS
 from data_prep.mean_image import imagenet_mean, to_binaryproto, train_mean
 
-PIXELS = {
-    "raw": "exact",
-    "png": "exact (PNG is lossless)",
-    "jpeg": "JPEG of quality 95 of the resized picture, decoded whenever a net reads it: a "
-    "departure, the pixels differ a little from the raw ones",
-}
-SEED = 42  # of the shuffle
-STATE = "build.json"  # in an unfinished folder: what decides its records
+SEED = 42  # of the pictures' order in the LMDBs
+STATE = "build.json"  # the file of an unfinished folder that says what decides its records
 
 
 def build(
@@ -43,12 +38,13 @@ def build(
     count: int | None,
     skip: bool,
 ) -> None:
-    """Make the data folder of a data set; the caller holds its parent folder (only_one).
+    """Make the data folder of a data set; the caller locks its parent folder (only_one).
 
+    name: what the manifest calls the data set. side, channels: of the pictures to be stored, in
+    pixels, and 1 or 3. mean: ``train`` or ``imagenet``. encoding: one of manifest.PIXELS.
     count: pictures of each split to keep, None for all. skip: leave out pictures that can't be
-    used. Written beside and renamed when complete; an unfinished build of the same records is
-    continued. Raises DataError where an input can't be used or the disk is too small; what was
-    committed until then is kept.
+    used. An unfinished build of the same records is continued. Raises DataError where an input
+    can't be used or the disk is too small; what was committed until then is kept.
     """
     image = imagenet_mean(side, channels) if mean == "imagenet" else None
     check(dataset)
@@ -81,7 +77,13 @@ def build(
             write_synced(partial / STATE, json.dumps(decides, indent=1).encode())
         lmdb_sha256 = {
             split: write_lmdb(
-                partial / f"{split}_lmdb", rows, side, channels, encoding, SEED, skip=skip
+                partial / f"{split}_lmdb",
+                rows,
+                side=side,
+                channels=channels,
+                encoding=encoding,
+                seed=SEED,
+                skip=skip,
             )
             for split, rows in splits.items()
         }
@@ -115,9 +117,7 @@ def build(
         text = json.dumps(manifest, indent=2, ensure_ascii=False) + "\n"
         write_synced(partial / "manifest.json", text.encode())
         (partial / STATE).unlink()
-        sync(partial)
-        partial.rename(folder)
-        sync(folder.parent)
+        rename_synced(partial, folder)
     except BaseException:
         if _begun(partial):
             print(f"{partial} keeps what is done; the same command goes on from there", flush=True)
@@ -144,7 +144,7 @@ def _remove_unless(partial: Path, decides: dict) -> None:
         return
     try:
         there = json.loads(state.read_text()) if state.is_file() else {}
-    except ValueError:  # cut short by a crash
+    except ValueError:  # a crash cut the file short
         there = {}
     differs = [key for key in decides if there.get(key) != decides[key]]
     if differs:

@@ -16,8 +16,9 @@ import numpy as np
 from data_prep import DataError
 from data_prep.class_folders import ORDER, arrange, is_picture, refuse_shared, skipped_note
 from data_prep.dataset import Dataset, Split
+from data_prep.datasets import Source
 from data_prep.download import download
-from data_prep.files import file_digest
+from data_prep.files import file_digest, file_source
 
 URL = "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz"
 MD5 = "c32a1d4ab5d03f1284b67883e8d87530"
@@ -29,10 +30,11 @@ BATCHES = {
 RECORD = 1 + 3 * 32 * 32  # a label byte, then the red, green and blue planes
 
 
-def load(raw: Path, archive: Path | None) -> Dataset:
-    """Return CIFAR-10 from an archive, by default the official one, fetched into raw."""
+def load(source: Source) -> Dataset:
+    """Return CIFAR-10 from an archive, by default the official one, fetched where it is missing."""
+    archive = source.archive
     if archive is None:
-        archive = raw / PurePosixPath(URL).name
+        archive = source.raw / PurePosixPath(URL).name
         if not archive.is_file():
             download([URL], archive, f"md5:{MD5}")
     members = read_archive(archive)
@@ -44,7 +46,7 @@ def load(raw: Path, archive: Path | None) -> Dataset:
         dataset = from_binary(archive, members)
     else:
         dataset = from_pictures(archive, members)
-    dataset.sources = [{"file": archive.name, "sha256": file_digest(archive, "sha256")}]
+    dataset.sources = [file_source(archive)]
     return dataset
 
 

@@ -21,7 +21,7 @@ def is_picture(path: str) -> bool:
 
 
 def skipped_note(origin: object, skipped: list[str]) -> list[str]:
-    """Return the sentence that says which files are left out, as a list of none or one."""
+    """Return a list with the sentence that says which files were left out; empty where none was."""
     if not skipped:
         return []
     shown = ", ".join(skipped[:5]) + (", ..." if len(skipped) > 5 else "")
@@ -29,9 +29,10 @@ def skipped_note(origin: object, skipped: list[str]) -> list[str]:
 
 
 def arrange(paths: Iterable[str], split: str, classes: list[str]) -> tuple[list[str], np.ndarray]:
-    """Return a split's keys and labels (N,) int32, mixed since their order breaks ranking ties.
+    """Return a split's keys, in the order that ORDER states, and their labels, (N,) int32.
 
-    paths: those of all splits, ``train/cat/1.jpg``; classes: names in the order of their labels.
+    The classes are mixed, since the order breaks the ties of a ranking. paths: those of all splits,
+    ``train/cat/1.jpg``. classes: names in the order of their labels.
     """
     keys = mixed(path for path in paths if path.split("/")[0] == split)
     label_of = {name: label for label, name in enumerate(classes)}

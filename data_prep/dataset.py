@@ -28,11 +28,11 @@ class Split:
 
 @dataclass
 class Dataset:
-    """Both splits, the class names by label, and what the manifest says of them.
+    """The two splits, the names of the classes by label, and what the manifest says of them.
 
     sources: the files it comes from, each with ``file`` and ``sha256``.
-    order: what the data set's own order is; notes: sentences to be shown to the user.
-    lists: text files to be kept beside the LMDBs, by name.
+    order: a phrase on what the data set's own order is. notes: sentences to be shown to the user.
+    lists: the contents of text files to be kept beside the LMDBs, by the files' names.
     """
 
     train: Split
@@ -47,8 +47,9 @@ class Dataset:
 def to_labels(path: Path, lines: Sequence[int], texts: Sequence[str], pictures: int) -> np.ndarray:
     """Return a list file's labels, decimal numbers, as (N,) int32.
 
-    lines: the line of each, for messages. pictures: the number of pictures in all lists. Raises
-    DataError for a label that is not below it, which leaves classes empty and may fill the memory.
+    lines: the number of each label's line, for messages. pictures: the number of pictures in all
+    lists. Raises DataError for a label that is not below it: that would leave classes empty, and
+    counting so many could fill the memory.
     """
     labels = np.array([float(text) for text in texts])
     wild = np.flatnonzero(labels >= pictures)

@@ -1,14 +1,14 @@
-"""The table of data sets: what everything else asks about one, by its name.
+"""The table of data sets: everything that asks about one by its name asks here.
 
 A data set is a line of the table and a module of its name, ``data_prep/<name>.py``, with
 
-- ``load(source: Source) -> Dataset``; or
-- where its pictures lie in a folder (``pictures=True``), ``listing(images: Path, skip: bool) ->
-  Listing``, which looks at names and sizes only, and ``load(listed: Listing) -> Dataset``.
+- ``load(source: Source) -> Dataset``; or, where its pictures lie in a folder (``pictures=True``),
+- ``listing(images: Path, skip: bool) -> Listing``, which looks at names and sizes of files only,
+  and ``load(listed: Listing) -> Dataset``.
 
-``Dataset`` is of ``data_prep.dataset``, ``Listing`` of ``data_prep.folder``. All of them raise
-DataError for files that cannot be used. This module is imported by every command, so it imports
-neither NumPy nor Caffe.
+``Source`` is below, ``Dataset`` in ``data_prep.dataset``, ``Listing`` in ``data_prep.folder``.
+These functions raise DataError for files that cannot be used; skip says that a listed picture may
+be missing. Every command imports this module, so it imports neither NumPy nor Caffe.
 """
 
 import importlib

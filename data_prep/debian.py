@@ -7,7 +7,10 @@ from data_prep import DataError
 
 
 def apt_install(package: str, otherwise: str) -> None:
-    """Install a Debian package; DataError says how to, or what to do ``otherwise``."""
+    """Install a Debian package; where that fails, DataError says how to do it by hand.
+
+    otherwise: a clause that names another way than the package.
+    """
     by_hand = f"install Debian's package {package} (`sudo apt-get install {package}`) {otherwise}"
     if os.geteuid() != 0:
         raise DataError(f"{package} is not installed and we are not root: {by_hand}")

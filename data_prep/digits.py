@@ -6,9 +6,10 @@ import numpy as np
 from sklearn.datasets import load_digits
 
 from data_prep.dataset import Dataset, Split
+from data_prep.datasets import Source
 
 
-def load() -> Dataset:
+def load(source: Source) -> Dataset:
     """Return the digits, each class's every fifth picture in the test split, 0..16 as 0..255.
 
     A key's number is the picture's place in scikit-learn's array.

@@ -9,7 +9,7 @@ import requests
 from tqdm import tqdm
 
 from data_prep import DataError
-from data_prep.files import file_digest, sync
+from data_prep.files import file_digest, rename_synced
 
 TIMEOUT = (10, 30)  # seconds to connect, and without a byte
 ATTEMPTS = 4  # connections to one server
@@ -40,9 +40,7 @@ def download(urls: Sequence[str], path: Path, checksum: str | None) -> None:
             except (requests.RequestException, _Refused) as error:
                 reasons.append(f"{url}: {_reason(error)}")
                 continue
-            sync(part)
-            part.rename(path)
-            sync(path.parent)
+            rename_synced(part, path)
             _validator(part).unlink(missing_ok=True)
             return
     if part.stat().st_size == 0:
@@ -54,7 +52,7 @@ def download(urls: Sequence[str], path: Path, checksum: str | None) -> None:
 
 
 class _Refused(Exception):
-    """What the server sent is not the file."""
+    """What the server sent is not the file that was asked for."""
 
 
 def _fetch(url: str, part: Path) -> None:
@@ -109,15 +107,15 @@ def _fetch_once(url: str, part: Path) -> None:
 
 
 def _validator(part: Path) -> Path:
-    """The file that keeps what the server calls this version of the file (ETag or date)."""
+    """Return the file that keeps the server's name of this version of part (ETag or date)."""
     return part.with_name(f"{part.name}.validator")
 
 
 def _remember_validator(validator: Path, headers: dict[str, str]) -> None:
     etag = headers.get("ETag", "")
-    mark = etag if etag and not etag.startswith("W/") else headers.get("Last-Modified")
-    if mark:
-        validator.write_text(mark)
+    version = etag if etag and not etag.startswith("W/") else headers.get("Last-Modified")
+    if version:
+        validator.write_text(version)
     else:
         validator.unlink(missing_ok=True)  # nothing to resume by
 

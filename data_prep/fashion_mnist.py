@@ -4,6 +4,7 @@ from pathlib import Path
 
 from data_prep import idx
 from data_prep.dataset import Dataset
+from data_prep.datasets import Source
 from data_prep.debian import apt_install
 
 PACKAGE = "dataset-fashion-mnist"
@@ -28,8 +29,12 @@ CLASSES = (
 )
 
 
-def load(raw: Path) -> Dataset:
-    """Return Fashion-MNIST from raw, its parent or Debian's package (installed as root)."""
+def load(source: Source) -> Dataset:
+    """Return Fashion-MNIST from its raw folder, the one above or Debian's package.
+
+    The package is installed where this runs as root; else DataError says how to get the files.
+    """
+    raw = source.raw
     folders = (raw, raw.parent, PACKAGE_FOLDER)
     if any(idx.find(folders, name) is None for name in MD5):
         apt_install(PACKAGE, f"or put {', '.join(f'{name}.gz' for name in MD5)} into {raw}")

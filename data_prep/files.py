@@ -1,4 +1,4 @@
-"""Files and folders: what lies there, checksums, what is on disk for certain, one at a time."""
+"""Files and folders: listings, checksums, writes that outlast a crash, and a lock."""
 
 import contextlib
 import fcntl
@@ -31,8 +31,13 @@ def file_digest(path: Path, algorithm: str) -> str:
         return hashlib.file_digest(file, algorithm).hexdigest()
 
 
+def file_source(path: Path) -> dict[str, str]:
+    """Return what a manifest says of a source file: its ``file`` (name) and ``sha256``."""
+    return {"file": path.name, "sha256": file_digest(path, "sha256")}
+
+
 def write_synced(path: Path, data: bytes) -> None:
-    """Write a file, on disk (fsync) when this returns; callers write beside and then rename."""
+    """Write a file, on disk (fsync) when this returns; a kill in the middle leaves a part of it."""
     with open(path, "wb") as file:
         file.write(data)
         file.flush()
@@ -48,9 +53,16 @@ def sync(path: Path) -> None:
         os.close(handle)
 
 
+def rename_synced(partial: Path, path: Path) -> None:
+    """Give what was written beside its final name, on disk (fsync) when this returns."""
+    sync(partial)
+    partial.rename(path)
+    sync(path.parent)
+
+
 @contextlib.contextmanager
 def only_one(folder: Path) -> Iterator[None]:
-    """Hold a data set's folder: one process at a time fetches and builds it, the others wait."""
+    """Lock a data set's folder: one process at a time fetches and builds it, the others wait."""
     folder.mkdir(parents=True, exist_ok=True)
     lock = os.open(folder, os.O_RDONLY)
     try:

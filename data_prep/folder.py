@@ -10,6 +10,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -34,10 +35,21 @@ class Listing:
     order: str
     notes: list[str]
 
-
-def name(images: Path) -> str:
-    """Return the data set's name, ``folder-<the folder's own name>``."""
-    return f"folder-{images.resolve().name}"
+    @cached_property
+    def sources(self) -> list[dict[str, str]]:
+        """Return the manifest's one source: SHA-256 over every picture's path, label and size."""
+        digest = hashlib.sha256()
+        for split in SPLITS:
+            rows = zip(self.keys[split], self.labels[split], self.sizes[split], strict=True)
+            for key, label, size in rows:
+                digest.update(f"{split} {key} {label} {size}\n".encode())
+        return [
+            {
+                "file": self.root.resolve().name,
+                "sha256": digest.hexdigest(),
+                "sha256_of": "split, path, label and size of each picture",
+            }
+        ]
 
 
 def listing(images: Path, skip: bool) -> Listing:
@@ -64,27 +76,13 @@ def require_lists(images: Path) -> None:
         raise DataError(f"{images}: there is no {missing[0]} with `path label` lines; put it there")
 
 
-def source(listed: Listing) -> dict:
-    """Return the manifest's source entry: SHA-256 over every picture's path, label and size."""
-    digest = hashlib.sha256()
-    for split in SPLITS:
-        rows = zip(listed.keys[split], listed.labels[split], listed.sizes[split], strict=True)
-        for key, label, size in rows:
-            digest.update(f"{split} {key} {label} {size}\n".encode())
-    return {
-        "file": listed.root.resolve().name,
-        "sha256": digest.hexdigest(),
-        "sha256_of": "split, path, label and size of each picture",
-    }
-
-
-def load(listed: Listing, sources: list[dict]) -> Dataset:
+def load(listed: Listing) -> Dataset:
     """Return the data set; DataError where a picture lies in both splits."""
     _check_shared(listed)
-    return dataset(listed, sources)
+    return dataset(listed)
 
 
-def dataset(listed: Listing, sources: list[dict]) -> Dataset:
+def dataset(listed: Listing) -> Dataset:
     """Return the data set of a listing, without a look into its pictures."""
     splits = {
         split: Split(
@@ -96,7 +94,11 @@ def dataset(listed: Listing, sources: list[dict]) -> Dataset:
         for split in SPLITS
     }
     return Dataset(
-        classes=listed.classes, sources=sources, order=listed.order, notes=listed.notes, **splits
+        classes=listed.classes,
+        sources=listed.sources,
+        order=listed.order,
+        notes=listed.notes,
+        **splits,
     )
 
 
@@ -151,7 +153,7 @@ def _from_class_folders(images: Path) -> Listing:
 
 
 def from_lists(images: Path, skip: bool) -> Listing:
-    """Return what train.txt and test.txt say; see listing."""
+    """Return what train.txt and test.txt say; skip is as for listing."""
     files = {split: images / f"{split}.txt" for split in SPLITS}
     listed = {split: _read_list(file) for split, file in files.items()}
     keys = {split: list(lines) for split, (lines, _) in listed.items()}
@@ -203,7 +205,7 @@ def file_sizes(images: Path, keys: Sequence[str], skip: bool) -> np.ndarray:
 def _read_list(path: Path) -> tuple[dict[str, int], list[str]]:
     """Return a list file's paths, each with its line's number, and their labels as they stand.
 
-    A path may hold spaces, as convert_imageset has it. DataError for one that is listed twice.
+    A path may hold spaces, as in convert_imageset. Raises DataError for one that is listed twice.
     """
     lines, labels = {}, []
     for number, line in enumerate(_lines(path), start=1):
@@ -234,7 +236,10 @@ def _lines(path: Path) -> Iterator[str]:
 
 
 def _check_shared(listed: Listing) -> None:
-    """Stop where a picture lies in both splits; only files of a size that both have are read."""
+    """Raise DataError where a picture lies in both splits.
+
+    Only files of a size that both splits have are read.
+    """
     by_size = {split: defaultdict(list) for split in SPLITS}
     for split in SPLITS:
         for key, size in zip(listed.keys[split], listed.sizes[split], strict=True):

@@ -1,4 +1,4 @@
-"""Reads the LMDBs that lmdb_writer makes: pictures in LMDB order, and by row."""
+"""Read the LMDBs that lmdb_writer makes: pictures in LMDB order, and by row."""
 
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -11,7 +11,9 @@ import numpy as np
 from data_prep import DataError
 from data_prep.picture import from_datum
 
-MAPPED_BYTES = 64 << 20  # read before the map is closed: what is resident never grows with the file
+MAPPED_BYTES = 64 << 20  # read before the map is closed, so that memory is independent of the file
+
+Rows = Callable[[Sequence[int]], tuple[np.ndarray, np.ndarray]]
 
 
 def iterate(path: Path) -> Iterator[tuple[int, str, int, np.ndarray]]:
@@ -39,7 +41,7 @@ def records(path: Path) -> Iterator[tuple[bytes, bytes]]:
 
 
 def count(path: Path) -> int:
-    """Return the number of an LMDB's records, 0 where there is no LMDB, or one just created."""
+    """Return the number of an LMDB's records, 0 where there is none or its creation was cut off."""
     file = path / "data.mdb"
     if not file.is_file() or not file.stat().st_size:
         return 0
@@ -59,12 +61,12 @@ def row_of(record: bytes) -> int:
 
 
 def name_of(record: bytes) -> str:
-    """Return the picture's own key, of a record's key."""
+    """Return the picture's own key, the last part of a record's key."""
     return record.split(b"_", 2)[2].decode()
 
 
 @contextmanager
-def open_rows(path: Path) -> Iterator[tuple[list[str], Callable]]:
+def open_rows(path: Path) -> Iterator[tuple[list[str], Rows]]:
     """Open an LMDB by row of the data set's own order; yield (keys, read).
 
     keys: N strings by row. read(rows): the pictures at some rows, uint8 n x C x H x W, BGR, and

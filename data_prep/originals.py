@@ -5,7 +5,6 @@ with a path a line, ``train-label.txt`` and ``test-label.txt`` with a label a li
 """
 
 import hashlib
-import importlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,31 +12,25 @@ import numpy as np
 
 from data_prep import DataError
 from data_prep.dataset import Dataset, Split, check, to_labels
-from data_prep.files import file_digest
-
-NAMES = ("mnist", "fashion_mnist", "cifar10", "digits")
+from data_prep.datasets import Source, entry_of, module_of
+from data_prep.files import file_source
 
 
 def load(name: str, raw: Path, archive: Path | None, lists: Path | None) -> Dataset:
     """Return a data set's pictures in the order that breaks the ties of a ranking, checked.
 
-    lists: the folder of a release's lists, which then are the data set; see by_name for the rest.
-    Raises DataError for a file that is missing or damaged, and for a name without one's own lists.
+    raw, archive: its Source. lists: the folder of a release's lists, which then are the data set.
+    Raises DataError for a file that is missing or damaged, and where pictures that lie in a folder
+    are asked for without lists.
     """
-    if not lists and name not in NAMES:
+    if lists:
+        dataset = from_lists(lists)
+    elif entry_of(name).pictures:
         raise DataError(f"{name}: its pictures are read through lists only; give LIST=")
-    dataset = from_lists(lists) if lists else by_name(name, raw, archive)
+    else:
+        dataset = module_of(name).load(Source(raw, archive))
     check(dataset)
     return dataset
-
-
-def by_name(name: str, raw: Path, archive: Path | None) -> Dataset:
-    """Return one of the data sets NAMES.
-
-    raw: where its files lie or are put. archive: CIFAR-10's, if not the official one.
-    """
-    module = importlib.import_module(f"data_prep.{name}")
-    return module.load(*{"cifar10": (raw, archive), "digits": ()}.get(name, (raw,)))
 
 
 def from_lists(folder: Path) -> Dataset:
@@ -58,10 +51,8 @@ def from_lists(folder: Path) -> Dataset:
             origin=paths,
         )
         sources += [
-            *(
-                {"file": each.name, "sha256": file_digest(each, "sha256")}
-                for each in (paths, labels)
-            ),
+            file_source(paths),
+            file_source(labels),
             {"file": f"pictures of {paths.name}", "sha256": _pictures_sha256(splits[name])},
         ]
     count = 1 + max(int(split.labels.max()) for split in splits.values())
@@ -74,7 +65,7 @@ def from_lists(folder: Path) -> Dataset:
 
 
 def _pictures_sha256(split: Split) -> str:
-    """SHA-256 of all pictures' contents, one after the other; DataError names a missing one."""
+    """Return the SHA-256 of all pictures' contents in turn; DataError names a missing picture."""
     digest = hashlib.sha256()
     for row, key in enumerate(split.keys):
         try:

@@ -59,9 +59,9 @@ def listing(images: Path, skip: bool) -> Listing:
     )
 
 
-def load(listed: Listing, sources: list[dict]) -> Dataset:
+def load(listed: Listing) -> Dataset:
     """Return the data set, with its split as list files."""
-    made = dataset(listed, sources)
+    made = dataset(listed)
     made.lists = lists(listed)
     return made
 

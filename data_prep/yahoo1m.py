@@ -35,6 +35,6 @@ def listing(images: Path, skip: bool) -> own.Listing:
     return listed
 
 
-def load(listed: own.Listing, sources: list[dict]) -> Dataset:
+def load(listed: own.Listing) -> Dataset:
     """Return the data set."""
-    return own.dataset(listed, sources)
+    return own.dataset(listed)

@@ -18,11 +18,17 @@ write
     }
 """
 
+from collections.abc import Sequence
+from typing import Any
+
 import caffe
 import numpy as np
 
+Blob = Any  # Caffe's, with shape, count, data and diff; its Python class has no public name
+Blobs = Sequence[Blob]
 
-def check_blobs(layer, bottom, top):
+
+def check_blobs(layer: str, bottom: Blobs, top: Blobs) -> None:
     """Raise ValueError where the layer is not wired as one activation blob -> one loss."""
     if len(bottom) != 1:
         raise ValueError(
@@ -32,7 +38,7 @@ def check_blobs(layer, bottom, top):
         raise ValueError(f"{layer} gives one top, its loss, but has {len(top)}")
 
 
-def check_activations(layer, bottom):
+def check_activations(layer: str, bottom: Blob) -> tuple[int, int]:
     """Return (N, K) of the activation blob; raise ValueError where it has no picture or no bit."""
     shape = tuple(bottom.shape)
     if len(shape) < 2 or 0 in shape:
@@ -47,11 +53,11 @@ class BinarizationLossLayer(caffe.Layer):
     top[0]: the loss, shape (1,). Gradient: -(a - 1/2) / (N K) for each activation.
     """
 
-    def setup(self, bottom, top):
+    def setup(self, bottom: Blobs, top: Blobs) -> None:
         check_blobs("BinarizationLossLayer", bottom, top)
         self.shape = None
 
-    def reshape(self, bottom, top):  # Caffe calls it before every forward
+    def reshape(self, bottom: Blobs, top: Blobs) -> None:  # Caffe calls it before every forward
         shape = tuple(bottom[0].shape)
         if shape != self.shape:
             check_activations("BinarizationLossLayer", bottom[0])
@@ -59,12 +65,12 @@ class BinarizationLossLayer(caffe.Layer):
             self.deviation = np.empty(shape, np.float32)
             top[0].reshape(1)
 
-    def forward(self, bottom, top):
+    def forward(self, bottom: Blobs, top: Blobs) -> None:
         np.subtract(bottom[0].data, 0.5, out=self.deviation)
         flat = self.deviation.ravel()
         top[0].data[0] = -np.dot(flat, flat) / (2 * flat.size)
 
-    def backward(self, top, propagate_down, bottom):
+    def backward(self, top: Blobs, propagate_down: Sequence[bool], bottom: Blobs) -> None:
         if propagate_down[0]:
             scale = -top[0].diff[0] / self.deviation.size
             np.multiply(self.deviation, scale, out=bottom[0].diff)
@@ -77,11 +83,11 @@ class BalanceLossLayer(caffe.Layer):
     top[0]: the loss, shape (1,). Gradient: (m - 1/2) / (N K) for each bit of the row.
     """
 
-    def setup(self, bottom, top):
+    def setup(self, bottom: Blobs, top: Blobs) -> None:
         check_blobs("BalanceLossLayer", bottom, top)
         self.shape = None
 
-    def reshape(self, bottom, top):  # Caffe calls it before every forward
+    def reshape(self, bottom: Blobs, top: Blobs) -> None:  # Caffe calls it before every forward
         shape = tuple(bottom[0].shape)
         if shape != self.shape:
             self.pictures, self.bits = check_activations("BalanceLossLayer", bottom[0])
@@ -90,14 +96,14 @@ class BalanceLossLayer(caffe.Layer):
             self.gradient = np.empty((self.pictures, 1), np.float32)
             top[0].reshape(1)
 
-    def forward(self, bottom, top):
+    def forward(self, bottom: Blobs, top: Blobs) -> None:
         activations = bottom[0].data.reshape(self.pictures, self.bits)
         np.mean(activations, axis=1, keepdims=True, out=self.deviation)
         self.deviation -= 0.5
         flat = self.deviation.ravel()
         top[0].data[0] = np.dot(flat, flat) / (2 * self.pictures)
 
-    def backward(self, top, propagate_down, bottom):
+    def backward(self, top: Blobs, propagate_down: Sequence[bool], bottom: Blobs) -> None:
         if propagate_down[0]:
             scale = top[0].diff[0] / (self.pictures * self.bits)
             np.multiply(self.deviation, scale, out=self.gradient)

@@ -1,11 +1,16 @@
 """What the data_prep tests share: small pictures, own-picture folders, the shared archives."""
 
+import io
+import subprocess
+import sys
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 
+from data_prep.__main__ import main
 from data_prep.dataset import Split
 
 REPO = Path(__file__).resolve().parents[2]
@@ -61,14 +66,50 @@ def own_pictures(tmp_path, smooth):
 
 
 @pytest.fixture
-def prepare(command, tmp_path):
-    """Run data_prep on a data set with its root in tmp_path/data; return the finished process."""
+def arguments(tmp_path):
+    """Return the arguments of data_prep for a data set with its root in tmp_path/data."""
 
-    def run(dataset, *arguments, side=12, channels=3, mean="train", **options):
-        return command(
-            *("data_prep", dataset, "--root", tmp_path / "data", "--side", side),
-            *("--channels", channels, "--mean", mean, *arguments),
-            **options,
+    def make(dataset, *more, side=12, channels=3, mean="train"):
+        given = (dataset, "--root", tmp_path / "data", "--side", side, "--channels", channels)
+        return [str(each) for each in (*given, "--mean", mean, *more)]
+
+    return make
+
+
+@pytest.fixture
+def prepare(arguments, monkeypatch):
+    """Run data_prep's main in this process, which spares the imports; return it as if finished."""
+
+    def run(*dataset, **shape):
+        monkeypatch.setattr(sys, "argv", ["data_prep", *arguments(*dataset, **shape)])
+        with redirect_stdout(io.StringIO()) as out, redirect_stderr(io.StringIO()) as errors:
+            code = main()
+        return subprocess.CompletedProcess(sys.argv, code, out.getvalue(), errors.getvalue())
+
+    return run
+
+
+@pytest.fixture
+def prepare_process(arguments, command):
+    """Run data_prep as a command of its own; return the finished process."""
+
+    def run(*dataset, env=None, **shape):
+        return command("data_prep", *arguments(*dataset, **shape), env=env)
+
+    return run
+
+
+@pytest.fixture
+def start(arguments):
+    """Start a build of the digits, 88 MB in three commits and more; return the running process."""
+
+    def run():
+        return subprocess.Popen(
+            [sys.executable, "-m", "data_prep", *arguments("digits", side=128)],
+            cwd=REPO,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
         )
 
     return run

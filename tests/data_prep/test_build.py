@@ -1,4 +1,4 @@
-"""The data folder through the real command line: complete or absent, and never another one."""
+"""The data folder: complete or absent, resumed, and never another one than was asked for."""
 
 import fcntl
 import hashlib
@@ -16,29 +16,12 @@ import numpy as np
 import pytest
 from caffe.proto import caffe_pb2
 
+import data_prep.prepare
 from data_prep import __main__
 from data_prep.files import write_synced
 from data_prep.lmdb_reader import iterate, open_rows
 
 REPO = Path(__file__).resolve().parents[2]
-
-
-@pytest.fixture
-def start(tmp_path):
-    """Start a build of the digits that takes a second or so; return the running process."""
-
-    def run():
-        command = [sys.executable, "-m", "data_prep", "digits", "--root", tmp_path / "data"]
-        command += ["--side", "128", "--channels", "3", "--mean", "train"]
-        return subprocess.Popen(
-            list(map(str, command)),
-            cwd=REPO,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-
-    return run
 
 
 @pytest.fixture(scope="module")
@@ -70,8 +53,8 @@ def read_mean(path):
     return np.array(blob.data, np.float32).reshape(blob.num, blob.channels, blob.height, blob.width)
 
 
-def test_digits(prepare, tmp_path):
-    made = prepare("digits", side=28, channels=1)
+def test_digits(prepare_process, tmp_path):
+    made = prepare_process("digits", side=28, channels=1)
     assert made.returncode == 0, made.stderr
     folder = tmp_path / "data/digits/28x1"
     assert sorted(path.name for path in folder.iterdir()) == [
@@ -120,8 +103,8 @@ def test_imagenet_mean(prepare, tmp_path):
     np.testing.assert_allclose(mean.mean(axis=(0, 2, 3)), [104.007, 116.669, 122.679], atol=1e-3)
 
 
-def test_imagenet_mean_of_another_shape(prepare, refused, tmp_path):
-    message = refused(prepare("digits", mean="imagenet"))
+def test_imagenet_mean_of_another_shape(prepare_process, refused, tmp_path):
+    message = refused(prepare_process("digits", mean="imagenet"))
     assert "use --side 256 --channels 3, or --mean train" in message
     assert list((tmp_path / "data/digits").iterdir()) == []
 
@@ -218,7 +201,9 @@ def test_a_root_that_cannot_be_written(prepare, refused, tmp_path):
 
 def test_a_disk_that_is_full(monkeypatch, capsys):
     # a write that fails has no file name
-    monkeypatch.setattr(__main__, "prepare", lambda args: write_synced(Path("/dev/full"), b"x"))
+    monkeypatch.setattr(
+        data_prep.prepare, "only_one", lambda folder: write_synced(Path("/dev/full"), b"x")
+    )
     arguments = "data_prep digits --root some/where --side 12 --channels 3 --mean train"
     monkeypatch.setattr(sys, "argv", arguments.split())
     assert __main__.main() == 1
@@ -228,9 +213,18 @@ def test_a_disk_that_is_full(monkeypatch, capsys):
     )
 
 
-def test_arguments_that_make_no_sense(prepare):
-    for arguments in (["--subset", 0], ["--images", "x"], ["--cifar10-archive", "x"]):
-        process = prepare("digits", *arguments)
+def test_arguments_that_make_no_sense(prepare_process):
+    for dataset, arguments, sentence in (
+        ("digits", ["--subset", 0], "subset 0 is not above zero"),
+        ("digits", ["--images", "x"], "digits takes no folder of pictures; only "),
+        ("digits", ["--cifar10-archive", "x"], "digits is read from no archive; only cifar10"),
+        ("digits", ["--encoding", "gif"], "encoding gif is not known; there are raw, png, jpeg"),
+        ("digits", ["--mean", "0"], "mean 0 is not known; there are train, imagenet"),
+        ("digits", ["--channels", 2], "channels 2 is not known; there are 1, 3"),
+        ("folder", [], "folder is made of a folder of pictures; name it (IMAGES=, --images)"),
+        ("cifar", [], "the data set cifar is not known; there are mnist, "),
+    ):
+        process = prepare_process(dataset, *arguments)
         assert process.returncode == 2
-        assert "Traceback" not in process.stderr
-    assert prepare("folder").returncode == 2
+        assert process.stderr.startswith(f"data_prep: {sentence}")
+        assert process.stderr.count("\n") == 1

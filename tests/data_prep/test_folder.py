@@ -1,4 +1,4 @@
-"""One's own pictures through the real command line: what is taken, said, and refused."""
+"""One's own pictures: what is taken, said, and refused."""
 
 import json
 import shutil
@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from data_prep import folder
 from data_prep.lmdb_reader import iterate, open_rows
 
 
@@ -274,7 +273,3 @@ def test_lists_that_are_not_text(prepare, refused, own_pictures):
 def test_no_such_folder(prepare, refused, tmp_path):
     message = refused(prepare("folder", "--images", tmp_path / "nowhere"))
     assert "nowhere: there is no such folder of pictures" in message
-
-
-def test_own_data_sets_are_named_after_their_folder(tmp_path):
-    assert folder.name(tmp_path / "pets") == "folder-pets"

@@ -3,8 +3,6 @@
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -124,24 +122,6 @@ def test_records_of_another_split_are_never_continued(tmp_path, split):
         write_lmdb(tmp_path / "lmdb", split(20), 16, 3, "raw", seed=2)
 
 
-@pytest.fixture
-def digits(tmp_path):
-    """Start a build of the digits, 70 MB in three commits and more; return the process."""
-
-    def run(*arguments):
-        command = [sys.executable, "-m", "data_prep", "digits", "--root", tmp_path / "data"]
-        command += ["--side", "128", "--channels", "3", "--mean", "train", *arguments]
-        return subprocess.Popen(
-            list(map(str, command)),
-            cwd=REPO,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-
-    return run
-
-
 def kill_when(process, reached):
     """Kill a build with SIGKILL as soon as reached() holds."""
     while not reached():
@@ -151,25 +131,24 @@ def kill_when(process, reached):
     process.communicate()
 
 
-def test_killed_three_times_it_equals_an_undisturbed_build(digits, tmp_path):
+def test_killed_three_times_it_equals_an_undisturbed_build(start, prepare, tmp_path):
     folder = tmp_path / "data/digits/128x3"
-    assert digits().wait() == 0
+    assert prepare("digits", side=128).returncode == 0
     manifest = json.loads((folder / "manifest.json").read_text())
     folder.rename(tmp_path / "undisturbed")
     train, test = (folder.parent / f".128x3.partial/{split}_lmdb" for split in ("train", "test"))
 
-    kill_when(digits(), (train / "data.mdb").exists)
-    kill_when(digits(), lambda: (train / "data.mdb").exists() and count(train) > 600)
+    kill_when(start(), (train / "data.mdb").exists)
+    kill_when(start(), lambda: (train / "data.mdb").exists() and count(train) > 600)
     there = count(train)
-    kill_when(digits(), (test / "data.mdb").exists)
+    kill_when(start(), (test / "data.mdb").exists)
     assert count(train) == 1442
     assert not folder.exists()
 
-    last = digits()
-    said, errors = last.communicate()
-    assert last.returncode == 0, errors
+    last = prepare("digits", side=128)
+    assert last.returncode == 0, last.stderr
     assert 600 < there < 1442
-    assert f"{train}: 1442 of 1442 pictures are there; going on" in said
+    assert f"{train}: 1442 of 1442 pictures are there; going on" in last.stdout
     assert json.loads((folder / "manifest.json").read_text()) == manifest
     assert [path.name for path in folder.parent.iterdir()] == ["128x3"]
     assert (folder / "mean.binaryproto").read_bytes() == (
@@ -177,38 +156,38 @@ def test_killed_three_times_it_equals_an_undisturbed_build(digits, tmp_path):
     ).read_bytes()
 
 
-def test_other_options_start_anew(digits, tmp_path):
+def test_other_options_start_anew(start, prepare, tmp_path):
     folder = tmp_path / "data/digits/128x3"
     train = folder.parent / ".128x3.partial/train_lmdb"
-    kill_when(digits(), lambda: (train / "data.mdb").exists() and count(train) > 600)
-    other = digits("--encoding", "png")
-    said, errors = other.communicate()
-    assert other.returncode == 0, errors
-    assert "is of another build (encoding): starting anew" in said
+    kill_when(start(), lambda: (train / "data.mdb").exists() and count(train) > 600)
+    other = prepare("digits", "--encoding", "png", side=128)
+    assert other.returncode == 0, other.stderr
+    assert "is of another build (encoding): starting anew" in other.stdout
     assert json.loads((folder / "manifest.json").read_text())["encoding"] == "png"
 
 
-@pytest.mark.parametrize("arguments", [[], ["--encoding", "png"]])
-def test_a_damaged_unfinished_build_starts_anew(digits, tmp_path, arguments):
+@pytest.mark.parametrize("options", [[], ["--encoding", "png"]])
+def test_a_damaged_unfinished_build_starts_anew(start, prepare, tmp_path, options):
     partial = tmp_path / "data/digits/.128x3.partial"
     file = partial / "train_lmdb/data.mdb"
-    kill_when(digits(), lambda: file.exists() and count(file.parent) > 600)
+    kill_when(start(), lambda: file.exists() and count(file.parent) > 600)
     with open(file, "r+b") as database:
         database.write(b"x" * 8192)
-    again = digits(*arguments)
-    said, errors = again.communicate()
-    assert again.returncode == 0, errors
-    assert f"{partial} is damaged: starting anew" in said
-    assert "1442 + 355 pictures" in said
+    again = prepare("digits", *options, side=128)
+    assert again.returncode == 0, again.stderr
+    assert f"{partial} is damaged: starting anew" in again.stdout
+    assert "1442 + 355 pictures" in again.stdout
 
 
-def test_unreadable_pictures_are_left_out_when_asked(prepare, refused, own_pictures, tmp_path):
+def test_unreadable_pictures_are_left_out_when_asked(
+    prepare_process, refused, own_pictures, tmp_path
+):
     (own_pictures / "train/cat/1.png").write_bytes(b"")
     (own_pictures / "test/dog/0.png").write_text("GIF89a")
     assert "is empty; replace it or remove it" in refused(
-        prepare("folder", "--images", own_pictures)
+        prepare_process("folder", "--images", own_pictures)
     )
-    made = prepare("folder", "--images", own_pictures, "--skip")
+    made = prepare_process("folder", "--images", own_pictures, "--skip")
     assert made.returncode == 0, made.stderr
     assert "7 + 3 pictures" in made.stdout
     assert "; 2 unreadable ones were left out" in made.stdout
@@ -216,7 +195,7 @@ def test_unreadable_pictures_are_left_out_when_asked(prepare, refused, own_pictu
     manifest = json.loads((tmp_path / "data/folder-pets/12x3/manifest.json").read_text())
     assert manifest["counts"] == {"train": 7, "test": 3}
     assert manifest["left_out"] == {"train": ["train/cat/1.png"], "test": ["test/dog/0.png"]}
-    again = prepare("folder", "--images", own_pictures)
+    again = prepare_process("folder", "--images", own_pictures)
     assert again.stdout.endswith("12x3 is ready; 2 unreadable ones were left out (manifest.json nam"
                                  "es them)\n")  # fmt: skip
 

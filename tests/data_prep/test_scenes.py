@@ -66,7 +66,7 @@ def test_a_tree_with_classes_one_and_two_deep(tree):
 
 def test_the_kept_lists_are_the_split(tree):
     listed = sun397.listing(tree, False)
-    kept = sun397.load(listed, []).lists
+    kept = sun397.load(listed).lists
     for name, text in kept.items():
         (tree / "SUN397" / name).write_text(text)
     again = folder.listing(tree / "SUN397", False)
@@ -76,8 +76,8 @@ def test_the_kept_lists_are_the_split(tree):
         np.testing.assert_array_equal(again.labels[split], listed.labels[split])
 
 
-def test_a_tree_of_another_size_is_refused(prepare, refused, tree):
-    message = refused(prepare("sun397", "--images", tree))
+def test_a_tree_of_another_size_is_refused(prepare_process, refused, tree):
+    message = refused(prepare_process("sun397", "--images", tree))
     assert (
         f"{tree / 'SUN397'}: holds 79 pictures of 3 classes, where SUN397 has 108,754 of" in message
     )
@@ -85,7 +85,9 @@ def test_a_tree_of_another_size_is_refused(prepare, refused, tree):
     (tree / "SUN397/z/zoo/sun_00.jpg").unlink()
     with pytest.raises(DataError, match="holds 78 pictures of 3 classes, where SUN397 has 79"):
         sun397.listing(tree, False)
-    assert "there is no such folder" in refused(prepare("sun397", "--images", tree / "gone"))
+    assert "there is no such folder" in refused(
+        prepare_process("sun397", "--images", tree / "gone")
+    )
 
 
 @pytest.fixture
@@ -105,15 +107,15 @@ def owners(tmp_path, monkeypatch):
 
 def test_the_owners_lists_keep_their_order(owners):
     listed = yahoo1m.listing(owners, False)
-    dataset = yahoo1m.load(listed, [])
+    dataset = yahoo1m.load(listed)
     assert dataset.train.keys == [f"train{row}.jpg" for row in range(6)]
     assert list(dataset.test.labels) == [0, 1, 2]
     assert dataset.order == "the list files' own order"
     assert dataset.test.read(2) == b"x"
 
 
-def test_lists_of_another_size_or_with_shared_paths_are_refused(prepare, refused, owners):
-    message = refused(prepare("yahoo1m", "--images", owners))
+def test_lists_of_another_size_or_with_shared_paths_are_refused(prepare_process, refused, owners):
+    message = refused(prepare_process("yahoo1m", "--images", owners))
     assert "its lists have 6 training and 3 test pictures of 3 classes, where Yahoo-1M" in message
     assert "1,011,723 and 112,363 of 116; give other lists as DATASET=folder" in message
     text = (owners / "test.txt").read_text()

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from data_prep import digits
+from data_prep.datasets import Source
 from tools.compare import extract as compare_loop
 from tools.compare import matlab
 from tools.net import render
@@ -151,7 +152,7 @@ def test_a_run_of_another_kind_stops_before_anything_is_extracted(
 @pytest.fixture
 def lists(tmp_path):
     """Digits as pictures under a release's list files, the database in reverse order."""
-    folder, dataset = tmp_path / "release", digits.load()
+    folder, dataset = tmp_path / "release", digits.load(Source(tmp_path))
     for name, split in (("train", dataset.train), ("test", dataset.test)):
         (folder / name).mkdir(parents=True)
         rows = range(len(split.keys))[:: -1 if name == "train" else 1]
