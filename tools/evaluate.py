@@ -8,7 +8,7 @@ import sys
 
 from tqdm import tqdm
 
-from eval.__main__ import main as evaluate_file
+from eval.command import main as evaluate_file
 from eval.metrics import evaluate_queries, join
 from tools.run import cluster
 from tools.run.job import whole

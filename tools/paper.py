@@ -13,7 +13,7 @@ import cv2
 
 from data_prep import DataError
 from data_prep.lmdb_reader import open_rows
-from eval.bench.distance import distance_cost
+from eval.bench.cost import distance_cost
 from eval.files import InputError, read_json
 from eval.pages.paper.page import write_paper
 from eval.run_folders import find_runs

@@ -4,7 +4,6 @@ import re
 from html import unescape
 
 import pytest
-from tests.eval.test_report import Page
 
 from eval.baselines.__main__ import main as baselines
 from eval.files import InputError
@@ -15,6 +14,7 @@ from eval.pages.paper.tables import accuracy_table, map_table, retrieval_table
 from eval.protocol import measure, metrics_path
 from eval.run_folders import find_runs
 from eval.summary import write_metrics
+from tests.eval.pages.page import Page
 from tests.eval.samples import picture, write_features, write_run, write_sample
 
 COST = {
