@@ -14,7 +14,14 @@ from pathlib import Path
 from tqdm import tqdm
 
 from eval.baselines import euclidean
-from eval.baselines.methods import BASELINES, SEED, Baseline, check_bits, learn_and_measure
+from eval.baselines.methods import (
+    BASELINES,
+    EUCLIDEAN,
+    SEED,
+    Baseline,
+    check_bits,
+    learn_and_measure,
+)
 from eval.baselines.table import lines
 from eval.baselines.training import training_set
 from eval.features import Features, read_features
@@ -99,7 +106,7 @@ def _euclidean(features: Features) -> dict:
         )
     return {
         **figures,
-        "method": euclidean.NAME,
+        "method": EUCLIDEAN,
         "dataset": features.dataset,
         "net": features.net,
         "row_order": features.row_order,

@@ -15,7 +15,6 @@ from eval.ranking import shares_label
 from eval.summary import mean
 from eval.ties import average_precision_under_ties, harmonic_numbers, hits_under_ties
 
-NAME, STYLE = "Euclidean", 7  # on pages, as those of the baselines (methods.py)
 QUERIES_PER_BLOCK = 32
 
 

@@ -15,6 +15,7 @@ from eval.metrics import Figures
 from eval.protocol import RELEASE_K
 from eval.summary import summarize
 
+EUCLIDEAN, EUCLIDEAN_STYLE = "Euclidean", 7  # search on the features themselves, as a baseline
 SEED = 0  # of each method's random draws
 
 
@@ -22,8 +23,8 @@ class Baseline(NamedTuple):
     """A row of the table of baselines.
 
     name: in tables and legends. labels: whether it learns from labels. learn: its module's
-    function. style: of its line in charts (eval/pages/figures.py), a number of its own: those of
-    prototxt/methods.toml and of Euclidean search (7) are taken, too.
+    function. style: of its line in charts (eval/pages/figures.py), a number that neither another
+    baseline nor a method of prototxt/methods.toml has.
     """
 
     name: str

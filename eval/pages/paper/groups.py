@@ -2,9 +2,7 @@
 
 from typing import NamedTuple
 
-from eval.baselines.euclidean import NAME as EUCLIDEAN
-from eval.baselines.euclidean import STYLE as EUCLIDEAN_STYLE
-from eval.baselines.methods import BASELINES
+from eval.baselines.methods import BASELINES, EUCLIDEAN, EUCLIDEAN_STYLE
 from eval.baselines.table import Row, code_lengths, rows
 from eval.run_folders import Run
 from eval.tables import METHODS
