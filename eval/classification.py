@@ -19,7 +19,7 @@ from eval.summary import mean, write_metrics
 
 
 def measure_classification(path: Path, per_class: int | None = None) -> dict:
-    """The content of metrics.json: accuracy over all queries and of each class.
+    """Return the content of metrics.json: accuracy over all queries and of each class.
 
     With `per_class`, only so many queries of each class count.
     Raises InputError, naming the file, where it is missing, damaged or lacks what is needed.
@@ -56,7 +56,7 @@ def measure_classification(path: Path, per_class: int | None = None) -> dict:
 
 
 def _query(file: h5py.File, path: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Labels (N,) int64 and probabilities (N, C) float32 of the queries."""
+    """Return labels (N,) int64 and probabilities (N, C) float32 of the queries."""
     for name in ("query/labels", "query/probabilities", "database/labels"):
         if name not in file:
             raise InputError(f"{path} has no '{name}'; run make codes again")
@@ -70,6 +70,7 @@ def _query(file: h5py.File, path: Path) -> tuple[np.ndarray, np.ndarray]:
 
 
 def main() -> None:
+    """Run this process's command line."""
     parser = argparse.ArgumentParser(prog="python -m eval.classification", description=__doc__)
     parser.add_argument("file", type=Path)
     parser.add_argument("--queries", type=positive, metavar="N", help="only N queries a class")

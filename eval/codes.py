@@ -76,7 +76,7 @@ def read_codes(path: str | Path) -> Codes:
 
 
 def codes_sha256(codes: Codes) -> str:
-    """SHA-256 (hex) of all that the metrics depend on: bits, codes, labels, predictions, keys."""
+    """Return the SHA-256 (hex) of what metrics depend on: bits, codes, labels, classes, keys."""
     digest = hashlib.sha256(str(codes.bits).encode())
     for split in (codes.database, codes.query):
         for array in (split.codes, split.labels, split.predictions, split.keys):
@@ -87,7 +87,7 @@ def codes_sha256(codes: Codes) -> str:
 
 
 def row_order_sha256(keys: Sequence[bytes] | np.ndarray) -> str:
-    """SHA-256 (hex) of the keys joined by newlines."""
+    """Return the SHA-256 (hex) of the keys joined by newlines."""
     return hashlib.sha256(b"\n".join(keys)).hexdigest()
 
 
@@ -109,9 +109,9 @@ def create_codes(
 
     `labels` and `keys` hold the entries "database" and "query": (N,) integers or (N, L) 0/1, and
     N strings. Each `write` fills rows from `start` on with latent (n, bits) and probabilities
-    (n, classes), both float32, in any order of pieces; codes are derived from latent. A net
-    without a classifier has no probabilities: None each time. The file
-    gets its name when the block ends with every row written; otherwise nothing is left.
+    (n, classes), both float32, in any order of pieces; codes are derived from latent. For a net
+    without a classifier (`classifier` False) probabilities are None each time. The file gets its
+    name when the block ends with every row written; otherwise nothing is left.
     Raises InputError where activations are not finite, ValueError where rows are missing.
     """
     with write_atomically(path) as partial, h5py.File(partial, "w") as file:
@@ -124,8 +124,13 @@ def create_codes(
         file.attrs["row_order"] = row_order
         written = {}
         for name in ("database", "query"):
-            classes = len(class_names) if classifier else None
-            _create_group(file, name, bits, classes, labels[name], keys[name])
+            _create_group(
+                file.create_group(name),
+                bits=bits,
+                classes=len(class_names) if classifier else None,
+                labels=labels[name],
+                keys=keys[name],
+            )
             written[name] = np.zeros(len(labels[name]), bool)
 
         def write(
@@ -151,18 +156,24 @@ def create_codes(
 
 
 def pack_latent(latent: np.ndarray) -> np.ndarray:
-    """Codes (N, ceil(K/8)) uint8 of activations (N, K): bit = latent > 0.5 (the releases' rule)."""
+    """Return codes (N, ceil(K/8)) uint8 of activations (N, K).
+
+    A bit is latent > 0.5, the releases' rule.
+    """
     return np.packbits(latent > 0.5, axis=1)
 
 
-def _create_group(file, name, bits, classes, labels, keys) -> None:
+def _create_group(
+    group: h5py.Group, bits: int, classes: int | None, labels: np.ndarray, keys: Sequence[str]
+) -> None:
     labels = np.asarray(labels)
     labels = labels.astype(np.int32 if labels.ndim == 1 else np.uint8)
     keys = [key.encode() for key in keys]
     rows = len(labels)
     if rows == 0 or len(keys) != rows:
-        raise ValueError(f"{file.filename}: {name} has {rows} labels and {len(keys)} keys")
-    group = file.create_group(name)
+        raise ValueError(
+            f"{group.file.filename}: {group.name} has {rows} labels and {len(keys)} keys"
+        )
     group.create_dataset("latent", (rows, bits), np.float32)
     group.create_dataset("codes", (rows, -(-bits // 8)), np.uint8)
     if classes is not None:
@@ -325,7 +336,9 @@ def _read_predictions(group: h5py.Group, path: str | Path) -> np.ndarray:
     return predictions
 
 
-def _class_names(file, database_labels, query_labels, path) -> list[str]:
+def _class_names(
+    file: h5py.File, database_labels: np.ndarray, query_labels: np.ndarray, path: str | Path
+) -> list[str]:
     if database_labels.ndim == 2:
         classes = database_labels.shape[1]
     else:

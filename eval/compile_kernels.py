@@ -14,6 +14,7 @@ FOLDER = Path(__file__).parent / "__pycache__"
 
 
 def main() -> None:
+    """Compile every kernel by evaluating four queries."""
     for pattern in ("*.nbi", "*.nbc"):
         for path in FOLDER.glob(pattern):
             path.unlink()

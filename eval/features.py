@@ -43,10 +43,7 @@ class Features(NamedTuple):
 
 
 def read_features(path: Path) -> Features:
-    """Read and check a features file.
-
-    Raises InputError, naming the file, where it is missing, damaged or lacks what is needed.
-    """
+    """Read and check a features file; raise InputError, naming it, where something is wrong."""
     if not path.exists():
         raise InputError(f"{path} does not exist; {AGAIN.removesuffix(' again')}")
     try:
@@ -72,8 +69,8 @@ def read_features(path: Path) -> Features:
     return Features(path, sha256, facts[0], class_names, *facts[1:], database, query)
 
 
-def read_mark(path: Path) -> str | None:
-    """The fingerprint of the net whose features a file holds, None where it states none.
+def read_fingerprint(path: Path) -> str | None:
+    """Return the fingerprint of the net whose features a file holds, None where it has none.
 
     Raises InputError, naming the file, where it cannot be read.
     """

@@ -13,8 +13,9 @@ class InputError(ValueError):
 
 
 def read_json(path: Path, needed: Sequence[str], maker: str) -> dict:
-    """The object in a JSON file that `maker`, a command, writes; it must have the `needed` keys.
+    """Return the object in a JSON file, which must have the `needed` keys.
 
+    maker: the command that writes such a file.
     Raises InputError, naming the file and `maker`, where it is missing, damaged or lacks one.
     """
     try:

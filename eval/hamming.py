@@ -1,14 +1,19 @@
 """Hamming distances of packed codes: XOR and popcount on 64-bit words."""
 
+from collections.abc import Callable, Sequence
+
 import numpy as np
+from llvmlite.ir import IRBuilder, Value
 from numba.core import types
+from numba.core.base import BaseContext
+from numba.core.typing import Context, Signature
 from numba.extending import intrinsic
 
 from eval.compiled import compiled
 
 
 def code_words(codes: np.ndarray) -> np.ndarray:
-    """Packed codes (N, bytes) uint8 as word planes (ceil(bytes/8), N) uint64, zero-padded.
+    """Return packed codes (N, bytes) uint8 as word planes (ceil(bytes/8), N) uint64, zero-padded.
 
     Plane w holds word w of every code, so that a scan reads memory in order.
     """
@@ -19,10 +24,10 @@ def code_words(codes: np.ndarray) -> np.ndarray:
 
 
 def distinct_codes(codes: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Distinct rows of (N, bytes) uint8 in ascending order.
+    """Return what tells the distinct rows of (N, bytes) uint8, in ascending order, from the others.
 
-    Returns the first row with each, the place of every row's code among them, and how many rows
-    have each: three int64 arrays.
+    Three int64 arrays: the first row with each, the place of every row's code among them, and how
+    many rows have each.
     """
     scalars = np.ascontiguousarray(codes).view(f"V{codes.shape[1]}")[:, 0]
     _, first, place, count = np.unique(
@@ -32,7 +37,7 @@ def distinct_codes(codes: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarra
 
 
 def nearest(query: np.ndarray, database: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
-    """Rows and distances of the `count` nearest codes, ties in database order.
+    """Return rows and distances of the `count` nearest codes, ties in database order.
 
     query: (bytes,) uint8; database: (N, bytes) uint8. Returns two (min(count, N),) int64 arrays.
     """
@@ -44,17 +49,25 @@ def nearest(query: np.ndarray, database: np.ndarray, count: int) -> tuple[np.nda
 
 
 @intrinsic
-def popcount(typing_context, word):
-    """Set bits of a uint64, in compiled code: one machine instruction, or a vector of them."""
+def popcount(typing_context: Context, word: types.Type) -> tuple[Signature, Callable]:
+    """Count the set bits of a uint64, in compiled code: by one instruction, or a vector of them."""
 
-    def generate(context, builder, signature, arguments):
+    def generate(
+        context: BaseContext, builder: IRBuilder, signature: Signature, arguments: Sequence[Value]
+    ) -> Value:
         return builder.ctpop(arguments[0])
 
     return types.uint64(types.uint64), generate
 
 
 @compiled
-def hamming_distances(query, database, start, stop, distances):
+def hamming_distances(
+    query: np.ndarray,
+    database: np.ndarray,
+    start: int,
+    stop: int,
+    distances: np.ndarray,
+) -> None:
     """Write the distances of `query` to rows start..stop-1 into `distances` (uint16).
 
     query: (words,) uint64; database: (words, N) uint64, as `code_words` gives them.

@@ -47,7 +47,7 @@ class Figures(NamedTuple):
 
 
 def precision_cutoffs(k: int, ranked: int) -> np.ndarray:
-    """Cutoffs of the precision curve: the usual ones and k, none beyond the `ranked` rows."""
+    """Return the cutoffs of the precision curve: the usual and k, none beyond the `ranked` rows."""
     return np.unique(np.minimum([*PRECISION_CUTOFFS, k], ranked))
 
 
@@ -116,15 +116,19 @@ def evaluate_queries(
 
 
 def join(blocks: Sequence[Figures]) -> Figures:
-    """Figures of consecutive blocks as one: queries one after another, pooled counts added."""
+    """Join the figures of consecutive blocks: queries one after another, pooled counts added."""
     *per_query, pooled = zip(*blocks, strict=True)
     return Figures(*map(np.concatenate, per_query), pooled=np.sum(pooled, axis=0))
 
 
-def _distinct_queries(codes, labels, excluded) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """One row of each distinct (label, code); for each query its place there; how many each has.
+def _distinct_queries(
+    codes: np.ndarray,
+    labels: np.ndarray,
+    excluded: np.ndarray | None,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return what `distinct_codes` does of pairs (label, code), of which each need be ranked once.
 
-    A query that has a row of its own to leave out is alone.
+    A query that has a row of its own to leave out shares its pair with no other.
     """
     parts = [labels.reshape(len(labels), -1).astype(">u4").view(np.uint8), codes]
     if excluded is not None:
@@ -132,6 +136,10 @@ def _distinct_queries(codes, labels, excluded) -> tuple[np.ndarray, np.ndarray, 
     return distinct_codes(np.concatenate(parts, axis=1))
 
 
-def _beside(precision_sums, denominators, tie_figures) -> np.ndarray:
+def _beside(
+    precision_sums: np.ndarray,
+    denominators: np.ndarray,
+    tie_figures: np.ndarray,
+) -> np.ndarray:
     stable = precision_sums / np.maximum(denominators, 1)
     return np.concatenate([stable[:, None], tie_figures], axis=1)

@@ -22,10 +22,10 @@ def measure(
     leave_one_out: bool = False,
     evaluate: Callable[..., Figures] = evaluate_queries,
 ) -> dict:
-    """Metrics of the codes file `path`, as `eval.summary.summarize` lists them.
+    """Return the metrics of the codes file `path`, as `eval.summary.summarize` lists them.
 
     With `per_class`, only so many queries of each class count. With `leave_one_out`, the row
-    with a query's own key is left out of its ranking. `evaluate` takes the arguments of
+    with a query's own key is left out of its ranking. `evaluate` takes the keyword arguments of
     `evaluate_queries`; one that shares blocks of queries out gives the same metrics.
     Raises InputError, naming the file, for a file or a choice that cannot be measured.
     """
@@ -34,13 +34,13 @@ def measure(
     if per_class is not None:
         chosen = choose_queries(codes.query.labels, per_class, path)
     figures = evaluate(
-        codes.query.codes[chosen],
-        codes.query.labels[chosen],
-        codes.database.codes,
-        codes.database.labels,
-        codes.bits,
-        k,
-        excluded_rows(codes, chosen, leave_one_out, path),
+        query_codes=codes.query.codes[chosen],
+        query_labels=codes.query.labels[chosen],
+        database_codes=codes.database.codes,
+        database_labels=codes.database.labels,
+        bits=codes.bits,
+        k=k,
+        excluded=excluded_rows(codes, chosen, leave_one_out, path),
     )
     metrics = summarize(codes, figures, chosen, k)
     metrics["leave_one_out"] = leave_one_out
@@ -49,19 +49,19 @@ def measure(
 
 
 def metrics_path(path: Path, k: int = RELEASE_K, per_class: int | None = None) -> Path:
-    """metrics.json beside the codes file, or metrics-q<queries a class>-k<k>.json."""
+    """Return metrics.json beside the codes file, or metrics-q<queries a class>-k<k>.json."""
     if k == RELEASE_K and per_class is None:
         return path.with_name("metrics.json")
     return path.with_name(f"metrics-q{per_class or 'all'}-k{k}.json")
 
 
 def subset_of(per_class: int | None) -> dict | None:
-    """What metrics.json says of the choice of queries, None for all of them."""
+    """Return what metrics.json says of the choice of queries, None for all of them."""
     return per_class and {"queries_per_class": per_class, "seed": SUBSET_SEED}
 
 
 def positive(text: str) -> int:
-    """A command line's whole number of at least 1."""
+    """Return the number that a command line gives, which must be at least 1."""
     number = int(text)
     if number < 1:
         raise argparse.ArgumentTypeError(f"{number} is not at least 1")
@@ -69,7 +69,7 @@ def positive(text: str) -> int:
 
 
 def choose_queries(labels: np.ndarray, per_class: int, path: Path) -> np.ndarray:
-    """Query rows, ascending: `per_class` of each class, drawn without repeats by SUBSET_SEED.
+    """Return query rows, ascending: `per_class` of each class, drawn by SUBSET_SEED, none twice.
 
     labels: (Q,) int32 or (Q, L) uint8. Raises InputError, naming the file `path`, where a class
     has too few.
@@ -91,8 +91,9 @@ def choose_queries(labels: np.ndarray, per_class: int, path: Path) -> np.ndarray
 def excluded_rows(
     codes: Codes, chosen: np.ndarray, leave_one_out: bool, path: Path
 ) -> np.ndarray | None:
-    """For leave-one-out, the database row (Q,) int64 with the key of each chosen query, or None.
+    """Return the database row (Q,) int64 with the key of each chosen query, to leave it out.
 
+    None where `leave_one_out` was not asked for.
     Raises InputError, naming the file `path`, where queries are in the database and
     `leave_one_out` was not asked for, or where it was and a query's own row cannot be found.
     """

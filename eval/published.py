@@ -7,29 +7,52 @@ where net, features and protocol are ours; every other row says what is other or
 import csv
 from pathlib import Path
 
+from eval.tables import LOSS_TERMS, METHODS, read_table
+
 FOLDER = Path(__file__).with_name("published")
-NET_NAMES = {  # as the CSV files call our nets, where these start from ImageNet weights
+NET_NAMES = {  # what the CSV files call a net of ours that starts from ImageNet weights
     "alexnet": {"CaffeNet, fine-tuned", "CaffeNet, ImageNet-pretrained", "SSDH CaffeNet"},
     "vgg16": {"VGG16", "SSDH VGG16"},
     "vgg16_avg": {"SSDH VGG16-Avg"},
 }
 PRECISION_CURVES = ("cifar10", 48)  # data set and bits of the published precision-at-k curves
 RELEASED_LOG_PICTURES = 200 * 50  # test_iter x test batch of the released solver and net
+NET_WORDS = {net["published"] for net in read_table("nets.toml")["nets"].values()}
 
 
 def read_published(name: str) -> list[dict[str, str]]:
-    """Rows of published/<name>.csv."""
+    """Return the rows of published/<name>.csv, each a dict of texts by column."""
     with open(FOLDER / f"{name}.csv", newline="") as file:
         return list(csv.DictReader(file))
 
 
+def our_method(published: str) -> str | None:
+    """Return the METHOD of a published method's name, None where it is none of methods.toml.
+
+    "SSDH VGG16-Avg (released log)" is "ssdh": methods.toml says how each name begins.
+    """
+    for name, method in METHODS.items():
+        if f"{published} ".startswith(f"{method.published} "):
+            return name
+    return None
+
+
+def net_word(published: str) -> str:
+    """Return the word that a published method's name has for its net, "" where it has none.
+
+    "SSDH VGG16-Avg (released log)" has "VGG16-Avg": nets.toml lists these words, `published`.
+    """
+    return next((word for word in published.split() if word in NET_WORDS), "")
+
+
 def compare(run: dict, metrics: dict, tests: list[dict[str, float]]) -> list[dict]:
-    """Published numbers of the run's data set and code length, each beside ours.
+    """Return the published numbers of the run's data set and code length, each beside ours.
 
     run: content of run.json. metrics: content of metrics.json. tests: of each test during
-    training, `iteration` and the columns of train.csv that hold its figures. Returns one
-    dict a number: measure, method, net, protocol, published, ours, difference, differs, source;
-    `difference` is None wherever `differs` (a list of words) is not empty.
+    training, `iteration` and the columns of train.csv that hold its figures.
+
+    One dict a number: measure, method, net, protocol, published, ours, difference, differs, source.
+    `differs` lists in words what is not the same; `difference` is None wherever there is any.
     """
     rows = [
         *accuracies(run, metrics),
@@ -41,13 +64,16 @@ def compare(run: dict, metrics: dict, tests: list[dict[str, float]]) -> list[dic
 
 
 def difference(row: dict) -> float | None:
-    """Ours less the published number, where nothing differs and ours was measured."""
+    """Return ours less the published number, where nothing differs and ours was measured."""
     same = not row["differs"] and row["ours"] is not None
     return row["ours"] - row["published"] if same else None
 
 
 def precision_curves(run: dict, metrics: dict) -> dict[str, tuple[list[int], list[float]]]:
-    """Published precision-at-k curves (k, precision) by method, for the run's data and bits."""
+    """Return published precision-at-k curves (k, precision) by method, of the run's data and bits.
+
+    run: content of run.json. metrics: content of metrics.json.
+    """
     curves = {}
     for row in _precision_rows(run, metrics):
         ks, precisions = curves.setdefault(row["method"], ([], []))
@@ -57,7 +83,7 @@ def precision_curves(run: dict, metrics: dict) -> dict[str, tuple[list[int], lis
 
 
 def map_curves(dataset: str, k: int) -> dict[str, tuple[list[int], list[float]]]:
-    """Published mAP@k of a data set (bits, mAP) by method."""
+    """Return the published mAP@k of a data set as curves (bits, mAP) by method."""
     curves = {}
     for row in read_published("retrieval_map"):
         if (row["dataset"], row["k"]) == (dataset, str(k)):
@@ -68,7 +94,11 @@ def map_curves(dataset: str, k: int) -> dict[str, tuple[list[int], list[float]]]
 
 
 def accuracies(run: dict, metrics: dict) -> list[dict]:
-    """The accuracies that `compare` lists, without differences; a net without codes has no bits."""
+    """Return the accuracies that `compare` lists, without differences.
+
+    Published accuracies without a code length are listed for every run, and for a net without codes
+    (whose metrics have no `bits`) they alone.
+    """
     ours = metrics["accuracy"]
     splits = {row["dataset"]: row for row in read_published("dataset_splits")}
     rows = []
@@ -97,7 +127,7 @@ def accuracies(run: dict, metrics: dict) -> list[dict]:
 
 
 def maps(run: dict, metrics: dict) -> list[dict]:
-    """The mAPs that `compare` lists, without differences."""
+    """Return the mAPs that `compare` lists, without differences."""
     rows = []
     for row in read_published("retrieval_map"):
         if (row["dataset"], row["bits"]) != (run["settings"]["dataset"], str(metrics["bits"])):
@@ -162,7 +192,9 @@ def _losses(run: dict, tests: list[dict[str, float]]) -> list[dict]:
         iteration = int(row["iteration"])
         test = at.get(iteration, tests[-1])
         other = [] if iteration in at else [f"other protocol (ours: {test['iteration']:,.0f})"]
-        for term in ("classification", "binarization", "balance"):
+        for term in LOSS_TERMS:
+            if term not in row:
+                continue  # a term of ours that no release trained with
             rows.append(
                 _row(
                     f"{term} loss",
@@ -179,12 +211,13 @@ def _losses(run: dict, tests: list[dict[str, float]]) -> list[dict]:
 def _other_net(run: dict, row: dict[str, str]) -> list[str]:
     if not row["net"]:
         return ["net not stated"]
-    net = "SSDH VGG16-Avg" if "VGG16-Avg" in row.get("method", "") else row["net"]
+    # That row's net is stated as VGG16; only the method's name tells that it is the other one.
+    net = "SSDH VGG16-Avg" if net_word(row.get("method", "")) == "VGG16-Avg" else row["net"]
     names = set() if run["from_scratch"] else NET_NAMES.get(run["settings"]["net"], set())
     return [] if net in names else ["other net"]
 
 
-def _row(measure: str, row: dict[str, str], **rest) -> dict:
+def _row(measure: str, row: dict[str, str], **rest: object) -> dict:
     return {
         "measure": measure,
         "method": row["method"],

@@ -13,7 +13,10 @@ ROWS_PER_CHUNK = 2048  # distances and counters of a chunk stay in the first-lev
 
 
 def shares_label(label: np.ndarray, database_labels: np.ndarray) -> np.ndarray:
-    """Which rows (N,) bool share a label with one query: its label, or its row of 0 and 1."""
+    """Return which rows (N,) bool share a label with one query: its label, or row of 0 and 1.
+
+    database_labels: (N,) int32 or (N, L) uint8 of 0 and 1.
+    """
     if database_labels.ndim == 1:
         return database_labels == label
     return database_labels[:, label > 0].any(axis=1)
@@ -22,7 +25,7 @@ def shares_label(label: np.ndarray, database_labels: np.ndarray) -> np.ndarray:
 def relevant_rows(
     query_labels: np.ndarray, database_labels: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Database rows that share a label with each query, ascending.
+    """Return the database rows that share a label with each query, ascending.
 
     Labels: (Q,) and (N,) integers, or (Q, L) and (N, L) of 0 and 1. Returns `rows`, `first` and
     `last`: the rows of query q are rows[first[q]:last[q]]; queries with equal labels share them.
@@ -34,8 +37,17 @@ def relevant_rows(
 
 
 @compiled
-def rank_relevant(queries, database, rows, first, last, excluded, bits, cutoffs):
-    """Where the relevant rows of each query stand in its stable ranking.
+def rank_relevant(
+    queries: np.ndarray,
+    database: np.ndarray,
+    rows: np.ndarray,
+    first: np.ndarray,
+    last: np.ndarray,
+    excluded: np.ndarray,
+    bits: int,
+    cutoffs: np.ndarray,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Find where the relevant rows of each query stand in its stable ranking.
 
     queries: (Q, words) uint64. database: (words, N) uint64. rows, first, last: as `relevant_rows`
     returns them. excluded: (Q,) int64, one row that is left out of the ranking of each query, or
@@ -108,7 +120,12 @@ def rank_relevant(queries, database, rows, first, last, excluded, bits, cutoffs)
 
 
 @compiled
-def _count(distances, start, stop, buckets):
+def _count(
+    distances: np.ndarray,
+    start: int,
+    stop: int,
+    buckets: np.ndarray,
+) -> None:
     """Count distances[start:stop], in turns into four counters, so that none waits for the last."""
     i = start
     while i + 4 <= stop:
@@ -123,5 +140,5 @@ def _count(distances, start, stop, buckets):
 
 
 @compiled
-def _in_bucket(buckets, d):
+def _in_bucket(buckets: np.ndarray, d: int) -> int:
     return buckets[0, d] + buckets[1, d] + buckets[2, d] + buckets[3, d]

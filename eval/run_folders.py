@@ -5,15 +5,17 @@ from pathlib import Path
 from typing import NamedTuple
 
 from eval.codes import codes_sha256, read_codes
-from eval.features import read_mark
+from eval.features import read_fingerprint
 from eval.files import InputError, read_json
 from eval.protocol import RELEASE_K
+from eval.tables import METHODS
 
 
 class Run(NamedTuple):
-    """A run's folder; metrics is None where it has none that hold, and `why` says why.
+    """A run's folder with its run.json (`record`) and what it measured.
 
-    subsets: metrics of some queries a class (make eval QUERIES=), as the paper's 1,000.
+    metrics: None where there are none that hold, and `why` says why. subsets: metrics of some
+    queries a class (make eval QUERIES=), as the paper's 1,000.
     """
 
     folder: Path
@@ -24,24 +26,36 @@ class Run(NamedTuple):
 
     @property
     def settings(self) -> dict:
+        """Return the variables of make that the run was made with."""
         return self.record["settings"]
 
     @property
     def method(self) -> str:
+        """Return the run's METHOD, SSDH's where run.json is older than that variable."""
         return self.settings.get("method", "ssdh")
+
+    @property
+    def title(self) -> str:
+        """Return the method's name on pages: METHOD itself where it is not in methods.toml."""
+        return METHODS[self.method].title if self.method in METHODS else self.method
+
+    @property
+    def has_codes(self) -> bool:
+        """Return whether the run's net has a latent layer, and so a codes.h5."""
+        return self.method not in METHODS or METHODS[self.method].codes
 
 
 def find_runs(folder: Path) -> list[Run]:
-    """Runs of the folders in `folder` that have a run.json, by name.
+    """Return the runs of those folders in `folder` that have a run.json, by name.
 
-    Raises InputError for a damaged run.json. Metrics count where they were measured on the
-    codes.h5 beside them.
+    Metrics count where they were measured on the codes.h5 (or features.h5) beside them. Raises
+    InputError for a damaged run.json.
     """
     return [read_run(path.parent) for path in sorted(Path(folder).glob("*/run.json"))]
 
 
 def read_run(folder: Path) -> Run:
-    """The run in one folder. Raises InputError where its run.json is missing or damaged."""
+    """Return the run in one folder; raise InputError where run.json is missing or damaged."""
     record = read_json(folder / "run.json", ["settings", "from_scratch", "warnings"], "make train")
     run = Run(folder, record, None, "")
     try:
@@ -56,15 +70,15 @@ def read_run(folder: Path) -> Run:
 
 
 def _read_metrics(run: Run, path: Path) -> dict:
-    """A metrics file, where it was measured on the file beside it."""
-    if run.method == "finetune":
-        measured, mark = "features.h5", "net_fingerprint"
-        metrics = read_json(path, [mark, "accuracy"], "make eval METHOD=finetune")
-        same = metrics[mark] == read_mark(run.folder / measured)
+    """Return the content of a metrics file that was measured on the file beside it."""
+    if run.has_codes:
+        measured, key = "codes.h5", "codes_sha256"
+        metrics = read_json(path, [key], "make eval")
+        found = codes_sha256(read_codes(run.folder / measured))
     else:
-        measured, mark = "codes.h5", "codes_sha256"
-        metrics = read_json(path, [mark], "make eval")
-        same = metrics[mark] == codes_sha256(read_codes(run.folder / measured))
-    if not same:
+        measured, key = "features.h5", "net_fingerprint"
+        metrics = read_json(path, [key, "accuracy"], f"make eval METHOD={run.method}")
+        found = read_fingerprint(run.folder / measured)
+    if metrics[key] != found:
         raise InputError(f"{path} was not measured on the {measured} beside it; run make eval")
     return metrics

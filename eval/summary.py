@@ -19,7 +19,7 @@ CONVENTION = (
 
 
 def summarize(codes: Codes, figures: Figures, chosen: np.ndarray, k: int) -> dict:
-    """The content of metrics.json, from figures of the query rows `chosen` ((Q,) int64).
+    """Return the content of metrics.json, from figures of the query rows `chosen` ((Q,) int64).
 
     accuracy                  share of queries whose most probable class is their label, or None
     map, map_at_<k>           mAP over the whole database and among the first k
@@ -92,7 +92,7 @@ def write_metrics(path: Path, metrics: dict) -> None:
 
 
 def describe(metrics: dict) -> str:
-    """A few lines to read; every mAP as `value (ties: expected, worst to best)`."""
+    """Return a few lines to read; every mAP as `value (ties: expected, worst to best)`."""
     at_k = f"map_at_{metrics['k']}"
     curve = metrics["precision_at_k"]
     distinct = metrics["ties"]["distinct_codes"]
@@ -114,12 +114,12 @@ def describe(metrics: dict) -> str:
 
 
 def with_ties(value: float, ties: dict[str, float]) -> str:
-    """`value (ties: expected, worst to best)`, four decimals each."""
+    """Return `value (ties: expected, worst to best)`, four decimals each."""
     return f"{value:.4f} (ties: {ties['expected']:.4f}, {ties['worst']:.4f} to {ties['best']:.4f})"
 
 
 def mean(values: np.ndarray) -> float:
-    """Mean of a (Q,) array, its sum rounded once, so that the order of queries cannot matter."""
+    """Return the mean of a (Q,) array; its sum is rounded once, so no order of queries matters."""
     return math.fsum(values) / len(values)
 
 

@@ -1,7 +1,7 @@
-"""The methods that nets are trained by, and the terms of their objectives.
+"""The methods that nets are trained by, the terms of their objectives, and any table of nets.
 
-Both tables are files beside the prototxt that they describe: prototxt/methods.toml and
-prototxt/losses.toml say what each field means.
+The tables are files beside the prototxt that they describe, prototxt/*.toml, each of which says
+what its fields mean.
 """
 
 import tomllib
@@ -36,7 +36,7 @@ class LossTerm(NamedTuple):
 
 
 def read_table(name: str) -> dict[str, dict[str, Any]]:
-    """Return the entries of a table in prototxt/, by name."""
+    """Return the entries of the table prototxt/`name`, each a dict, by their names."""
     return tomllib.loads((PROTOTXT / name).read_text(encoding="utf-8"))
 
 

@@ -16,8 +16,8 @@ from eval.compiled import compiled
 
 
 @compiled
-def harmonic_numbers(count):
-    """H(0) to H(count) as (2, count + 1) float64: row 0 rounded, row 1 what rounding lost.
+def harmonic_numbers(count: int) -> np.ndarray:
+    """Return H(0) to H(count) as (2, count + 1) float64: row 0 rounded, row 1 what that lost.
 
     Differences of both rows, added, are exact to the last digit however close the arguments.
     """
@@ -36,8 +36,13 @@ def harmonic_numbers(count):
 
 
 @compiled
-def average_precision_under_ties(counts, relevant_counts, k, harmonic):
-    """Expected, worst and best AP among the first k, over all orders of ties.
+def average_precision_under_ties(
+    counts: np.ndarray,
+    relevant_counts: np.ndarray,
+    k: int,
+    harmonic: np.ndarray,
+) -> np.ndarray:
+    """Return the expected, worst and best AP among the first k, over all orders of ties.
 
     counts, relevant_counts: (Q, K + 1) int64, rows and relevant rows at each distance.
     k: int, at least 1, at most the number of rows. harmonic: `harmonic_numbers` of that number.
@@ -82,8 +87,12 @@ def average_precision_under_ties(counts, relevant_counts, k, harmonic):
 
 
 @compiled
-def hits_under_ties(counts, relevant_counts, cutoffs):
-    """Expected, fewest and most relevant rows among the first k, over all orders of ties.
+def hits_under_ties(
+    counts: np.ndarray,
+    relevant_counts: np.ndarray,
+    cutoffs: np.ndarray,
+) -> np.ndarray:
+    """Return expected, fewest and most relevant rows among the first k, over all orders of ties.
 
     counts, relevant_counts: (Q, K + 1) int64. cutoffs: (C,) int64, ascending, each at most the
     number of rows. Returns (Q, C, 3) float64.
@@ -108,8 +117,16 @@ def hits_under_ties(counts, relevant_counts, cutoffs):
 
 
 @compiled
-def _expected_mean(before, hits, n, r, m, sum_before, harmonic):
-    """Expected AP where it divides by the relevant rows among the first k.
+def _expected_mean(
+    before: int,
+    hits: int,
+    n: int,
+    r: int,
+    m: int,
+    sum_before: float,
+    harmonic: np.ndarray,
+) -> float:
+    """Return the expected AP where it divides by the relevant rows among the first k.
 
     That number is hits + x, where x, the relevant rows on the first m places of the cut group,
     is hypergeometric; given x, all orders of those m places are equally likely. Weights run
@@ -142,8 +159,16 @@ def _expected_mean(before, hits, n, r, m, sum_before, harmonic):
 
 
 @compiled
-def _worst_mean(before, hits, m, fewest, most, sum_before, harmonic):
-    """Least AP over x relevant rows on the last of the m places, where it divides by hits + x.
+def _worst_mean(
+    before: int,
+    hits: int,
+    m: int,
+    fewest: int,
+    most: int,
+    sum_before: float,
+    harmonic: np.ndarray,
+) -> float:
+    """Return the least AP over x relevant rows on the last of m places; it divides by hits + x.
 
     One more relevant row adds a term that grows with x, so the mean first falls and then rises:
     bisect for the first x whose next term is not below the mean.
@@ -160,8 +185,15 @@ def _worst_mean(before, hits, m, fewest, most, sum_before, harmonic):
 
 
 @compiled
-def _best_mean(before, hits, fewest, most, sum_before, harmonic):
-    """Greatest AP over x relevant rows on the first places, where it divides by hits + x.
+def _best_mean(
+    before: int,
+    hits: int,
+    fewest: int,
+    most: int,
+    sum_before: float,
+    harmonic: np.ndarray,
+) -> float:
+    """Return the greatest AP over x relevant rows on the first places; it divides by hits + x.
 
     Each further relevant row adds a precision no smaller than the one before it, so the mean
     first falls and then rises, and its greatest value is at either end.
@@ -173,8 +205,15 @@ def _best_mean(before, hits, fewest, most, sum_before, harmonic):
 
 
 @compiled
-def _expected_sum(before, hits, n, r, m, harmonic):
-    """Expected sum of the precisions at the relevant ranks among the first m places of a group.
+def _expected_sum(
+    before: int,
+    hits: int,
+    n: int,
+    r: int,
+    m: int,
+    harmonic: np.ndarray,
+) -> float:
+    """Return the expected sum of the precisions at the relevant ranks of a group's first m places.
 
     Place i is relevant with probability r/n, and then R + 1 + (i - 1)(r - 1)/(n - 1) relevant
     rows are expected up to it.
@@ -187,23 +226,23 @@ def _expected_sum(before, hits, n, r, m, harmonic):
 
 
 @compiled
-def _first_places_sum(before, hits, x, harmonic):
-    """Sum of (R + i)/(N + i) over i = 1..x: the first x places are the relevant ones."""
+def _first_places_sum(before: int, hits: int, x: int, harmonic: np.ndarray) -> float:
+    """Return the sum of (R + i)/(N + i) over i = 1..x: the first x places are relevant."""
     return x + (hits - before) * _span(before, before + x, harmonic)
 
 
 @compiled
-def _last_places_sum(before, hits, m, x, harmonic):
-    """Sum of (R + i)/(N + m - x + i) over i = 1..x: the last x of m places are relevant."""
+def _last_places_sum(before: int, hits: int, m: int, x: int, harmonic: np.ndarray) -> float:
+    """Return the sum of (R + i)/(N + m - x + i) over i = 1..x: the last x of m are relevant."""
     return x + (hits - before - m + x) * _span(before + m - x, before + m, harmonic)
 
 
 @compiled
-def _span(start, stop, harmonic):
-    """H(stop) - H(start)."""
+def _span(start: int, stop: int, harmonic: np.ndarray) -> float:
+    """Return H(stop) - H(start)."""
     return (harmonic[0, stop] - harmonic[0, start]) + (harmonic[1, stop] - harmonic[1, start])
 
 
 @compiled
-def _mean(precision_sum, count):
+def _mean(precision_sum: float, count: int) -> float:
     return precision_sum / count if count > 0 else 0.0

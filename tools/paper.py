@@ -9,7 +9,7 @@ from pathlib import Path
 
 import cv2
 
-from eval.bench.distance import distance_cost
+from eval.bench.cost import distance_cost
 from eval.files import InputError, read_json
 from eval.pages.paper.page import write_paper
 from eval.run_folders import Run, find_runs

@@ -8,36 +8,47 @@ same data set and net beside them. What was measured on the same features is not
 import argparse
 import sys
 from collections.abc import Callable
+from functools import cache, partial
 from pathlib import Path
 
 from tqdm import tqdm
 
-from eval.__main__ import evaluate_with_bar
 from eval.baselines import euclidean
-from eval.baselines.methods import METHODS, SEED, check_bits, learn_and_measure
+from eval.baselines.methods import (
+    BASELINES,
+    EUCLIDEAN,
+    SEED,
+    Baseline,
+    check_bits,
+    learn_and_measure,
+)
 from eval.baselines.table import lines
 from eval.baselines.training import training_set
 from eval.features import Features, read_features
 from eval.files import InputError, read_json
+from eval.progress import evaluate_with_bar
 from eval.protocol import RELEASE_K
 from eval.run_folders import Run, find_runs, read_run
 from eval.summary import write_metrics
 
 
-def main(words: list[str] | None = None) -> None:
-    """Run the command line `words` (default: this process's)."""
-    arguments = _parse(words)
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line `arguments`, this process's own where None."""
+    options = _parse(arguments)
     try:
-        code_lengths = [_bits(text) for text in arguments.bits]
-        run = read_run(arguments.run)
+        code_lengths = [_bits(text) for text in options.bits]
+        run = read_run(options.run)
         measure_all(run, code_lengths)
-        print("\n".join(lines(run, code_lengths, find_runs(arguments.run.parent))))
+        print("\n".join(lines(run, code_lengths, find_runs(options.run.parent))))
     except (InputError, OSError) as error:
         sys.exit(f"error: {error}")
 
 
 def measure_all(run: Run, code_lengths: list[int]) -> None:
-    """Write the result of every method and code length that is not there yet."""
+    """Write the result of every baseline and code length that is not there yet.
+
+    Raises InputError where the run has no metrics that hold, no features.h5, or too few features.
+    """
     if run.metrics is None:
         raise InputError(run.why)
     features = read_features(run.folder / "features.h5")
@@ -45,7 +56,7 @@ def measure_all(run: Run, code_lengths: list[int]) -> None:
     check_bits(max(code_lengths), size, features.path)
     folder = run.folder / "baselines"
     folder.mkdir(exist_ok=True)
-    mark = {
+    learned_on = {
         "run": run.folder.name,
         "blob": features.blob,
         "dimensions": size,
@@ -53,50 +64,60 @@ def measure_all(run: Run, code_lengths: list[int]) -> None:
         "net_fingerprint": features.net_fingerprint,
         "seed": SEED,
     }
-    _keep(folder / "euclidean.json", mark, "Euclidean search", lambda: _euclidean(features))
-    training = None
+
+    def keep(name: str, title: str, result: Callable[[], dict]) -> None:
+        """Write `result` into the folder, unless it is there for the same features."""
+        path = folder / f"{name}.json"
+        there = path.exists() and read_json(path, ["learned_on"], "make baselines")
+        if there and there["learned_on"] == learned_on:
+            print(f"{title}: kept {path}")
+            return
+        print(f"{title} ...", flush=True)
+        write_metrics(path, {**result(), "learned_on": learned_on})
+
+    training = cache(lambda: training_set(features.database.features, features.database.labels))
+
+    def learned(baseline: Baseline, bits: int) -> dict:
+        return learn_and_measure(
+            baseline,
+            training=training(),
+            features=features,
+            bits=bits,
+            evaluate=evaluate_with_bar,
+        )
+
+    keep("euclidean", "Euclidean search", lambda: _euclidean(features))
     for bits in code_lengths:
-        for name, method in METHODS.items():
-
-            def result(bits: int = bits, method=method) -> dict:
-                nonlocal training
-                training = training or training_set(*features.database[:2])
-                return learn_and_measure(method, training, features, bits, evaluate_with_bar)
-
-            _keep(folder / f"{name}-{bits}.json", mark, f"{method.name}, {bits} bits", result)
-
-
-def _keep(path: Path, mark: dict, what: str, result: Callable[[], dict]) -> None:
-    """Write `result` to `path`, unless it is there for the same features."""
-    if path.exists() and read_json(path, ["learned_on"], "make baselines")["learned_on"] == mark:
-        print(f"{what}: kept {path}")
-        return
-    print(f"{what} ...", flush=True)
-    write_metrics(path, {**result(), "learned_on": mark})
+        for name, baseline in BASELINES.items():
+            title = f"{baseline.name}, {bits} bits"
+            keep(f"{name}-{bits}", title, partial(learned, baseline, bits))
 
 
 def _euclidean(features: Features) -> dict:
     query, database = features.query, features.database
     with tqdm(total=len(query.labels), unit=" queries", disable=None) as bar:
         figures = euclidean.measure(
-            *(query.features, query.labels, database.features, database.labels),
-            RELEASE_K,
-            bar.update,
+            query=query.features,
+            query_labels=query.labels,
+            database=database.features,
+            database_labels=database.labels,
+            k=RELEASE_K,
+            progress=bar.update,
         )
     return {
         **figures,
-        "method": "Euclidean",
+        "method": EUCLIDEAN,
         "dataset": features.dataset,
         "net": features.net,
         "row_order": features.row_order,
     }
 
 
-def _parse(words: list[str] | None) -> argparse.Namespace:
+def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m eval.baselines", description=__doc__)
     parser.add_argument("run", type=Path, help="a run's folder with features.h5")
     parser.add_argument("--bits", nargs="+", required=True, help="code lengths")
-    return parser.parse_args(words)
+    return parser.parse_args(arguments)
 
 
 def _bits(text: str) -> int:

@@ -26,7 +26,7 @@ def measure(
     k: int,
     progress: Callable[[int], None] = lambda queries: None,
 ) -> dict:
-    """Figures under the names that metrics.json has for codes: mAPs, precision at k, ties.
+    """Return figures under the names that metrics.json has for codes: mAPs, precision at k, ties.
 
     query, database: (Q, F) and (N, F) float32. Labels: (Q,) and (N,) int32. Distances are float32,
     as BLAS rounds them. `progress` hears how many queries were done.
@@ -74,9 +74,9 @@ def measure(
 
 
 def _figures(
-    distances, relevant, k, cutoffs, harmonic
+    distances: np.ndarray, relevant: np.ndarray, k: int, cutoffs: np.ndarray, harmonic: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """AP and AP@k (4,), and precision at each cutoff (C, 4); the axis of four is ORDERS."""
+    """Return AP and AP@k (4,), and precision at each cutoff (C, 4); the axis of four is ORDERS."""
     order = np.argsort(distances, kind="stable")
     ranked, sorted_distances = relevant[order], distances[order]
     first = np.flatnonzero(np.diff(sorted_distances, prepend=-np.inf))

@@ -1,5 +1,7 @@
-"""ITQ: Gong and Lazebnik, "Iterative quantization: a Procrustean approach to learning binary
-codes", CVPR 2011.
+"""ITQ, iterative quantization, on the axes of PCA or of CCA.
+
+Gong and Lazebnik, "Iterative quantization: a Procrustean approach to learning binary codes",
+CVPR 2011.
 
 V = XW are the centred features along K axes. Of all rotations R, one is sought with a small
 quantization error Q(B, R) = |B - VR|^2 (Frobenius; eq. 2), B = sgn(VR): alternately B is set for a
@@ -10,29 +12,31 @@ of PCA (section 2.1), or those of CCA with the labels (section 4).
 import numpy as np
 from scipy.linalg import eigh, solve
 
-from eval.baselines.training import Training, principal_axes, projected
+from eval.baselines.training import Encode, Training, principal_axes, projected
 
 ITERATIONS = 50  # section 2.2
 RIDGE = 1e-4  # rho of eq. 4
 
 
-def learn(training: Training, bits: int, random: np.random.Generator):
-    """ITQ on the principal axes; records the quantization error of each iteration."""
+def learn(training: Training, bits: int, random: np.random.Generator) -> tuple[Encode, dict]:
+    """Learn ITQ on the principal axes; record the quantization error of each iteration."""
     return _learn_on(training, principal_axes(training, bits), random)
 
 
-def learn_with_labels(training: Training, bits: int, random: np.random.Generator):
-    """CCA-ITQ: on the canonical axes of features and labels; records the errors as well."""
+def learn_with_labels(
+    training: Training, bits: int, random: np.random.Generator
+) -> tuple[Encode, dict]:
+    """Learn CCA-ITQ, on the canonical axes of features and labels; record what `learn` does."""
     return _learn_on(training, canonical_axes(training, bits), random)
 
 
 def canonical_axes(training: Training, count: int) -> np.ndarray:
-    """Axes (F, count) float64 of the features, most correlated with the labels first (eq. 4).
+    """Return axes (F, count) float64 of the features, most correlated with the labels first.
 
-    Solves Cxy (Cyy + rho I)^-1 Cyx w = lambda^2 (Cxx + rho I) w, with labels as rows of 0 and 1.
-    An axis has the length that gives it variance lambda^2, as in the authors' code. C classes have
-    at most C - 1 such axes; the others have lambda = 0 and are zero, so that the rotation alone
-    spreads what there is over all bits.
+    Solves Cxy (Cyy + rho I)^-1 Cyx w = lambda^2 (Cxx + rho I) w (eq. 4), with labels as rows of 0
+    and 1. An axis has the length that gives it variance lambda^2, as in the authors' code. C
+    classes have at most C - 1 such axes; the others have lambda = 0 and are zero, so that the
+    rotation alone spreads what there is over all bits.
     """
     classes, rows = np.unique(training.labels, return_counts=True)
     share = rows / rows.sum()
@@ -54,9 +58,10 @@ def canonical_axes(training: Training, count: int) -> np.ndarray:
 def rotation(
     projections: np.ndarray, random: np.random.Generator, iterations: int = ITERATIONS
 ) -> tuple[np.ndarray, list[float]]:
-    """A rotation R (K, K) for V (N, K) float64, and Q(B, R) per entry, a list of iterations + 1.
+    """Return a rotation R (K, K) for V (N, K) float64, and the errors |B - VR|^2 on the way.
 
-    The first error is that of the random start, with the best B for it.
+    The list has iterations + 1 errors: the first is that of the random start, with the best B for
+    it.
     """
     bits = projections.shape[1]
     rotated_by = np.linalg.qr(random.standard_normal((bits, bits)))[0]
@@ -71,7 +76,9 @@ def rotation(
     return rotated_by, errors
 
 
-def _learn_on(training: Training, axes: np.ndarray, random: np.random.Generator):
+def _learn_on(
+    training: Training, axes: np.ndarray, random: np.random.Generator
+) -> tuple[Encode, dict]:
     rotated_by, errors = rotation(projected(training, axes), random)
     projection = axes @ rotated_by
     return (

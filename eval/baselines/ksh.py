@@ -19,15 +19,23 @@ from scipy.linalg import eigh
 from scipy.optimize import minimize
 from sklearn.metrics.pairwise import euclidean_distances
 
-from eval.baselines.training import Training, pieces
+from eval.baselines.training import Encode, Training, pieces
 
 ANCHORS, LABELLED = 300, 2000  # m and l of the authors' code
 ITERATIONS = 500  # T of the authors' code
 RIDGE = 1e-8  # keeps K'K definite where anchors coincide; in units of its mean eigenvalue
 
 
-def learn(training: Training, bits: int, random: np.random.Generator):
-    """Records, for each bit, the objective -h' R h of its spectral start and of the bit kept."""
+Smoothed = Callable[[np.ndarray], tuple[float, np.ndarray]]  # a -> its objective and gradient
+Residue = Callable[[np.ndarray], np.ndarray]  # v -> R v, for a vector or for columns
+
+
+def learn(training: Training, bits: int, random: np.random.Generator) -> tuple[Encode, dict]:
+    """Learn KSH on anchors and labelled rows that are drawn from the features.
+
+    Records how many there are of both, and for each bit the objective -h' R h of its spectral
+    start and of the bit that was kept.
+    """
     count = len(training.features)
     anchors = training.features[random.choice(count, min(ANCHORS, count), replace=False)]
     labelled = random.choice(count, min(LABELLED, count), replace=False)
@@ -53,8 +61,9 @@ def learn(training: Training, bits: int, random: np.random.Generator):
 def learn_bits(
     kernel: np.ndarray, labels: np.ndarray, bits: int
 ) -> tuple[np.ndarray, list[float], list[float]]:
-    """Coefficients (m, bits) float64; objectives of the spectral starts and of the bits kept.
+    """Return coefficients (m, bits) float64, and two lists of objectives, one number a bit.
 
+    The lists are those of the spectral starts and of the bits kept.
     kernel: (l, m) float64, centred. labels: (l,) integers.
     """
     same = (labels[:, None] == np.unique(labels)).astype(np.float64)
@@ -76,8 +85,8 @@ def learn_bits(
     return np.column_stack(coefficients), spectral, final
 
 
-def _residue(same: np.ndarray, chosen: np.ndarray, bits: int) -> Callable:
-    """v -> R v, for a vector or for columns: S = 2 L L' - 1 1' with L the classes' columns."""
+def _residue(same: np.ndarray, chosen: np.ndarray, bits: int) -> Residue:
+    """Return the product with R, where S = 2 L L' - 1 1' with L (`same`) the classes' columns."""
 
     def times(v: np.ndarray) -> np.ndarray:
         return bits * (2 * same @ (same.T @ v) - v.sum(axis=0)) - chosen @ (chosen.T @ v)
@@ -85,22 +94,23 @@ def _residue(same: np.ndarray, chosen: np.ndarray, bits: int) -> Callable:
     return times
 
 
-def _spectral_start(kernel: np.ndarray, gram: np.ndarray, residue: Callable) -> np.ndarray:
-    """The a that maximizes (Ka)'R(Ka) subject to (Ka)'(Ka) = l (eq. 12)."""
+def _spectral_start(kernel: np.ndarray, gram: np.ndarray, residue: Residue) -> np.ndarray:
+    """Return the a that maximizes (Ka)'R(Ka) subject to (Ka)'(Ka) = l (eq. 12)."""
     weighted = kernel.T @ residue(kernel)
     last = len(gram) - 1
     start = eigh((weighted + weighted.T) / 2, gram, subset_by_index=[last, last])[1][:, 0]
     return start * np.sqrt(len(kernel)) / np.linalg.norm(kernel @ start)
 
 
-def _improved(kernel: np.ndarray, start: np.ndarray, residue: Callable) -> np.ndarray:
+def _improved(kernel: np.ndarray, start: np.ndarray, residue: Residue) -> np.ndarray:
+    """Return the coefficients that descent on the smoothed objective reaches from `start`."""
     smoothed = _smoothed(kernel, residue)
     options = {"maxiter": ITERATIONS}
     return minimize(smoothed, start, jac=True, method="L-BFGS-B", options=options).x
 
 
-def _smoothed(kernel: np.ndarray, residue: Callable) -> Callable:
-    """a -> the objective with a smoothed sign, and its gradient (eqs. 13, 14)."""
+def _smoothed(kernel: np.ndarray, residue: Residue) -> Smoothed:
+    """Return the objective with a smoothed sign, which gives its gradient, too (eqs. 13, 14)."""
 
     def objective(a: np.ndarray) -> tuple[float, np.ndarray]:
         bit = np.tanh(kernel @ a / 2)  # phi

@@ -7,10 +7,10 @@ the comparisons of ITQ's and KSH's papers do: those of a ReLU all lie in one ort
 
 import numpy as np
 
-from eval.baselines.training import Training
+from eval.baselines.training import Encode, Training
 
 
-def learn(training: Training, bits: int, random: np.random.Generator):
-    """Random hyperplanes through the mean of the features."""
+def learn(training: Training, bits: int, random: np.random.Generator) -> tuple[Encode, dict]:
+    """Draw hyperplanes through the mean of the features; there is nothing to record."""
     normals = random.standard_normal((len(training.mean), bits))
     return lambda features: (features - training.mean) @ normals >= 0, {}

@@ -1,4 +1,4 @@
-"""The methods by name, and how one is learned on features and measured."""
+"""The table of baselines, and how one is learned on features and measured."""
 
 import time
 from collections.abc import Callable
@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from eval.baselines import itq, ksh, lsh, spectral
-from eval.baselines.training import Training, pieces
+from eval.baselines.training import Encode, Learn, Training, pieces
 from eval.codes import Codes, Split
 from eval.features import Features
 from eval.files import InputError
@@ -15,23 +15,30 @@ from eval.metrics import Figures
 from eval.protocol import RELEASE_K
 from eval.summary import summarize
 
+EUCLIDEAN, EUCLIDEAN_STYLE = "Euclidean", 7  # search on the features themselves, as a baseline
 SEED = 0  # of each method's random draws
 
 
-class Method(NamedTuple):
-    """A method's name in tables, whether it learns from labels, and `learn` of its module."""
+class Baseline(NamedTuple):
+    """A row of the table of baselines.
+
+    name: in tables and legends. labels: whether it learns from labels. learn: its module's
+    function. style: of its line in charts (eval/pages/figures.py), a number that neither another
+    baseline nor a method of prototxt/methods.toml has.
+    """
 
     name: str
     labels: bool
-    learn: Callable
+    learn: Learn
+    style: int
 
 
-METHODS = {
-    "lsh": Method("LSH", False, lsh.learn),
-    "sh": Method("SH", False, spectral.learn),
-    "itq": Method("ITQ", False, itq.learn),
-    "cca-itq": Method("CCA-ITQ", True, itq.learn_with_labels),
-    "ksh": Method("KSH", True, ksh.learn),
+BASELINES = {  # by the name of its files, <name>-<bits>.json
+    "lsh": Baseline("LSH", labels=False, learn=lsh.learn, style=6),
+    "sh": Baseline("SH", labels=False, learn=spectral.learn, style=5),
+    "itq": Baseline("ITQ", labels=False, learn=itq.learn, style=4),
+    "cca-itq": Baseline("CCA-ITQ", labels=True, learn=itq.learn_with_labels, style=3),
+    "ksh": Baseline("KSH", labels=True, learn=ksh.learn, style=2),
 }
 
 
@@ -45,25 +52,32 @@ def check_bits(bits: int, size: int, path: object) -> None:
 
 
 def learn_and_measure(
-    method: Method,
+    baseline: Baseline,
     training: Training,
     features: Features,
     bits: int,
     evaluate: Callable[..., Figures],
 ) -> dict:
-    """What metrics.json has, for the codes of one method, with what it recorded as `learned`.
+    """Return what metrics.json has, for the codes of one baseline, and what it recorded.
 
-    training: of the database in `features`.
+    training: of the database in `features`. evaluate: takes the keyword arguments of
+    `eval.metrics.evaluate_queries`. Beside the figures stand method (its name), uses_labels,
+    learned (the record of `learn`) and seconds_learning.
     """
     began = time.monotonic()
-    encode, learned = method.learn(training, bits, np.random.default_rng(SEED))
+    encode, learned = baseline.learn(training, bits, np.random.default_rng(SEED))
     seconds = time.monotonic() - began
     database, query = (
         Split(_pack(encode, rows.features), rows.labels, rows.keys, None)
         for rows in (features.database, features.query)
     )
     figures = evaluate(
-        query.codes, query.labels, database.codes, database.labels, bits, RELEASE_K, None
+        query_codes=query.codes,
+        query_labels=query.labels,
+        database_codes=database.codes,
+        database_labels=database.labels,
+        bits=bits,
+        k=RELEASE_K,
     )
     codes = Codes(
         bits=bits,
@@ -77,12 +91,12 @@ def learn_and_measure(
     )
     return {
         **summarize(codes, figures, np.arange(len(query.labels)), RELEASE_K),
-        "method": method.name,
-        "uses_labels": method.labels,
+        "method": baseline.name,
+        "uses_labels": baseline.labels,
         "learned": learned,
         "seconds_learning": round(seconds, 2),
     }
 
 
-def _pack(encode: Callable, features: np.ndarray) -> np.ndarray:
+def _pack(encode: Encode, features: np.ndarray) -> np.ndarray:
     return np.concatenate([np.packbits(encode(piece), axis=1) for piece in pieces(features)])

@@ -8,11 +8,11 @@ eigenvalue grows with m / (b - a) for any eps, so that eps need not be chosen.
 
 import numpy as np
 
-from eval.baselines.training import Training, principal_axes, projected
+from eval.baselines.training import Encode, Training, principal_axes, projected
 
 
-def learn(training: Training, bits: int, random: np.random.Generator):
-    """Thresholded eigenfunctions; records the axis and the mode of each bit."""
+def learn(training: Training, bits: int, random: np.random.Generator) -> tuple[Encode, dict]:
+    """Choose eigenfunctions, whose signs are the bits; record the axis and the mode of each bit."""
     axes = principal_axes(training, min(bits, len(training.mean)))
     along = projected(training, axes)
     low, width = along.min(axis=0), np.ptp(along, axis=0)
@@ -26,7 +26,7 @@ def learn(training: Training, bits: int, random: np.random.Generator):
 
 
 def smallest_modes(width: np.ndarray, bits: int) -> tuple[np.ndarray, np.ndarray]:
-    """Axis and mode, two (bits,) int64 arrays, of the `bits` smallest eigenvalues.
+    """Return axis and mode, two (bits,) int64 arrays, of the `bits` smallest eigenvalues.
 
     width: (d,) float64, b - a of each axis; one without width has no eigenfunction.
     """

@@ -1,12 +1,14 @@
-"""The methods on one run's features as a table, SSDH's runs beside them."""
+"""The baselines on one run's features as a table, SSDH's runs beside them."""
 
 from typing import NamedTuple
 
-from eval.baselines.methods import METHODS
+from eval.baselines.methods import BASELINES
 from eval.files import read_json
 from eval.run_folders import Run
 from eval.summary import with_ties
+from eval.tables import METHODS
 
+BESIDE = METHODS["ssdh"]
 NEEDED = ("method", "learned_on", "map", "ties", "precision_at_k")
 
 
@@ -23,28 +25,29 @@ class Row(NamedTuple):
 
 
 def rows(run: Run, code_lengths: list[int], runs: list[Run]) -> list[Row]:
-    """Euclidean search, each method at each code length, and SSDH's `runs` of that net and data.
+    """Return Euclidean search, each baseline at each code length, and SSDH's runs beside them.
 
-    Results on features of other weights than the run's do not count.
+    run: whose features the baselines learned on; results on features of other weights do not
+    count. runs: among them those of SSDH on the same data set and net are looked for.
     """
     name = run.folder.name
     euclidean = _result(run, "euclidean")
-    tuned = "-ft" if run.method == "finetune" else ""
+    tuned = "" if run.has_codes else "-ft"
     table = [Row(f"{run.settings['net']}{tuned}, Euclidean", None, euclidean, name)]
     for bits in code_lengths:
         table += [
-            Row(method.name, bits, _result(run, f"{key}-{bits}"), name)
-            for key, method in METHODS.items()
+            Row(baseline.name, bits, _result(run, f"{key}-{bits}"), name)
+            for key, baseline in BASELINES.items()
         ]
         beside = [other for other in runs if _is_ssdh_beside(other, run, bits)]
-        table += [Row("SSDH", bits, other.metrics, other.folder.name) for other in beside]
+        table += [Row(BESIDE.title, bits, other.metrics, other.folder.name) for other in beside]
         if not beside:
-            table.append(Row("SSDH", bits, None, "no such run"))
+            table.append(Row(BESIDE.title, bits, None, "no such run"))
     return table
 
 
 def lines(run: Run, code_lengths: list[int], runs: list[Run]) -> list[str]:
-    """The table to print; it names the run of every row."""
+    """Return the lines of the table to print; each names its run."""
     table = rows(run, code_lengths, runs)
     last = max(row.metrics["precision_at_k"]["k"][-1] for row in table if row.metrics)
     precision = f"P@{last}"
@@ -67,9 +70,9 @@ def lines(run: Run, code_lengths: list[int], runs: list[Run]) -> list[str]:
 
 
 def code_lengths(run: Run) -> list[int]:
-    """Code lengths, ascending, at which the run's folder has a result of some method."""
+    """Return the code lengths, ascending, at which the run's folder has some baseline's result."""
     names = (path.stem.rpartition("-") for path in (run.folder / "baselines").glob("*-*.json"))
-    return sorted({int(bits) for method, _, bits in names if method in METHODS})
+    return sorted({int(bits) for baseline, _, bits in names if baseline in BASELINES})
 
 
 def _result(run: Run, name: str) -> dict | None:
@@ -85,4 +88,4 @@ def _is_ssdh_beside(other: Run, run: Run, bits: int) -> bool:
     same = all(
         other.settings.get(name) == run.settings.get(name) for name in ("dataset", "net", "subset")
     )
-    return same and other.method == "ssdh" and other.settings["bits"] == bits
+    return same and other.method == BESIDE.name and other.settings["bits"] == bits

@@ -1,5 +1,6 @@
-"""What the methods learn from: the database's features and labels, with mean and covariance."""
+"""What the baselines learn from: the database's features and labels, with mean and covariance."""
 
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -9,7 +10,7 @@ ROWS_PER_PIECE = 8192  # of float32 features that are in memory as float64
 
 
 class Training(NamedTuple):
-    """features: (N, F) float32. labels: (N,) int32. mean: (F,), covariance: (F, F) float64."""
+    """Features (N, F) float32 and labels (N,) int32; mean (F,) and covariance (F, F) float64."""
 
     features: np.ndarray
     labels: np.ndarray
@@ -17,8 +18,12 @@ class Training(NamedTuple):
     covariance: np.ndarray
 
 
+Encode = Callable[[np.ndarray], np.ndarray]  # features (n, F) float32 -> bits (n, bits) bool
+Learn = Callable[[Training, int, np.random.Generator], tuple[Encode, dict]]
+
+
 def training_set(features: np.ndarray, labels: np.ndarray) -> Training:
-    """Training of features (N, F) float32 and labels (N,) int32."""
+    """Return the Training of features (N, F) float32 and labels (N,) int32."""
     mean = features.mean(axis=0, dtype=np.float64)
     scatter = np.zeros((len(mean), len(mean)))
     for piece in pieces(features):
@@ -28,7 +33,7 @@ def training_set(features: np.ndarray, labels: np.ndarray) -> Training:
 
 
 def principal_axes(training: Training, count: int) -> np.ndarray:
-    """The `count` unit axes (F, count) float64 of most variance, most first: PCA.
+    """Return the `count` unit axes (F, count) float64 of most variance, most first: PCA.
 
     count: at most F.
     """
@@ -37,11 +42,11 @@ def principal_axes(training: Training, count: int) -> np.ndarray:
 
 
 def projected(training: Training, axes: np.ndarray) -> np.ndarray:
-    """Centred features along axes (F, d), as (N, d) float64."""
+    """Return the centred features along axes (F, d), as (N, d) float64."""
     return np.concatenate([(piece - training.mean) @ axes for piece in pieces(training.features)])
 
 
-def pieces(features: np.ndarray):
+def pieces(features: np.ndarray) -> Iterator[np.ndarray]:
     """Yield features (N, F) in pieces of at most ROWS_PER_PIECE rows."""
     for start in range(0, len(features), ROWS_PER_PIECE):
         yield features[start : start + ROWS_PER_PIECE]

@@ -2,6 +2,7 @@
 
 import multiprocessing
 from collections.abc import Callable, Iterator
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ CENTRE_SEED = 0
 def clustered_pieces(
     rows: int, bits: int, classes: int, seed: int
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Bits (n, bits) bool and labels (n,) int32 in pieces, `rows` rows in all.
+    """Yield bits (n, bits) bool and labels (n,) int32 in pieces, `rows` rows in all.
 
     As learned codes do, most lie at or near the centre of their class, so that many tie, and a
     few stray far: each row has its own share of flipped bits. Centres are the same for any seed.
@@ -28,14 +29,14 @@ def clustered_pieces(
 
 
 def clustered_codes(rows: int, bits: int, classes: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Packed codes (rows, ceil(bits/8)) uint8 and labels (rows,) int32 of `clustered_pieces`."""
+    """Return packed codes (rows, ceil(bits/8)) uint8 and labels (rows,) of `clustered_pieces`."""
     pieces = list(clustered_pieces(rows, bits, classes, seed))
     codes = np.concatenate([np.packbits(piece, axis=1) for piece, _ in pieces])
     return codes, np.concatenate([labels for _, labels in pieces])
 
 
-def in_child(function: Callable, *arguments) -> tuple[object, float]:
-    """Result of `function(*arguments)` in a fresh process, and that process's peak memory in MB."""
+def in_child(function: Callable, *arguments: object) -> tuple[object, float]:
+    """Return `function(*arguments)` of a fresh process, and that process's peak memory in MB."""
     context = multiprocessing.get_context("spawn")
     receiver, sender = context.Pipe(duplex=False)
     child = context.Process(target=_report, args=(sender, function, arguments))
@@ -47,7 +48,7 @@ def in_child(function: Callable, *arguments) -> tuple[object, float]:
         child.join()
 
 
-def _report(sender, function: Callable, arguments: tuple) -> None:
+def _report(sender: Connection, function: Callable, arguments: tuple) -> None:
     result = function(*arguments)
     status = Path("/proc/self/status").read_text().splitlines()
     (peak,) = [line.split()[1] for line in status if line.startswith("VmHWM")]

@@ -27,6 +27,7 @@ POPCOUNT = np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1).sum(1,
 
 
 def main() -> None:
+    """Time each row and print the table."""
     with tempfile.TemporaryDirectory() as cache:
         os.environ["NUMBA_CACHE_DIR"] = cache
         rows = [
@@ -71,7 +72,7 @@ def main() -> None:
 
 
 def timed(function: Callable, queries: int) -> tuple[float, float]:
-    """Seconds and mAP of one row on the first `queries` queries."""
+    """Return the seconds and the mAP of one row on the first `queries` queries."""
     database = clustered_codes(DATABASE, BITS, CLASSES, seed=1)
     codes, labels = clustered_codes(QUERIES, BITS, CLASSES, seed=2)
     start = time.perf_counter()
@@ -79,15 +80,26 @@ def timed(function: Callable, queries: int) -> tuple[float, float]:
     return time.perf_counter() - start, float(value)
 
 
-def this_evaluator(query_codes, query_labels, database_codes, database_labels) -> float:
+def this_evaluator(
+    query_codes: np.ndarray,
+    query_labels: np.ndarray,
+    database_codes: np.ndarray,
+    database_labels: np.ndarray,
+) -> float:
+    """Return the evaluator's mAP; it computes all of its figures."""
     figures = evaluate_queries(
         query_codes, query_labels, database_codes, database_labels, BITS, k=1000
     )
     return mean(figures.ap[:, 0])
 
 
-def distances_alone(query_codes, query_labels, database_codes, database_labels) -> float:
-    """Seconds that the evaluator's distances take, without counting or ranking anything."""
+def distances_alone(
+    query_codes: np.ndarray,
+    query_labels: np.ndarray,
+    database_codes: np.ndarray,
+    database_labels: np.ndarray,
+) -> float:
+    """Return the seconds that the evaluator's distances take alone, with nothing ranked."""
     database = code_words(database_codes)
     queries = np.ascontiguousarray(code_words(query_codes[distinct_codes(query_codes)[0]]).T)
     scan_all(queries[:1], database)
@@ -99,8 +111,8 @@ def distances_alone(query_codes, query_labels, database_codes, database_labels) 
 
 
 @compiled
-def scan_all(queries, database):
-    """Distances of all pairs, each chunk's written over the last; the sum of one a chunk."""
+def scan_all(queries: np.ndarray, database: np.ndarray) -> int:
+    """Compute all pairs' distances, each chunk's written over the last; return a sum of some."""
     distances = np.empty(ROWS_PER_CHUNK, np.uint16)
     total = 0
     for start in range(0, database.shape[1], ROWS_PER_CHUNK):
@@ -111,7 +123,13 @@ def scan_all(queries, database):
     return total
 
 
-def stable_argsort(query_codes, query_labels, database_codes, database_labels) -> float:
+def stable_argsort(
+    query_codes: np.ndarray,
+    query_labels: np.ndarray,
+    database_codes: np.ndarray,
+    database_labels: np.ndarray,
+) -> float:
+    """Return the mAP by a stable argsort of each query's distances."""
     total = 0.0
     for code, label in zip(query_codes, query_labels, strict=True):
         distances = POPCOUNT[database_codes ^ code].sum(axis=1, dtype=np.uint8)
@@ -120,8 +138,13 @@ def stable_argsort(query_codes, query_labels, database_codes, database_labels) -
     return total / len(query_codes)
 
 
-def usual_loop(query_codes, query_labels, database_codes, database_labels) -> float:
-    """Codes as -1 and 1, labels one-hot, distances by a product, NumPy's default sort."""
+def usual_loop(
+    query_codes: np.ndarray,
+    query_labels: np.ndarray,
+    database_codes: np.ndarray,
+    database_labels: np.ndarray,
+) -> float:
+    """Return the mAP of the usual loop: signs and one-hot labels, a product, NumPy's own sort."""
     query_signs, database_signs = _signs(query_codes), _signs(database_codes)
     query_hot, database_hot = (
         np.eye(CLASSES, dtype=np.float32)[labels] for labels in (query_labels, database_labels)
@@ -134,7 +157,13 @@ def usual_loop(query_codes, query_labels, database_codes, database_labels) -> fl
     return total / len(query_codes)
 
 
-def scikit_learn(query_codes, query_labels, database_codes, database_labels) -> float:
+def scikit_learn(
+    query_codes: np.ndarray,
+    query_labels: np.ndarray,
+    database_codes: np.ndarray,
+    database_labels: np.ndarray,
+) -> float:
+    """Return the mAP by scikit-learn, which ranks ties as one."""
     query_signs, database_signs = _signs(query_codes), _signs(database_codes)
     total = 0.0
     for signs, label in zip(query_signs, query_labels, strict=True):
@@ -142,20 +171,29 @@ def scikit_learn(query_codes, query_labels, database_codes, database_labels) -> 
     return total / len(query_codes)
 
 
-def faiss_heap(*codes_and_labels) -> float:
+def faiss_heap(*codes_and_labels: np.ndarray) -> float:
+    """Return the mAP by FAISS's search with a heap, its default."""
     return _faiss(*codes_and_labels, use_heap=True)
 
 
-def faiss_counting(*codes_and_labels) -> float:
+def faiss_counting(*codes_and_labels: np.ndarray) -> float:
+    """Return the mAP by FAISS's search with a counting sort."""
     return _faiss(*codes_and_labels, use_heap=False)
 
 
-def faiss_counting_one_thread(*codes_and_labels) -> float:
+def faiss_counting_one_thread(*codes_and_labels: np.ndarray) -> float:
+    """Return `faiss_counting` on one thread."""
     faiss.omp_set_num_threads(1)  # where other work shares the cores, its threads wait in turns
     return faiss_counting(*codes_and_labels)
 
 
-def _faiss(query_codes, query_labels, database_codes, database_labels, use_heap) -> float:
+def _faiss(
+    query_codes: np.ndarray,
+    query_labels: np.ndarray,
+    database_codes: np.ndarray,
+    database_labels: np.ndarray,
+    use_heap: bool,
+) -> float:
     index = faiss.IndexBinaryFlat(BITS)
     index.use_heap = use_heap
     index.add(database_codes)

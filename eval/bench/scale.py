@@ -22,6 +22,7 @@ BITS, CLASSES = 128, 116
 
 
 def main() -> None:
+    """Write the codes file, measure it, and print time and memory."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "codes.h5"
         start = time.perf_counter()
@@ -40,7 +41,7 @@ def main() -> None:
 
 
 def write(path: Path) -> None:
-    """The codes file, piece by piece."""
+    """Write the codes file, piece by piece."""
     labels = {
         name: clustered_codes(rows, BITS, CLASSES, SEEDS[name])[1] for name, rows in ROWS.items()
     }

@@ -7,13 +7,14 @@ and sha256.
 """
 
 import json
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from eval.files import write_atomically
-from eval.pages.report import page_template
-from eval.published import accuracies, difference, maps
+from eval.pages.template import page_template
+from eval.published import accuracies, difference, maps, net_word, our_method
+from eval.tables import METHODS, read_table
 
-NAMES = {"ssdh": "SSDH", "kevinnet": "KevinNet"}  # METHOD as the published tables have it
 CELLS = ("matlab", "caffe", "trained")
 HEADS = {
     "published": "published",
@@ -31,19 +32,21 @@ RULE = (
 
 
 def table(facts: dict, columns: list[dict]) -> list[dict]:
-    """Rows of the table: bits, measure, published (a number or None), of (what was published), and
-    `cells`, {"matlab", "caffe", "trained"}: value (or None), ties, word (in place of a value),
-    difference (to the published number, or None) and differs; `difference` is trained less released
-    under Caffe's preprocessing, or None where one is missing or `unlike` (a list of words) says
-    that they were not measured on the same.
+    """Return the rows of the table, each a dict.
+
+    bits, measure; published, a number or None; of, what was published where and by which protocol;
+    cells, {"matlab", "caffe", "trained"}, each a dict of value (or None), ties, word (what stands
+    in place of a value), difference (to the published number, or None) and differs; difference,
+    trained less released under Caffe's preprocessing, or None where one is missing or `unlike`
+    says in what they were not measured on the same.
     """
     return [row for column in columns for row in _rows(facts, column)]
 
 
 def _rows(facts: dict, column: dict) -> list[dict]:
     measured = {**column["released"], "trained": column["trained"]}
-    words = {name: "" if column["released"] else _absent(column) for name in ("matlab", "caffe")}
-    words["trained"] = column["why"]
+    absent = {name: "" if column["released"] else _absent(column) for name in ("matlab", "caffe")}
+    absent["trained"] = column["why"]
     released_run = {"settings": facts, "from_scratch": False}
     runs = {name: column["record"] if name == "trained" else released_run for name in CELLS}
     published = {
@@ -59,7 +62,7 @@ def _rows(facts: dict, column: dict) -> list[dict]:
         for name in CELLS:
             metrics = measured.get(name)
             value, ties = value_of(metrics) if metrics else (None, None)
-            cells[name] = {"value": value, "ties": ties, "word": "" if metrics else words[name]}
+            cells[name] = {"value": value, "ties": ties, "word": "" if metrics else absent[name]}
         stated = next(iter(published.values()), {}).get(measure, [None])
         for place, number in enumerate(stated):
             compared = {
@@ -82,14 +85,14 @@ def _rows(facts: dict, column: dict) -> list[dict]:
     return rows
 
 
-def _measures():
-    """(name, metrics -> (value or None, tie figures or None)) of each measure, in order."""
+def _measures() -> Iterator[tuple[str, Callable[[dict], tuple[float | None, dict | None]]]]:
+    """Yield (name, metrics -> (value or None, tie figures or None)) of each measure, in order."""
     yield "accuracy", lambda metrics: (metrics["accuracy"], None)
     yield "mAP@1000", lambda metrics: (metrics["map_at_1000"], metrics["ties"]["map_at_1000"])
     yield "mAP", lambda metrics: (metrics["map"], metrics["ties"]["map"])
     for k in PRECISION_AT:
 
-        def precision(metrics, k=k):
+        def precision(metrics: dict, k: int = k) -> tuple[float | None, dict | None]:
             curve = metrics["precision_at_k"]
             if k not in curve["k"]:
                 return None, None
@@ -100,12 +103,14 @@ def _measures():
 
 
 def _published(facts: dict, run: dict, metrics: dict) -> dict[str, list[dict]]:
-    """Published numbers of the method by measure; mAP at the database's size or more is mAP."""
+    """Return published numbers of the method and net by measure.
+
+    An mAP@k other than at 1,000 is that of the whole ranking, and stands as mAP.
+    """
     found = {}
+    word = read_table("nets.toml")["nets"][facts["net"]]["published"]
     for row in (*accuracies(run, metrics), *maps(run, metrics)):
-        method, net = row["method"], facts["net"]
-        of_net = ("VGG16" in method, "VGG16-Avg" in method) == (net[:3] == "vgg", net[-3:] == "avg")
-        if not method.startswith(NAMES[facts["method"]]) or not of_net:
+        if (our_method(row["method"]), net_word(row["method"])) != (facts["method"], word):
             continue
         measure = row["measure"]
         if measure.startswith("mAP@") and measure != "mAP@1000":
@@ -115,7 +120,7 @@ def _published(facts: dict, run: dict, metrics: dict) -> dict[str, list[dict]]:
 
 
 def _nothing(column: dict) -> dict:
-    """Stands in for metrics where there are none, so that published numbers are still listed."""
+    """Return a stand-in for metrics that are not there, by which published numbers are listed."""
     return {"accuracy": None, "map": None, "bits": column["bits"], "database": 0, "queries": 0}
 
 
@@ -126,16 +131,19 @@ def _beside(published: list[dict] | None, place: int, cell: dict) -> dict:
 
 
 def _unlike(one: dict | None, other: dict | None) -> list[str]:
-    """What two metrics were not both measured on; ties are broken by the order of the rows."""
+    """Return in what two metrics were measured on something else, [] where either is missing.
+
+    The order of the rows counts: it breaks ties.
+    """
     if not (one and other):
         return []
     sizes = ("queries", "database")
-    words = ["other pictures"] if any(one[size] != other[size] for size in sizes) else []
-    return words + (["other order"] if one["row_order"] != other["row_order"] else [])
+    pictures = ["other pictures"] if any(one[size] != other[size] for size in sizes) else []
+    return pictures + (["other order"] if one["row_order"] != other["row_order"] else [])
 
 
 def difference_text(row: dict) -> str:
-    """The difference of trained and released as text, or what forbids one."""
+    """Return the difference of trained and released as text, or what forbids one."""
     if row["difference"] is not None:
         return f"{row['difference']:+.4f}"
     return ", ".join(row["unlike"]) or "—"
@@ -146,7 +154,7 @@ def _absent(column: dict) -> str:
 
 
 def cell_text(cell: dict) -> str:
-    """A cell as text: its value, or why there is none, with the difference to the published."""
+    """Return a cell as text: its value and difference to the published, or why there is none."""
     if cell["value"] is None:
         return cell["word"] or "—"
     if cell["difference"] is not None:
@@ -155,12 +163,12 @@ def cell_text(cell: dict) -> str:
 
 
 def cell_and_difference(cell: dict) -> str:
-    """A cell's text, and in place of a difference what forbids one."""
+    """Return a cell's text, and in place of a difference what forbids one."""
     return cell_text(cell) + (f" [{', '.join(cell['differs'])}]" if cell["differs"] else "")
 
 
 def as_text(facts: dict, columns: list[dict], rows: list[dict]) -> str:
-    """The table and the checksums as lines of text."""
+    """Return the table and the checksums as lines of text."""
     head = ("bits", "measure", *HEADS.values())
     lines = [head] + [
         (
@@ -175,7 +183,7 @@ def as_text(facts: dict, columns: list[dict], rows: list[dict]) -> str:
     widths = [max(map(len, texts)) for texts in zip(*lines, strict=True)]
     text = [_title(facts)]
     text += [
-        "  ".join(word.ljust(width) for word, width in zip(line, widths, strict=True)).rstrip()
+        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
         for line in lines
     ]
     text += [
@@ -192,13 +200,14 @@ def as_text(facts: dict, columns: list[dict], rows: list[dict]) -> str:
 
 def _title(facts: dict) -> str:
     subset = f", {facts['subset']} pictures of each split" if facts["subset"] else ""
-    return f"{NAMES[facts['method']]}, {facts['dataset']}, {facts['net']}{subset}"
+    return f"{METHODS[facts['method']].title}, {facts['dataset']}, {facts['net']}{subset}"
 
 
 def write(folder: Path, facts: dict, columns: list[dict]) -> str:
     """Write compare.txt, compare.json and compare.html into a folder; return the text.
 
-    facts: dataset, net, method, subset, and command, the call that made the table.
+    facts: dataset, net, method, subset, and command, the call that made the table. columns: see
+    the head of this module.
     """
     rows = table(facts, columns)
     text = as_text(facts, columns, rows)

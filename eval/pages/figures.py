@@ -14,10 +14,10 @@ from matplotlib.ticker import FixedLocator, MaxNLocator
 
 from eval.files import write_atomically
 
-SERIES_COUNT = 8
-ROLES = ("ink", "grid", "muted", *(f"series-{i + 1}" for i in range(SERIES_COUNT)))
+COLOURS = 8  # of lines, series-1 to series-8 of page.css
+ROLES = ("ink", "grid", "muted", *(f"series-{i + 1}" for i in range(COLOURS)))
 # In a page a line is drawn in a colour that stands for its role, which is then replaced by what
-# follows the page's light or dark theme (eval/page.css); a file of its own has the light theme's.
+# follows the page's light or dark theme (page.css); a file of its own has the light theme's.
 PLACEHOLDERS = dict(zip(ROLES, (f"#0101{i + 1:02x}" for i in range(len(ROLES))), strict=True))
 PAGE_COLOURS = {
     "ink": "currentColor",
@@ -38,9 +38,10 @@ SIZE = (4.6, 3.0)  # inches
 
 
 class Line(NamedTuple):
-    """One line: its name for the legend, and the (N,) values it joins.
+    """One line: its name for the legend, and the N points (x, y) that it joins.
 
-    style: 0 to 7, its colour, dashes and marker; by its place in the chart where None.
+    style: any whole number from 0, its colour, dashes and marker (`look`); the line's place in
+    the chart where None.
     """
 
     name: str
@@ -49,29 +50,45 @@ class Line(NamedTuple):
     style: int | None = None
 
 
-def line_chart(
-    title: str,
-    x_label: str,
-    y_label: str,
-    lines: list[Line],
-    background: list[Line] = (),
-    limits: tuple[float, float] | None = None,
-    ticks: list[float] | None = None,
-) -> str:
-    """An SVG element with up to eight lines, and `background` lines in grey named at their end.
+class Chart(NamedTuple):
+    """What a line chart shows.
 
-    limits: of the y axis. ticks: of the x axis. The description that screen readers give names
-    each line's last value.
+    lines: any number, each in its style. background: lines in grey, named at their end. limits:
+    of the y axis. ticks: of the x axis.
     """
-    figure = _draw(PLACEHOLDERS, title, x_label, y_label, lines, background, limits, ticks)
-    svg = _svg(figure, title, transparent=True)
-    named = "; ".join(f"{line.name} ends at {line.y[-1]:.4g}" for line in lines)
-    return _for_page(svg, f"{title}: {named or 'no line'}")
+
+    title: str
+    x_label: str
+    y_label: str
+    lines: list[Line]
+    background: list[Line] = []
+    limits: tuple[float, float] | None = None
+    ticks: list[float] | None = None
 
 
-def write_line_chart(path: Path, title: str, *chart, **options) -> None:
-    """Write the chart that `line_chart` draws as `path` with .svg and with .png, on white."""
-    write_figure(path, _draw(FILE_COLOURS, title, *chart, **options), title)
+def look(style: int) -> tuple[int, str | tuple, str]:
+    """Return the colour (0 to 7), the dashes and the marker of a style.
+
+    The first eight styles have a colour each. Each further eight take the same colours with
+    other dashes and another marker: 32 styles differ in colour or dashes alone.
+    """
+    turn, colour = divmod(style, COLOURS)
+    return colour, DASHES[(colour + turn) % len(DASHES)], MARKERS[(colour + turn) % len(MARKERS)]
+
+
+def line_chart(chart: Chart) -> str:
+    """Return a chart as an SVG element for a page.
+
+    The description that screen readers give names each line's last value.
+    """
+    svg = _svg(_draw(chart, PLACEHOLDERS), chart.title, transparent=True)
+    named = "; ".join(f"{line.name} ends at {line.y[-1]:.4g}" for line in chart.lines)
+    return _for_page(svg, f"{chart.title}: {named or 'no line'}")
+
+
+def write_line_chart(path: Path, chart: Chart) -> None:
+    """Write a chart as `path` with .svg and with .png, on white."""
+    write_figure(path, _draw(chart, FILE_COLOURS), chart.title)
 
 
 def write_figure(path: Path, figure: Figure, title: str) -> None:
@@ -83,15 +100,13 @@ def write_figure(path: Path, figure: Figure, title: str) -> None:
         figure.savefig(partial, format="png", dpi=200, metadata={"Software": None})
 
 
-def _draw(
-    colours, title, x_label, y_label, lines, background=(), limits=None, ticks=None
-) -> Figure:
+def _draw(chart: Chart, colours: dict[str, str]) -> Figure:
     with matplotlib.rc_context(_settings(colours)):
         figure = Figure(figsize=SIZE, layout="constrained")
         axes = figure.add_subplot()
-        height = limits[1] - limits[0] if limits else 1
-        ends = _apart([line.y[-1] for line in background], LABEL_GAP * height)
-        for line, end in zip(background, ends, strict=True):
+        height = chart.limits[1] - chart.limits[0] if chart.limits else 1
+        ends = _apart([line.y[-1] for line in chart.background], LABEL_GAP * height)
+        for line, end in zip(chart.background, ends, strict=True):
             axes.plot(line.x, line.y, color=colours["muted"], linewidth=0.8)
             axes.annotate(
                 line.name,
@@ -103,27 +118,27 @@ def _draw(
                 color=colours["muted"],
                 annotation_clip=False,
             )
-        for place, line in enumerate(lines):
-            style = place if line.style is None else line.style
+        for place, line in enumerate(chart.lines):
+            colour, dashes, marker = look(place if line.style is None else line.style)
             axes.plot(
                 line.x,
                 line.y,
-                color=colours[f"series-{style + 1}"],
-                linestyle=DASHES[style % len(DASHES)],
+                color=colours[f"series-{colour + 1}"],
+                linestyle=dashes,
                 linewidth=1.6,
-                marker=MARKERS[style] if len(line.x) < 30 else None,
+                marker=marker if len(line.x) < 30 else None,
                 markersize=3,
                 label=line.name,
             )
-        axes.set_title(title, loc="left", fontsize=10)
-        axes.set_xlabel(x_label)
-        axes.set_ylabel(y_label)
-        axes.xaxis.set_major_locator(FixedLocator(ticks) if ticks else MaxNLocator(5))
-        if limits:
-            axes.set_ylim(*limits)
-        if len(lines) > 3 or (lines and background):
+        axes.set_title(chart.title, loc="left", fontsize=10)
+        axes.set_xlabel(chart.x_label)
+        axes.set_ylabel(chart.y_label)
+        axes.xaxis.set_major_locator(FixedLocator(chart.ticks) if chart.ticks else MaxNLocator(5))
+        if chart.limits:
+            axes.set_ylim(*chart.limits)
+        if len(chart.lines) > 3 or (chart.lines and chart.background):
             figure.legend(loc="outside lower center", ncols=4, fontsize=7)
-        elif len(lines) > 1:
+        elif len(chart.lines) > 1:
             axes.legend(fontsize=8)
     return figure
 
@@ -157,7 +172,7 @@ def _svg(figure: Figure, title: str, transparent: bool) -> str:
 
 
 def _apart(heights: list[float], gap: float) -> list[float]:
-    """Heights moved up where needed, so that no two are closer than `gap`."""
+    """Return heights moved up where needed, so that no two are closer than `gap`."""
     moved = list(heights)
     last = float("-inf")
     for i in sorted(range(len(heights)), key=heights.__getitem__):
@@ -166,6 +181,7 @@ def _apart(heights: list[float], gap: float) -> list[float]:
 
 
 def _for_page(svg: str, description: str) -> str:
+    """Return a file's SVG as an element with a description, in the colours of the page's theme."""
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
     svg = re.sub(

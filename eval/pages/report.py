@@ -1,26 +1,22 @@
 """report.html: one self-contained page a run, from the files of its folder."""
 
-import base64
-import csv
-import math
 from collections.abc import Callable
 from pathlib import Path
 
-import jinja2
 import numpy as np
 
 from eval.codes import Codes, codes_sha256, read_codes
 from eval.files import InputError, read_json, write_atomically
-from eval.hamming import nearest
 from eval.metrics import RADIUS
-from eval.pages.figures import Line, line_chart
+from eval.pages.figures import Chart, Line, line_chart
+from eval.pages.query_pictures import nearest_pictures, shown_queries
+from eval.pages.template import page_template
 from eval.published import compare, precision_curves
-from eval.ranking import shares_label
+from eval.tables import LOSS_TERMS
+from eval.training_log import read_training, tests_of
 
 RUN_KEYS = ["settings", "from_scratch", "warnings"]
-LOSS_TERMS = ("classification", "binarization", "balance")
 QUERIES_SHOWN = 10
-NEAREST_SHOWN = 10
 POINTS_DRAWN = 300
 
 
@@ -48,7 +44,7 @@ def write_report(run_folder: Path, picture: Callable[[str, int], bytes]) -> Path
         retrieval_charts=retrieval_charts(metrics, precision_curves(run, metrics)),
         health=_last_health(training),
         grid=query_grid(codes, picture),
-        published=compare(run, metrics, _tests(training)),
+        published=compare(run, metrics, tests_of(training)),
         provenance=_flatten(run),
         radius=RADIUS,
     )
@@ -58,45 +54,28 @@ def write_report(run_folder: Path, picture: Callable[[str, int], bytes]) -> Path
     return path
 
 
-def read_training(path: Path) -> dict[str, np.ndarray]:
-    """Columns of train.csv as float64 arrays of one length; NaN where a cell is blank."""
-    try:
-        with open(path, newline="") as file:
-            reader = csv.DictReader(file)
-            rows = list(reader)
-    except FileNotFoundError:
-        raise InputError(f"{path} does not exist; run make train") from None
-    columns = {name: np.full(len(rows), math.nan) for name in reader.fieldnames or ()}
-    if "iteration" not in columns:
-        raise InputError(f"{path} has no column 'iteration'; run make train again")
-    for line, row in enumerate(rows):
-        for name in columns:
-            try:
-                columns[name][line] = float(row[name] or "nan")
-            except (TypeError, ValueError):
-                raise InputError(
-                    f"{path}, line {line + 2}: {row[name]!r} in column '{name}' is no number; "
-                    "run make train again"
-                ) from None
-    return columns
-
-
 def training_charts(training: dict[str, np.ndarray]) -> list[str]:
-    """SVG of each loss term and of the accuracy over iterations, of those that were logged."""
+    """Return charts (SVG) of each loss term and the accuracy over iterations, where logged.
+
+    training: what `eval.training_log.read_training` returns.
+    """
     charts = []
     for term in LOSS_TERMS:
         lines = [_line("test", training, f"test_{term}"), _line("training", training, term)]
         lines = [line for line in lines if line.x]
         if lines:
-            charts.append(line_chart(f"{term.capitalize()} loss", "iteration", "loss", lines))
+            charts.append(Chart(f"{term.capitalize()} loss", "iteration", "loss", lines))
     accuracy = _line("test", training, "test_accuracy")
     if accuracy.x:
-        charts.append(line_chart("Accuracy", "iteration", "share of pictures", [accuracy]))
-    return charts
+        charts.append(Chart("Accuracy", "iteration", "share of pictures", [accuracy]))
+    return [line_chart(chart) for chart in charts]
 
 
 def retrieval_charts(metrics: dict, published: dict[str, tuple]) -> list[str]:
-    """SVG of precision at k and of precision over recall."""
+    """Return charts (SVG) of precision at k and of precision over recall.
+
+    metrics: content of metrics.json. published: precision-at-k curves (k, precision) by method.
+    """
     curve = metrics["precision_at_k"]
     by_radius = [
         (recall, precision)
@@ -108,11 +87,11 @@ def retrieval_charts(metrics: dict, published: dict[str, tuple]) -> list[str]:
         if precision is not None and recall is not None
     ]
     charts = [
-        line_chart(
-            "Precision at k",
-            "k",
-            "precision",
-            [Line("this run", curve["k"], curve["precision"])],
+        Chart(
+            title="Precision at k",
+            x_label="k",
+            y_label="precision",
+            lines=[Line("this run", curve["k"], curve["precision"])],
             background=[Line(method, *points) for method, points in published.items()],
             limits=(0, 1.02),
         )
@@ -120,21 +99,21 @@ def retrieval_charts(metrics: dict, published: dict[str, tuple]) -> list[str]:
     if by_radius:
         recall, precision = zip(*by_radius, strict=True)
         charts.append(
-            line_chart(
-                "Precision and recall by Hamming radius",
-                "recall",
-                "precision",
-                [Line("this run", recall, precision)],
+            Chart(
+                title="Precision and recall by Hamming radius",
+                x_label="recall",
+                y_label="precision",
+                lines=[Line("this run", recall, precision)],
                 limits=(0, 1.02),
             )
         )
-    return charts
+    return [line_chart(chart) for chart in charts]
 
 
 def query_grid(codes: Codes, picture: Callable[[str, int], bytes]) -> list[dict]:
-    """The first query of up to QUERIES_SHOWN classes, each with its nearest database pictures.
+    """Return the first query of up to QUERIES_SHOWN classes, each with its nearest pictures.
 
-    Each entry: picture (data URI), label, and `nearest`: picture, label, distance, right.
+    Each entry is what `nearest_pictures` returns; `picture` is as in `write_report`.
     """
     return [
         nearest_pictures(codes, int(query), picture)
@@ -142,45 +121,8 @@ def query_grid(codes: Codes, picture: Callable[[str, int], bytes]) -> list[dict]
     ]
 
 
-def nearest_pictures(codes: Codes, query: int, picture: Callable[[str, int], bytes]) -> dict:
-    """One query row as `query_grid` describes it."""
-    label = codes.query.labels[query]
-    right = shares_label(label, codes.database.labels)
-    found = nearest(codes.query.codes[query], codes.database.codes, NEAREST_SHOWN)
-    return {
-        "picture": data_uri(picture("query", query)),
-        "label": names(codes, label),
-        "nearest": [
-            {
-                "picture": data_uri(picture("database", int(row))),
-                "label": names(codes, codes.database.labels[row]),
-                "distance": int(distance),
-                "right": bool(right[row]),
-            }
-            for row, distance in zip(*found, strict=True)
-        ],
-    }
-
-
-def shown_queries(labels: np.ndarray, classes: int) -> np.ndarray:
-    """First query row of each class, of at most so many classes, evenly spaced."""
-    if labels.ndim == 1:
-        first = np.unique(labels, return_index=True)[1]
-    else:
-        first = np.unique([np.argmax(of_label) for of_label in labels.T if of_label.any()])
-    spaced = np.linspace(0, len(first) - 1, min(classes, len(first))).astype(int)
-    return first[spaced]
-
-
-def names(codes: Codes, label: np.ndarray) -> str:
-    """The class name of a label, or those of a row of 0 and 1."""
-    if np.ndim(label) == 0:
-        return codes.class_names[label]
-    return ", ".join(codes.class_names[i] for i in np.flatnonzero(label)) or "no label"
-
-
 def _line(name: str, training: dict[str, np.ndarray], column: str) -> Line:
-    """A column over iterations; a long one as means of at most POINTS_DRAWN stretches."""
+    """Return a column over iterations; a long one as means of at most POINTS_DRAWN stretches."""
     values = training.get(column, np.array([]))
     logged = np.flatnonzero(np.isfinite(values))
     parts = np.array_split(logged, min(POINTS_DRAWN, len(logged))) if len(logged) else []
@@ -192,19 +134,8 @@ def _line(name: str, training: dict[str, np.ndarray], column: str) -> Line:
     )
 
 
-def _tests(training: dict[str, np.ndarray]) -> list[dict[str, float]]:
-    """Rows of train.csv that hold a test, without their blank cells."""
-    columns = [name for name in training if name.startswith("test_")]
-    tests = []
-    for row in range(len(training["iteration"])):
-        tested = {name: training[name][row] for name in columns if np.isfinite(training[name][row])}
-        if tested:
-            tests.append({"iteration": training["iteration"][row], **tested})
-    return tests
-
-
 def _last_health(training: dict[str, np.ndarray]) -> dict[str, float]:
-    """The last value of each column on the state of the codes, where it was logged."""
+    """Return the last value of each column on the state of the codes, where it was logged."""
     health = {}
     for name in ("dead_bits", "firing_rate", "distinct_codes", "saturation"):
         values = training.get(name, np.array([]))
@@ -215,7 +146,7 @@ def _last_health(training: dict[str, np.ndarray]) -> dict[str, float]:
 
 
 def _flatten(value: object, prefix: str = "") -> list[tuple[str, str]]:
-    """(dotted name, text) of every leaf of nested dicts, in order."""
+    """Return (dotted name, text) of every leaf of nested dicts, in order."""
     if isinstance(value, dict):
         return [
             leaf
@@ -225,26 +156,3 @@ def _flatten(value: object, prefix: str = "") -> list[tuple[str, str]]:
     if isinstance(value, list):
         value = ", ".join(map(str, value))
     return [(prefix, "not set" if value is None or value == "" else str(value))]
-
-
-def data_uri(png: bytes) -> str:
-    """A PNG as an address that an img element shows."""
-    return "data:image/png;base64," + base64.b64encode(png).decode()
-
-
-def page_template(path: str) -> jinja2.Template:
-    """A template of this package, which may include others of it."""
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["figure"] = figure
-    return environment.get_template(path)
-
-
-def figure(value: float | None, digits: int = 4) -> str:
-    """A number as text, a dash where there is none."""
-    return "—" if value is None else f"{value:.{digits}f}"

@@ -47,7 +47,9 @@ def write_sample(path, queries=30, rows=100, bits=12, classes=4, dataset="digits
     return splits
 
 
-def write_features(path, queries=40, rows=300, size=16, classes=4, mark="fingerprint of a test"):
+def write_features(
+    path, queries=40, rows=300, size=16, classes=4, fingerprint="fingerprint of a test"
+):
     """A features file of clusters, one for each class; the figures of it are in metrics.json."""
     random = np.random.default_rng(2)
     centres = 2 * random.standard_normal((classes, size))
@@ -59,14 +61,19 @@ def write_features(path, queries=40, rows=300, size=16, classes=4, mark="fingerp
             "net": "lenet",
             "row_order": "the test's order",
         }
-        file.attrs.update(facts | {"net_fingerprint": mark})
+        file.attrs.update(facts | {"net_fingerprint": fingerprint})
         for name, count in (("database", rows), ("query", queries)):
             labels = random.integers(classes, size=count).astype(np.int32)
             features = centres[labels] + random.standard_normal((count, size))
             file[f"{name}/features"] = features.astype(np.float32)
             file[f"{name}/labels"] = labels
             file[f"{name}/key"] = np.array([f"{name}/{i}".encode() for i in range(count)])
-    metrics = {"accuracy": 0.75, "queries": queries, "database": rows, "net_fingerprint": mark}
+    metrics = {
+        "accuracy": 0.75,
+        "queries": queries,
+        "database": rows,
+        "net_fingerprint": fingerprint,
+    }
     path.with_name("metrics.json").write_text(json.dumps(metrics))
 
 

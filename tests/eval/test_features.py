@@ -2,7 +2,7 @@ import h5py
 import numpy as np
 import pytest
 
-from eval.features import read_features, read_mark
+from eval.features import read_features, read_fingerprint
 from eval.files import InputError
 from tests.eval.samples import write_features
 
@@ -19,7 +19,7 @@ def test_reads_what_was_written(path):
     assert features.query.labels.shape == (40,)
     assert features.query.keys[3] == b"query/3"
     assert (features.blob, features.class_names[1]) == ("ip1", "class 1")
-    assert read_mark(path) == features.net_fingerprint == "fingerprint of a test"
+    assert read_fingerprint(path) == features.net_fingerprint == "fingerprint of a test"
 
 
 def replace(name, values):
@@ -55,7 +55,7 @@ def test_what_is_wrong_is_one_sentence(path, spoil, message):
 
 def test_missing_and_truncated_files_are_named(path):
     path.write_bytes(path.read_bytes()[:2000])
-    for read in (read_features, read_mark):
+    for read in (read_features, read_fingerprint):
         with pytest.raises(InputError, match="features.h5 cannot be read"):
             read(path)
     path.unlink()

@@ -10,9 +10,9 @@ from pathlib import Path
 
 from data_prep.files import file_digest
 from data_prep.mean_image import imagenet_mean, to_binaryproto
-from eval.__main__ import evaluate_with_bar
 from eval.files import InputError
 from eval.pages import compare
+from eval.progress import evaluate_with_bar
 from eval.protocol import measure
 from eval.run_folders import read_run
 from tools.compare import released

@@ -39,6 +39,7 @@ class Net:
     name: str
     side: int
     channels: int
+    published: str
     mean: str
     weights: str
     fillers: bool

@@ -70,7 +70,7 @@ def main() -> None:
     snapshots.publish(job.run / "snapshots", job.iters, job.run / "model.caffemodel")
     print(f"trained: {job.run / 'model.caffemodel'}")
     if job.iters < job.net.iters:
-        from eval.pages.report import read_training  # matplotlib: too slow for a run that is done
+        from eval.training_log import read_training
 
         seconds = read_training(job.run / "train.csv")["seconds"][-1] * job.net.iters / job.iters
         print(

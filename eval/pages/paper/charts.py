@@ -3,83 +3,63 @@
 Where a measure was taken at one code length only, it stands in the tables and has no chart.
 """
 
-from pathlib import Path
-from typing import NamedTuple
-
 from eval.baselines.table import Row
 from eval.metrics import RADIUS
-from eval.pages.figures import Line, line_chart, write_line_chart
-from eval.pages.paper.groups import EUCLIDEAN, ORDER, Group, method_of
+from eval.pages.figures import Chart, Line
+from eval.pages.paper.groups import EUCLIDEAN, Group, line_styles, method_of
 from eval.protocol import RELEASE_K
 from eval.published import PRECISION_CURVES, map_curves, precision_curves
 
 LEAST_SPAN = 0.1  # of a y axis: a smaller one would make much of little
 
 
-class Chart(NamedTuple):
-    """What line_chart draws, with the name of its files."""
+def charts(group: Group) -> dict[str, Chart]:
+    """Return the charts that have a line, each by the name of its files.
 
-    file: str
-    title: str
-    x_label: str
-    y_label: str
-    lines: list[Line]
-    background: list[Line] = []
-    limits: tuple[float, float] | None = None
-    ticks: list[int] | None = None
-
-    def svg(self) -> str:
-        return line_chart(*self[1:])
-
-    def write(self, folder: Path) -> None:
-        write_line_chart(folder / self.file, *self[1:])
-
-
-def charts(group: Group) -> list[Chart]:
-    """mAPs by bits, precision at k for each code length, precision within the radius by bits."""
+    In this order: mAPs by bits, precision at k for each code length, precision within the radius
+    by bits.
+    """
     at_k, radius = f"map_at_{RELEASE_K}", f"precision_radius_{RADIUS}"
     whole = not group.subset
     lengths = {row.bits for row in group.rows if row.bits}
     if whole and group.dataset == PRECISION_CURVES[0]:
         lengths.add(PRECISION_CURVES[1])
     published = map_curves(group.dataset, RELEASE_K) if whole else {}
-    drawn = [
-        _by_bits(group, "map", "mAP, whole ranking", "map-by-bits"),
-        _by_bits(group, at_k, f"mAP@{RELEASE_K}", f"map-at-{RELEASE_K}-by-bits", published),
-        *(_precision(group, bits) for bits in sorted(lengths)),
-        _by_bits(group, radius, f"Precision within radius {RADIUS}", f"precision-radius-{RADIUS}"),
-    ]
-    return [chart for chart in drawn if chart.lines or chart.background]
+    drawn = {
+        "map-by-bits": _by_bits(group, "map", "mAP, whole ranking"),
+        f"map-at-{RELEASE_K}-by-bits": _by_bits(group, at_k, f"mAP@{RELEASE_K}", published),
+        **{f"precision-at-k-{bits}": _precision(group, bits) for bits in sorted(lengths)},
+        f"precision-radius-{RADIUS}": _by_bits(group, radius, f"Precision within radius {RADIUS}"),
+    }
+    return {
+        f"{group.name}-{file}": chart
+        for file, chart in drawn.items()
+        if chart.lines or chart.background
+    }
 
 
 def quantization_chart(group: Group) -> Chart:
-    """ITQ's and CCA-ITQ's quantization error over iterations, relative to the random start's."""
+    """Return ITQ's quantization error over iterations, relative to the random start's.
+
+    A line for each result that recorded it: of ITQ and of CCA-ITQ, at each code length.
+    """
     rows = [row for row in group.rows if "quantization_errors" in row.metrics.get("learned", {})]
     lines = []
-    for style, row in enumerate(rows[:8]):
+    for row in rows:
         errors = row.metrics["learned"]["quantization_errors"]
         relative = [error / errors[0] for error in errors]
-        lines.append(
-            Line(f"{row.method}, {row.bits} bits", list(range(len(errors))), relative, style)
-        )
-    return Chart(
-        f"{group.name}-quantization-error",
-        "Quantization error of ITQ",
-        "iteration",
-        "share of the random start's",
-        lines,
-    )
+        lines.append(Line(f"{row.method}, {row.bits} bits", list(range(len(errors))), relative))
+    return Chart("Quantization error of ITQ", "iteration", "share of the random start's", lines)
 
 
-def _by_bits(
-    group: Group, measure: str, title: str, file: str, published: dict | None = None
-) -> Chart:
+def _by_bits(group: Group, measure: str, title: str, published: dict | None = None) -> Chart:
     lines = []
-    for method in ORDER[: ORDER.index(EUCLIDEAN)]:
-        rows = [row for row in group.rows if method_of(row) == method]
+    styles = line_styles()
+    for method in styles:
+        rows = [row for row in group.rows if row.bits and method_of(row) == method]
         if rows:
             values = [row.metrics[measure] for row in rows]
-            lines.append(Line(method, [row.bits for row in rows], values, ORDER.index(method)))
+            lines.append(Line(method, [row.bits for row in rows], values, styles[method]))
     background = _background(published or {})
     lengths = sorted({bits for line in (*lines, *background) for bits in line.x})
     if len(lengths) < 2:
@@ -87,11 +67,8 @@ def _by_bits(
     for row in group.rows if lines else []:
         if row.bits is None and measure in row.metrics:  # the features: one value for all lengths
             values = [row.metrics[measure]] * 2
-            lines.append(
-                Line(row.method, [lengths[0], lengths[-1]], values, ORDER.index(EUCLIDEAN))
-            )
+            lines.append(Line(row.method, [lengths[0], lengths[-1]], values, styles[EUCLIDEAN]))
     return Chart(
-        file=f"{group.name}-{file}",
         title=title,
         x_label="bits",
         y_label=title.partition(",")[0],
@@ -107,7 +84,6 @@ def _precision(group: Group, bits: int) -> Chart:
     background = _background({} if group.subset else published)
     lines = [_curve(row) for row in group.rows if row.bits in (bits, None)]
     return Chart(
-        file=f"{group.name}-precision-at-k-{bits}",
         title=f"Precision at k, {bits} bits",
         x_label="k",
         y_label="precision",
@@ -122,7 +98,7 @@ def _background(published: dict) -> list[Line]:
 
 
 def _limits(lines: list[Line]) -> tuple[float, float] | None:
-    """Limits of the y axis that hold all values and span at least LEAST_SPAN."""
+    """Return limits of the y axis that hold all values and span at least LEAST_SPAN."""
     values = [y for line in lines for y in line.y]
     if not values:
         return None
@@ -132,4 +108,4 @@ def _limits(lines: list[Line]) -> tuple[float, float] | None:
 
 def _curve(row: Row) -> Line:
     curve = row.metrics["precision_at_k"]
-    return Line(row.method, curve["k"], curve["precision"], ORDER.index(method_of(row)))
+    return Line(row.method, curve["k"], curve["precision"], line_styles()[method_of(row)])

@@ -2,17 +2,18 @@
 
 from typing import NamedTuple
 
-from eval.baselines.methods import METHODS
+from eval.baselines.methods import BASELINES, EUCLIDEAN, EUCLIDEAN_STYLE
 from eval.baselines.table import Row, code_lengths, rows
 from eval.run_folders import Run
-
-NAMES = {"ssdh": "SSDH", "kevinnet": "KevinNet", "finetune": "fine-tuning"}  # METHOD= in words
-EUCLIDEAN = "Euclidean"
-ORDER = ("SSDH", "KevinNet", *(method.name for method in reversed(METHODS.values())), EUCLIDEAN)
+from eval.tables import METHODS
 
 
 class Group(NamedTuple):
-    """runs: all of the group's, by name. rows: one for each method and code length, in ORDER."""
+    """Runs of one data set, net and subset (pictures of each split, 0 for all).
+
+    runs: all of them, by name. rows: one for each method and code length, in the order of
+    `line_styles`.
+    """
 
     dataset: str
     net: str
@@ -22,20 +23,22 @@ class Group(NamedTuple):
 
     @property
     def title(self) -> str:
+        """Return the group's name for headings."""
         subset = f", {self.subset:,} pictures of each split" if self.subset else ""
         return f"{self.dataset}, {self.net}{subset}"
 
     @property
     def name(self) -> str:
+        """Return the group's name for files."""
         return f"{self.dataset}-{self.net}" + (f"-{self.subset}" if self.subset else "")
 
 
 def group_runs(runs: list[Run]) -> list[Group]:
-    """Groups of the runs, by data set and net.
+    """Return the groups of the runs, by data set and net.
 
     Of several runs of one method and code length, the one with the shortest name stands in the
-    group's rows. Other methods' results are those on a METHOD=finetune run's features, or, where
-    that has none, on those of another run.
+    group's rows. Other methods' results are those on the features of a run without codes (a
+    METHOD=finetune one), or, where that has none, on those of another run.
     """
     members = {}
     for run in runs:
@@ -45,8 +48,19 @@ def group_runs(runs: list[Run]) -> list[Group]:
     return [Group(*key, of_group, _rows(of_group)) for key, of_group in sorted(members.items())]
 
 
+def line_styles() -> dict[str, int]:
+    """Return the style of the line of each method that ranks pictures, by the method's name.
+
+    The order is that of rows and lines: the nets trained here, the baselines from the last in
+    their table to the first, then Euclidean search.
+    """
+    trained = {method.title: method.style for method in METHODS.values() if method.codes}
+    baselines = {baseline.name: baseline.style for baseline in reversed(BASELINES.values())}
+    return {**trained, **baselines, EUCLIDEAN: EUCLIDEAN_STYLE}
+
+
 def method_of(row: Row) -> str:
-    """The name in ORDER of a row's method: Euclidean search is named after its net."""
+    """Return the name in `line_styles` of a row's method: Euclidean rows are named after a net."""
     return EUCLIDEAN if row.bits is None else row.method
 
 
@@ -54,15 +68,16 @@ def _rows(runs: list[Run]) -> list[Row]:
     by_name = sorted(runs, key=lambda run: (len(run.folder.name), run.folder.name))
     found = {}
     for run in by_name:
-        if run.metrics and run.method in ("ssdh", "kevinnet"):
-            row = Row(NAMES[run.method], run.metrics["bits"], run.metrics, run.folder.name)
+        if run.metrics and run.method in METHODS and run.has_codes:
+            row = Row(run.title, run.metrics["bits"], run.metrics, run.folder.name)
             found.setdefault((row.method, row.bits), row)
     learned_on = sorted(
         (run for run in by_name if (run.folder / "baselines").is_dir()),
-        key=lambda run: run.method != "finetune",
+        key=lambda run: run.has_codes,
     )
     for run in learned_on[:1]:
         for row in rows(run, code_lengths(run), []):
             if row.metrics:
                 found[method_of(row), row.bits] = row
-    return sorted(found.values(), key=lambda row: (ORDER.index(method_of(row)), row.bits or 0))
+    order = list(line_styles())
+    return sorted(found.values(), key=lambda row: (order.index(method_of(row)), row.bits or 0))

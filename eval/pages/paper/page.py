@@ -4,14 +4,16 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-from eval.bench.distance import duration
+from eval.baselines.methods import BASELINES
 from eval.files import InputError, write_atomically
 from eval.metrics import RADIUS
+from eval.pages.figures import line_chart, write_line_chart
 from eval.pages.paper import pictures
 from eval.pages.paper.charts import charts, quantization_chart
 from eval.pages.paper.groups import Group, group_runs
 from eval.pages.paper.tables import TABLES, accuracy_table, map_table, retrieval_table
-from eval.pages.report import page_template
+from eval.pages.template import page_template
+from eval.pages.text import duration
 from eval.published import read_published
 from eval.run_folders import Run
 
@@ -28,7 +30,7 @@ def write_paper(
 
     picture(run, split, row): the PNG bytes of a row of "query" or "database"; an InputError from
     it leaves that run's pictures out, and the page says why. cost: `rows`, what
-    `eval.bench_distance.distance_cost` measured, and `machine` (cpu, cores) where it did.
+    `eval.bench.cost.distance_cost` measured, and `machine` (cpu, cores) where it did.
     """
     figures, drawn = folder / "figures", folder / ".figures.partial"
     shutil.rmtree(drawn, ignore_errors=True)
@@ -37,6 +39,7 @@ def write_paper(
     page = page_template("paper/page.html.j2").render(
         runs=runs,
         datasets=[_dataset(name, runs, drawn, picture) for name in names],
+        baselines=[baseline.name for baseline in BASELINES.values()],
         cost=_cost_table(cost["rows"]),
         seconds=lambda value: "—" if value is None else duration(value),
         machine=cost["machine"],
@@ -64,13 +67,15 @@ def _dataset(name: str, runs: list[Run], figures: Path, picture: Callable) -> di
 
 def _group(group: Group, figures: Path, picture: Callable) -> dict:
     drawn = charts(group)
+    for name, chart in drawn.items():
+        write_line_chart(figures / name, chart)
     errors = quantization_chart(group)
-    for chart in [*drawn, *([errors] if errors.lines else [])]:
-        chart.write(figures)
+    if errors.lines:
+        write_line_chart(figures / f"{group.name}-quantization-error", errors)
     return {
         "group": group,
-        "charts": [chart.svg() for chart in drawn],
-        "published_curves": any(chart.background for chart in drawn),
+        "charts": [line_chart(chart) for chart in drawn.values()],
+        "published_curves": any(chart.background for chart in drawn.values()),
         "maps": [
             {"measure": name, "columns": columns, "rows": rows}
             for measure, name in MEASURES.items()
@@ -80,7 +85,7 @@ def _group(group: Group, figures: Path, picture: Callable) -> dict:
         "learned_on": next(
             (row.metrics["learned_on"] for row in group.rows if "learned_on" in row.metrics), None
         ),
-        "errors": errors.svg() if errors.lines else None,
+        "errors": line_chart(errors) if errors.lines else None,
         **_pictures(group, figures, picture),
     }
 
@@ -105,7 +110,7 @@ def _pictures(group: Group, figures: Path, picture: Callable) -> dict:
 
 
 def _cost_table(rows: list[dict]) -> list[dict]:
-    """Rows of the cost of one comparison: published and measured seconds, None where missing."""
+    """Return rows of the cost of one comparison, in seconds; `published` None where it is not."""
     published = {row["descriptor"]: row for row in read_published("distance_cost")}
     of = {"hamming-64": "SSDH-64", "euclidean-4096": "CNN-fc7-4096"}
     table = []

@@ -7,34 +7,36 @@ from pathlib import Path
 
 import h5py
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.image import imread
 
-from eval.codes import read_codes
+from eval.codes import Codes, read_codes
 from eval.pages.figures import FILE_COLOURS, write_figure
 from eval.pages.paper.groups import Group
-from eval.pages.report import data_uri, names, nearest_pictures, shown_queries
+from eval.pages.query_pictures import data_uri, names, nearest_pictures, shown_queries
 from eval.run_folders import Run
+from eval.tables import METHODS
 
 QUERIES = 3  # queries in the grid, and bars of right and of wrong classifications each
 CLASSES = 5  # of the most probable, in the bars
-RIGHT, WRONG = "#14713d", "#b3261e"  # eval/page.css, light
+RIGHT, WRONG = "#14713d", "#b3261e"  # page.css's, light
 
 Picture = Callable[[str, int], bytes]
 
 
 def ssdh_runs(group: Group) -> list[Run]:
-    """The SSDH runs of the group's rows, by code length."""
+    """Return the SSDH runs of the group's rows, by code length."""
     of = {(row.method, row.source) for row in group.rows}
-    runs = [run for run in group.runs if ("SSDH", run.folder.name) in of]
+    runs = [run for run in group.runs if (METHODS["ssdh"].title, run.folder.name) in of]
     return sorted(runs, key=lambda run: run.metrics["bits"])
 
 
 def nearest_by_bits(runs: list[Run], picture: Picture) -> list[dict]:
-    """For each of QUERIES queries: picture, label, and `lengths`, of bits, run and `nearest`.
+    """Return, for each of QUERIES queries, its nearest pictures at each run's code length.
 
-    `nearest` is that of eval.report.nearest_pictures. A run whose rows are others than the first
-    run's is left out.
+    One dict a query: picture, label, and `lengths`, a dict a run of bits, run and `nearest` (as
+    `nearest_pictures` returns it). A run whose rows are others than the first run's is left out.
     """
     codes = [read_codes(run.folder / "codes.h5") for run in runs]
     same = [
@@ -59,7 +61,7 @@ def nearest_by_bits(runs: list[Run], picture: Picture) -> list[dict]:
 
 
 def classifications(run: Run, picture: Picture) -> list[dict]:
-    """Bars of the most probable classes: the queries of the grid, then the first wrong ones.
+    """Return bars of the most probable classes of the grid's queries and of the first wrong ones.
 
     One dict a query: picture, label, right (bool) and `bars`, of class, share and right. Empty
     where the run has no probabilities or its pictures several labels.
@@ -93,7 +95,7 @@ def classifications(run: Run, picture: Picture) -> list[dict]:
 
 
 def write_nearest(path: Path, title: str, grids: list[dict]) -> None:
-    """The grids as a figure's files: a line for each query and code length, the query first."""
+    """Write the grids as a figure's files: a line for each query and length, the query first."""
     rows = [(grid, length) for grid in grids for length in grid["lengths"]]
     columns = 1 + max(len(length["nearest"]) for _, length in rows)
     figure = Figure(figsize=(0.62 * columns + 0.5, 0.85 * len(rows) + 0.4), layout="constrained")
@@ -111,7 +113,7 @@ def write_nearest(path: Path, title: str, grids: list[dict]) -> None:
 
 
 def write_classifications(path: Path, title: str, entries: list[dict]) -> None:
-    """The bars as a figure's files."""
+    """Write the bars as a figure's files."""
     figure = Figure(figsize=(5.4, 1.05 * len(entries) + 0.4), layout="constrained")
     figure.suptitle(title, fontsize=9, x=0.01, ha="left")
     axes = figure.subplots(len(entries), 2, squeeze=False, width_ratios=(1, 4))
@@ -135,7 +137,7 @@ def write_classifications(path: Path, title: str, entries: list[dict]) -> None:
     write_figure(path, figure, title)
 
 
-def _show(axes, uri: str, title: str, colour: str) -> None:
+def _show(axes: Axes, uri: str, title: str, colour: str) -> None:
     pixels = imread(BytesIO(_png(uri)))
     axes.imshow(pixels, cmap="gray", vmin=0, vmax=1)
     axes.set_title(title, fontsize=6.5, pad=2, color=colour)
@@ -148,7 +150,7 @@ def _png(uri: str) -> bytes:
     return base64.b64decode(uri.partition(",")[2])
 
 
-def _same_rows(codes, first) -> bool:
+def _same_rows(codes: Codes, first: Codes) -> bool:
     return all(
         np.array_equal(a.labels, b.labels) and np.array_equal(a.keys, b.keys)
         for a, b in ((codes.query, first.query), (codes.database, first.database))

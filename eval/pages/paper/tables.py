@@ -1,22 +1,15 @@
 """The tables: published numbers and ours side by side; what no run has produced stays None."""
 
-from eval.pages.paper.groups import NAMES, Group, method_of
+from eval.pages.paper.groups import Group, method_of
 from eval.protocol import RELEASE_K
-from eval.published import accuracies, difference, maps, read_published
+from eval.published import accuracies, difference, maps, our_method, read_published
 from eval.run_folders import Run
 
 TABLES = {"cifar10": 3, "mnist": 4, "sun397": 5, "yahoo1m": 6}  # data sets and the paper's tables
 
 
-def our_method(published: str) -> str | None:
-    """METHOD= of a published method, or None where it is not one of this repository's."""
-    if published == "AlexNet + Fine-tuning":
-        return "finetune"
-    return {"SSDH": "ssdh", "KevinNet": "kevinnet"}.get(published.partition(" ")[0])
-
-
 def accuracy_table(dataset: str, runs: list[Run]) -> list[dict]:
-    """Classification accuracy, published and ours, as in tables 3 to 6.
+    """Return classification accuracy, published and ours, as in tables 3 to 6.
 
     One dict a row: method, bits, net and source of the published number; published, ours (None
     where missing), run, difference, differs; `ours_expected` is False for methods not built here.
@@ -39,8 +32,8 @@ def accuracy_table(dataset: str, runs: list[Run]) -> list[dict]:
     return table + [
         {
             **_EMPTY,
-            "method": NAMES.get(run.method, run.method),
-            "bits": run.settings["bits"] if run.method != "finetune" else None,
+            "method": run.title,
+            "bits": run.settings["bits"] if run.has_codes else None,
             "ours": run.metrics and run.metrics["accuracy"],
             "run": run.folder.name,
             "net": f"{run.settings['net']} (here)",
@@ -51,7 +44,10 @@ def accuracy_table(dataset: str, runs: list[Run]) -> list[dict]:
 
 
 def retrieval_table(dataset: str, runs: list[Run]) -> list[dict]:
-    """Published mAPs of the methods built here, beside each run's; keys as in accuracy_table."""
+    """Return published mAPs of the methods built here, beside each run's.
+
+    Keys are those of `accuracy_table`, and `measure`.
+    """
     table = []
     for row in read_published("retrieval_map"):
         if row["dataset"] != dataset or our_method(row["method"]) is None:
@@ -67,7 +63,7 @@ def retrieval_table(dataset: str, runs: list[Run]) -> list[dict]:
 
 
 def map_table(group: Group, measure: str) -> tuple[list[int], list[dict]]:
-    """mAP by code length: the columns (bits), and one dict a method with name, source, cells.
+    """Return mAP by code length: the columns (bits), and a dict a method: name, source, cells.
 
     measure: "map" or "map_at_1000". A cell is the figure with its tie figures, or None where
     nothing was measured. Published methods follow for measure "map_at_1000", each with
@@ -133,7 +129,7 @@ def _of_published(row: dict[str, str], column: str) -> dict:
 
 
 def _beside(row: dict[str, str], run: Run, measure: str = "accuracy") -> dict:
-    """A published row with a run's figure and, where nothing differs, the difference.
+    """Return a published row with a run's figure and, where nothing differs, the difference.
 
     The figure is of the published row's own queries where the run has been measured on them.
     """

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from eval.baselines.__main__ import main
-from eval.baselines.methods import METHODS
+from eval.baselines.methods import BASELINES
 from eval.baselines.table import rows
 from eval.protocol import measure
 from eval.run_folders import read_run
@@ -46,9 +46,9 @@ def result(runs, name):
 
 def test_each_method_and_code_length_has_a_file_of_figures(runs, printed):
     folder = runs / "digits-lenet-finetune" / "baselines"
-    expected = {f"{name}-{bits}.json" for name in METHODS for bits in (12, 8)}
+    expected = {f"{name}-{bits}.json" for name in BASELINES for bits in (12, 8)}
     assert {path.name for path in folder.iterdir()} == expected | {"euclidean.json"}
-    for name in METHODS:
+    for name in BASELINES:
         figures = result(runs, f"{name}-12")
         assert figures["bits"] == 12 and figures["accuracy"] is None
         assert (figures["queries"], figures["database"]) == (40, 300)

@@ -8,7 +8,7 @@ from scipy.optimize import check_grad
 from eval.baselines import itq, ksh, lsh, spectral
 from eval.baselines.training import principal_axes, training_set
 
-METHODS = (lsh.learn, spectral.learn, itq.learn, itq.learn_with_labels, ksh.learn)
+LEARN = (lsh.learn, spectral.learn, itq.learn, itq.learn_with_labels, ksh.learn)
 
 
 def clustered(rows, classes=5, size=24, seed=0):
@@ -25,7 +25,7 @@ def training():
     return training_set(*clustered(1200))
 
 
-@pytest.mark.parametrize("learn", METHODS)
+@pytest.mark.parametrize("learn", LEARN)
 def test_codes_of_one_class_are_nearer_than_those_of_two(training, learn):
     encode, _ = learn(training, 16, np.random.default_rng(0))
     features, labels = clustered(300, seed=1)
@@ -36,7 +36,7 @@ def test_codes_of_one_class_are_nearer_than_those_of_two(training, learn):
     assert distances[same].mean() < distances[~same].mean() - 2
 
 
-@pytest.mark.parametrize("learn", METHODS)
+@pytest.mark.parametrize("learn", LEARN)
 def test_one_seed_gives_the_same_codes(training, learn):
     first, second = (learn(training, 16, np.random.default_rng(3))[0] for _ in range(2))
     np.testing.assert_array_equal(first(training.features[:50]), second(training.features[:50]))

@@ -5,7 +5,7 @@ import os
 import numpy as np
 import pytest
 
-from eval.bench import distance as bench_distance
+from eval.bench import cost
 from eval.bench import evaluator as bench_eval
 from eval.bench.common import clustered_codes, in_child
 from eval.hamming import code_words, distinct_codes
@@ -47,16 +47,14 @@ def test_each_row_measures_map_up_to_the_order_of_ties(codes, row):
 
 def test_scan_finds_the_nearest(codes):
     query, database = codes[0], codes[2]
-    found = bench_distance._nearest_distances(
-        np.ascontiguousarray(code_words(query).T), code_words(database)
-    )
+    found = cost._nearest_distances(np.ascontiguousarray(code_words(query).T), code_words(database))
     unequal = np.unpackbits(query[:, None] ^ database, axis=2).sum(axis=2)
     assert found.tolist() == unequal.min(axis=1).tolist()
 
 
 def test_bits_are_counted_in_every_round():
     words = np.array([0, 1, 3], np.uint64)
-    assert bench_distance._count_bits(words, 2) == (0 + 1 + 2) + (1 + 0 + 1)
+    assert cost._count_bits(words, 2) == (0 + 1 + 2) + (1 + 0 + 1)
 
 
 def test_child_reports_its_result_and_its_own_peak():
@@ -68,10 +66,10 @@ def test_child_reports_its_result_and_its_own_peak():
 
 def test_costs_of_one_distance_are_positive_and_named(monkeypatch):
     for name, size in (("QUERIES", 32), ("DATABASE", 4000), ("FLOAT_QUERIES", 4)):
-        monkeypatch.setattr(bench_distance, name, size)
-    monkeypatch.setattr(bench_distance, "FLOAT_DATABASE", 50)
-    monkeypatch.setattr(bench_distance, "REPEATS", 2)
-    rows = bench_distance.distance_cost((64,))
+        monkeypatch.setattr(cost, name, size)
+    monkeypatch.setattr(cost, "FLOAT_DATABASE", 50)
+    monkeypatch.setattr(cost, "REPEATS", 2)
+    rows = cost.distance_cost((64,))
     assert [row["name"] for row in rows] == [
         "hamming-64",
         "euclidean-4096",

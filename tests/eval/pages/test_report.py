@@ -1,16 +1,17 @@
 import base64
 import json
 import re
-from html.parser import HTMLParser
 
 import numpy as np
 import pytest
 
 from eval.codes import read_codes
 from eval.files import InputError
-from eval.pages.report import query_grid, read_training, write_report
+from eval.pages.report import query_grid, write_report
 from eval.protocol import measure
 from eval.summary import write_metrics
+from eval.training_log import read_training
+from tests.eval.pages.page import Page
 from tests.eval.samples import TRAINING, picture, write_run, write_sample, write_training
 
 
@@ -21,40 +22,6 @@ def folder(tmp_path):
     write_training(tmp_path / "train.csv")
     write_run(tmp_path / "run.json")
     return tmp_path
-
-
-class Page(HTMLParser):
-    """Tags, checked for balance; text; and every address that the page names."""
-
-    VOID = {"meta", "img", "br", "path", "use"}
-
-    def __init__(self, html):
-        super().__init__()
-        self.open, self.images, self.addresses, self.headings, self.text = [], [], [], [], ""
-        self.feed(html)
-
-    def handle_starttag(self, tag, attributes):
-        attributes = dict(attributes)
-        self.addresses += [
-            value for name, value in attributes.items() if name in ("src", "href", "xlink:href")
-        ]
-        if tag == "img":
-            self.images.append(attributes)
-        if tag in ("h1", "h2", "h3"):
-            self.headings.append(tag)
-        if tag not in self.VOID:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag, attributes):
-        if tag not in self.VOID:
-            self.addresses += [value for name, value in attributes if name.endswith("href")]
-
-    def handle_endtag(self, tag):
-        if tag not in self.VOID:
-            assert self.open.pop() == tag
-
-    def handle_data(self, data):
-        self.text += data + " "
 
 
 def test_page_is_whole_and_self_contained(folder):

@@ -1,20 +1,24 @@
 import json
 import math
 import re
+import shutil
 from html import unescape
 
 import pytest
-from tests.eval.test_report import Page
 
+from eval.baselines import lsh
 from eval.baselines.__main__ import main as baselines
+from eval.baselines.methods import BASELINES, Baseline
 from eval.files import InputError
 from eval.pages.figures import PLACEHOLDERS
+from eval.pages.paper.charts import charts
 from eval.pages.paper.groups import group_runs
 from eval.pages.paper.page import write_paper
 from eval.pages.paper.tables import accuracy_table, map_table, retrieval_table
 from eval.protocol import measure, metrics_path
 from eval.run_folders import find_runs
 from eval.summary import write_metrics
+from tests.eval.pages.page import Page
 from tests.eval.samples import picture, write_features, write_run, write_sample
 
 COST = {
@@ -167,6 +171,26 @@ def test_map_by_bits_leaves_missing_cells_empty(runs):
     assert cells["ITQ"][0][0] == json.loads((folder / "itq-12.json").read_text())["map"]
     assert [row["name"] for row in table][0] == "SSDH"
     assert not any(row["published"] for row in table)
+
+
+def test_two_more_baselines_are_two_lines_of_their_table(runs, tmp_path, monkeypatch):
+    folder = shutil.copytree(runs[0].folder.parent, tmp_path / "runs")
+    for style, name in ((9, "Sixth"), (10, "Seventh")):
+        baseline = Baseline(name, labels=False, learn=lsh.learn, style=style)
+        monkeypatch.setitem(BASELINES, name.lower(), baseline)
+    baselines([str(folder / "mnist-lenet-finetune"), "--bits", "12"])
+    found = find_runs(folder)
+    (group,) = [group for group in group_runs(found) if group.dataset == "mnist"]
+    chart = charts(group)["mnist-lenet-precision-at-k-12"]
+    assert [(line.name, line.style) for line in chart.lines] == [
+        *(("SSDH", 0), ("Seventh", 10), ("Sixth", 9), ("KSH", 2), ("CCA-ITQ", 3), ("ITQ", 4)),
+        *(("SH", 5), ("LSH", 6), ("lenet-ft, Euclidean", 7)),
+    ]
+    page = write_paper(tmp_path / "paper", found, lambda run, *row: picture(*row), COST)
+    text = " ".join(Page(page.read_text()).text.split())
+    assert "LSH, SH, ITQ, CCA-ITQ, KSH, Sixth, Seventh and Euclidean search work on" in text
+    svg = (page.parent / "figures" / "mnist-lenet-precision-at-k-12.svg").read_text()
+    assert "Sixth" in svg and "Seventh" in svg
 
 
 def test_without_any_run_published_numbers_stand_alone(tmp_path):

@@ -1,0 +1,46 @@
+"""train.csv, what a run's training logged: a line for each display and each test."""
+
+import csv
+import math
+from pathlib import Path
+
+import numpy as np
+
+from eval.files import InputError
+
+
+def read_training(path: Path) -> dict[str, np.ndarray]:
+    """Return the columns of a train.csv as float64 arrays of one length; NaN for a blank cell.
+
+    Raises InputError, naming the file, where it is missing or a cell is no number.
+    """
+    try:
+        with open(path, newline="") as file:
+            reader = csv.DictReader(file)
+            rows = list(reader)
+    except FileNotFoundError:
+        raise InputError(f"{path} does not exist; run make train") from None
+    columns = {name: np.full(len(rows), math.nan) for name in reader.fieldnames or ()}
+    if "iteration" not in columns:
+        raise InputError(f"{path} has no column 'iteration'; run make train again")
+    for line, row in enumerate(rows):
+        for name in columns:
+            try:
+                columns[name][line] = float(row[name] or "nan")
+            except (TypeError, ValueError):
+                raise InputError(
+                    f"{path}, line {line + 2}: {row[name]!r} in column '{name}' is no number; "
+                    "run make train again"
+                ) from None
+    return columns
+
+
+def tests_of(training: dict[str, np.ndarray]) -> list[dict[str, float]]:
+    """Return the rows that hold a test: `iteration` and the columns test_* that are not blank."""
+    columns = [name for name in training if name.startswith("test_")]
+    tests = []
+    for row in range(len(training["iteration"])):
+        tested = {name: training[name][row] for name in columns if np.isfinite(training[name][row])}
+        if tested:
+            tests.append({"iteration": training["iteration"][row], **tested})
+    return tests
