@@ -7,7 +7,7 @@ TABLE     := tools/run/variables.txt
 VARIABLES := $(shell sed -n 's/^\([A-Z][A-Z0-9_]*\) .*/\1/p' $(TABLE))
 SCRIPTS   := $(shell sed -n 's/^\([A-Z][A-Z0-9_]*\)  *-  *script .*/\1/p' $(TABLE))
 # not from the environment: shells set HOST to this machine's name
-given      = $(filter command $(if $(filter HOST PORT,$(1)),,environment),$(firstword $(origin $(1))))
+given      = $(filter command override $(if $(filter HOST PORT,$(1)),,environment),$(firstword $(origin $(1))))
 $(foreach name,$(VARIABLES),$(if $(call given,$(name)),$(eval override $(name) := $$(value $(name)))))
 $(foreach name,$(filter-out $(SCRIPTS),$(VARIABLES)),$(if $(call given,$(name)),\
   $(eval SSDH_$(name) := $$($(name)))$(eval export SSDH_$(name)),$(eval unexport SSDH_$(name))))

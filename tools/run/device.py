@@ -13,7 +13,7 @@ from tools.run.nets import Net
 
 def prefix() -> Path:
     """Return the folder that Caffe is installed in."""
-    return Path(os.environ.get("CAFFE_PREFIX", REPO / ".caffe"))
+    return Path(os.environ.get("CAFFE_PREFIX") or REPO / ".caffe")
 
 
 def build() -> dict:
