@@ -11,6 +11,7 @@ from eval.baselines.table import rows
 from eval.protocol import measure
 from eval.run_folders import read_run
 from eval.summary import write_metrics
+from tests.eval.baselines.learn import learn_baselines
 from tests.eval.samples import write_features, write_run, write_sample
 
 
@@ -36,7 +37,7 @@ def printed(runs):
     """What the command printed, for 12 and 8 bits; results are left in the run's folder."""
     text = io.StringIO()
     with contextlib.redirect_stdout(text):
-        main([str(runs / "digits-lenet-finetune"), "--bits", "12", "8"])
+        learn_baselines(runs / "digits-lenet-finetune", 12, 8)
     return text.getvalue()
 
 
