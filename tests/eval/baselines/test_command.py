@@ -64,7 +64,7 @@ def test_each_method_and_code_length_has_a_file_of_figures(runs, printed):
 
 def test_the_table_names_the_run_of_every_row_and_what_is_not_there(runs, printed):
     lines = printed[printed.index("method  ") :].splitlines()[1:]
-    assert len(lines) == 1 + 2 * 6
+    assert len(lines) == 1 + 2 * (len(BASELINES) + 1)
     assert lines[0].startswith("lenet-ft, Euclidean") and lines[0].endswith("digits-lenet-finetune")
     itq = result(runs, "itq-12")
     assert f"{itq['map']:.4f} (ties:" in next(row for row in lines if row.startswith("ITQ"))
