@@ -28,7 +28,7 @@ class Rows(NamedTuple):
 
 
 class Features(NamedTuple):
-    """A features file, in memory; sha256 is the file's."""
+    """A features file, in memory: its attributes, its rows, and the SHA-256 (hex) of the file."""
 
     path: Path
     sha256: str
@@ -52,7 +52,7 @@ def read_features(path: Path) -> Features:
             missing = [name for name in (*names, "class_names") if name not in file.attrs]
             if missing:
                 raise InputError(f"{path} has no attribute {missing[0]!r}; {AGAIN}")
-            facts = [str(file.attrs[name]) for name in names]
+            facts = {name: str(file.attrs[name]) for name in names}
             class_names = [str(name) for name in file.attrs["class_names"]]
             database, query = (_read_rows(file, name, path) for name in ("database", "query"))
     except OSError as error:
@@ -66,7 +66,14 @@ def read_features(path: Path) -> Features:
         )
     with open(path, "rb") as file:
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-    return Features(path, sha256, facts[0], class_names, *facts[1:], database, query)
+    return Features(
+        path=path,
+        sha256=sha256,
+        class_names=class_names,
+        database=database,
+        query=query,
+        **facts,
+    )
 
 
 def read_fingerprint(path: Path) -> str | None:

@@ -24,10 +24,10 @@ def code_words(codes: np.ndarray) -> np.ndarray:
 
 
 def distinct_codes(codes: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return what tells the distinct rows of (N, bytes) uint8, in ascending order, from the others.
+    """Find the distinct codes among rows (N, bytes) uint8, in ascending order.
 
-    Three int64 arrays: the first row with each, the place of every row's code among them, and how
-    many rows have each.
+    Returns three int64 arrays: the first row with each, the place of every row's code among them,
+    and how many rows have each.
     """
     scalars = np.ascontiguousarray(codes).view(f"V{codes.shape[1]}")[:, 0]
     _, first, place, count = np.unique(

@@ -126,7 +126,7 @@ def _distinct_queries(
     labels: np.ndarray,
     excluded: np.ndarray | None,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return what `distinct_codes` does of pairs (label, code), of which each need be ranked once.
+    """Find the distinct pairs (label, code), as `distinct_codes` does: each is ranked once.
 
     A query that has a row of its own to leave out shares its pair with no other.
     """

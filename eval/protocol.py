@@ -61,7 +61,7 @@ def subset_of(per_class: int | None) -> dict | None:
 
 
 def positive(text: str) -> int:
-    """Return the number that a command line gives, which must be at least 1."""
+    """Return the whole number that a text of a command line is; argparse refuses those below 1."""
     number = int(text)
     if number < 1:
         raise argparse.ArgumentTypeError(f"{number} is not at least 1")

@@ -17,7 +17,7 @@ from eval.compiled import compiled
 
 @compiled
 def harmonic_numbers(count: int) -> np.ndarray:
-    """Return H(0) to H(count) as (2, count + 1) float64: row 0 rounded, row 1 what that lost.
+    """Return H(0) to H(count), (2, count + 1) float64: row 0 rounded, row 1 what rounding lost.
 
     Differences of both rows, added, are exact to the last digit however close the arguments.
     """

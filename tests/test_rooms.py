@@ -1,6 +1,7 @@
 """Imports point one way: which room may import which, read from the source of every module."""
 
 import ast
+import sys
 from pathlib import Path
 
 import pytest
@@ -19,7 +20,7 @@ SUBJECTS = tuple(f"tools.{room}" for room in ("train", "codes", "search", "compa
 ABOVE = ("tools.serve", "tools.bench")
 MAY_IMPORT = {  # of caffe and of our own modules; a thin command right in tools/ is of room "tools"
     "prototxt": (),
-    "python_layers": ("caffe", "numpy"),  # and of others' modules
+    "python_layers": ("caffe", "numpy", *sys.stdlib_module_names),  # and nothing else at all
     "data_prep": ("data_prep", "caffe.proto"),
     "eval": EVAL,
     "eval.baselines": (*EVAL, "eval.baselines"),

@@ -104,7 +104,7 @@ def copied_bytes_per_second() -> float:
 
 
 def popcounts_per_second() -> float:
-    """Return of how many 64-bit words in cache one core counts the bits a second."""
+    """Return of how many 64-bit words, all in cache, one core counts the bits in a second."""
     words = np.random.default_rng(0).integers(2**63, size=1024, dtype=np.uint64)
     rounds = 100_000
     _count_bits(words, 1)

@@ -88,7 +88,12 @@ def this_evaluator(
 ) -> float:
     """Return the evaluator's mAP; it computes all of its figures."""
     figures = evaluate_queries(
-        query_codes, query_labels, database_codes, database_labels, BITS, k=1000
+        query_codes=query_codes,
+        query_labels=query_labels,
+        database_codes=database_codes,
+        database_labels=database_labels,
+        bits=BITS,
+        k=1000,
     )
     return mean(figures.ap[:, 0])
 

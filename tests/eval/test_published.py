@@ -1,6 +1,13 @@
 import pytest
 
-from eval.published import accuracies, compare, precision_curves, read_published
+from eval.published import (
+    accuracies,
+    compare,
+    net_word,
+    our_method,
+    precision_curves,
+    read_published,
+)
 
 
 def a_run(dataset="cifar10", net="alexnet", bits=48, from_scratch=False):
@@ -98,6 +105,19 @@ def test_curves_are_those_of_cifar10_at_48_bits():
     )
     assert curves["KSH"][0] == [100, 200, 400, 600, 800, 1000]
     assert precision_curves(a_run("mnist"), some_metrics()) == {}
+
+
+def test_names_of_published_methods_tell_method_and_net():
+    rows = read_published("classification_accuracy") + read_published("retrieval_map")
+    found = {row["method"]: (our_method(row["method"]), net_word(row["method"])) for row in rows}
+    assert {name: of for name, of in found.items() if of != (None, "")} == {
+        "AlexNet + Fine-tuning": ("finetune", ""),
+        "KevinNet": ("kevinnet", ""),
+        "SSDH": ("ssdh", ""),
+        "SSDH (released log at iteration 50000)": ("ssdh", ""),
+        "SSDH VGG16 (released log)": ("ssdh", "VGG16"),
+        "SSDH VGG16-Avg (released log)": ("ssdh", "VGG16-Avg"),
+    }
 
 
 @pytest.mark.parametrize(("net", "method"), [("vgg16", "VGG16"), ("vgg16_avg", "VGG16-Avg")])

@@ -11,6 +11,7 @@ from eval.baselines.table import rows
 from eval.protocol import measure
 from eval.run_folders import read_run
 from eval.summary import write_metrics
+from tests.eval.baselines.learn import learn_baselines
 from tests.eval.samples import write_features, write_run, write_sample
 
 
@@ -36,7 +37,7 @@ def printed(runs):
     """What the command printed, for 12 and 8 bits; results are left in the run's folder."""
     text = io.StringIO()
     with contextlib.redirect_stdout(text):
-        main([str(runs / "digits-lenet-finetune"), "--bits", "12", "8"])
+        learn_baselines(runs / "digits-lenet-finetune", 12, 8)
     return text.getvalue()
 
 
@@ -63,7 +64,7 @@ def test_each_method_and_code_length_has_a_file_of_figures(runs, printed):
 
 def test_the_table_names_the_run_of_every_row_and_what_is_not_there(runs, printed):
     lines = printed[printed.index("method  ") :].splitlines()[1:]
-    assert len(lines) == 1 + 2 * 6
+    assert len(lines) == 1 + 2 * (len(BASELINES) + 1)
     assert lines[0].startswith("lenet-ft, Euclidean") and lines[0].endswith("digits-lenet-finetune")
     itq = result(runs, "itq-12")
     assert f"{itq['map']:.4f} (ties:" in next(row for row in lines if row.startswith("ITQ"))

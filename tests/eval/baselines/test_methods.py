@@ -6,9 +6,10 @@ from scipy.linalg import eigh
 from scipy.optimize import check_grad
 
 from eval.baselines import itq, ksh, lsh, spectral
+from eval.baselines.methods import BASELINES
 from eval.baselines.training import principal_axes, training_set
 
-LEARN = (lsh.learn, spectral.learn, itq.learn, itq.learn_with_labels, ksh.learn)
+LEARN = [pytest.param(baseline.learn, id=name) for name, baseline in BASELINES.items()]
 
 
 def clustered(rows, classes=5, size=24, seed=0):

@@ -8,7 +8,9 @@ from eval.tables import METHODS
 
 def test_methods_keep_their_looks():
     names = ("SSDH", "KevinNet", "KSH", "CCA-ITQ", "ITQ", "SH", "LSH", "Euclidean")
-    assert line_styles() == {name: style for style, name in enumerate(names)}
+    styles = line_styles()
+    assert [styles[name] for name in names] == list(range(8))
+    assert [name for name in styles if name in names] == list(names)
     solid, dashed, dotted, mixed = "-", (0, (4, 2)), (0, (1, 1)), (0, (5, 1, 1, 1))
     assert [look(style) for style in range(8)] == [
         *((0, solid, "o"), (1, dashed, "s"), (2, dotted, "D"), (3, mixed, "^")),

@@ -7,7 +7,6 @@ from html import unescape
 import pytest
 
 from eval.baselines import lsh
-from eval.baselines.__main__ import main as baselines
 from eval.baselines.methods import BASELINES, Baseline
 from eval.files import InputError
 from eval.pages.figures import PLACEHOLDERS
@@ -18,6 +17,7 @@ from eval.pages.paper.tables import accuracy_table, map_table, retrieval_table
 from eval.protocol import measure, metrics_path
 from eval.run_folders import find_runs
 from eval.summary import write_metrics
+from tests.eval.baselines.learn import learn_baselines
 from tests.eval.pages.page import Page
 from tests.eval.samples import picture, write_features, write_run, write_sample
 
@@ -56,7 +56,7 @@ def runs(tmp_path_factory):
     tuned.mkdir()
     write_features(tuned / "features.h5")
     write_run(tuned / "run.json", bits=None, dataset="mnist", method="finetune")
-    baselines([str(tuned), "--bits", "12"])
+    learn_baselines(tuned, 12)
     return find_runs(folder)
 
 
@@ -174,21 +174,25 @@ def test_map_by_bits_leaves_missing_cells_empty(runs):
 
 
 def test_two_more_baselines_are_two_lines_of_their_table(runs, tmp_path, monkeypatch):
-    folder = shutil.copytree(runs[0].folder.parent, tmp_path / "runs")
+    for name in ("mnist-lenet-12", "mnist-lenet-finetune"):
+        shutil.copytree(runs[0].folder.parent / name, tmp_path / "runs" / name)
+    there = [(baseline.name, baseline.style) for baseline in BASELINES.values()]
     for style, name in ((9, "Sixth"), (10, "Seventh")):
         baseline = Baseline(name, labels=False, learn=lsh.learn, style=style)
         monkeypatch.setitem(BASELINES, name.lower(), baseline)
-    baselines([str(folder / "mnist-lenet-finetune"), "--bits", "12"])
-    found = find_runs(folder)
-    (group,) = [group for group in group_runs(found) if group.dataset == "mnist"]
+    learn_baselines(tmp_path / "runs" / "mnist-lenet-finetune", 12)
+    found = find_runs(tmp_path / "runs")
+    (group,) = group_runs(found)
     chart = charts(group)["mnist-lenet-precision-at-k-12"]
     assert [(line.name, line.style) for line in chart.lines] == [
-        *(("SSDH", 0), ("Seventh", 10), ("Sixth", 9), ("KSH", 2), ("CCA-ITQ", 3), ("ITQ", 4)),
-        *(("SH", 5), ("LSH", 6), ("lenet-ft, Euclidean", 7)),
+        *(("SSDH", 0), ("Seventh", 10), ("Sixth", 9)),
+        *reversed(there),
+        ("lenet-ft, Euclidean", 7),
     ]
     page = write_paper(tmp_path / "paper", found, lambda run, *row: picture(*row), COST)
     text = " ".join(Page(page.read_text()).text.split())
-    assert "LSH, SH, ITQ, CCA-ITQ, KSH, Sixth, Seventh and Euclidean search work on" in text
+    names = ", ".join([*(name for name, _ in there), "Sixth", "Seventh"])
+    assert f"{names} and Euclidean search work on" in text
     svg = (page.parent / "figures" / "mnist-lenet-precision-at-k-12.svg").read_text()
     assert "Sixth" in svg and "Seventh" in svg
 
@@ -207,7 +211,8 @@ def test_pictures_that_are_not_there_are_said(runs, tmp_path):
     def missing(run, split, row):
         raise InputError("the LMDB does not exist; run make data")
 
-    text = Page(write_paper(tmp_path, runs, missing, COST).read_text()).text
+    of_mnist = [run for run in runs if run.folder.name == "mnist-lenet-12"]
+    text = Page(write_paper(tmp_path, of_mnist, missing, COST).read_text()).text
     assert "Pictures of mnist, lenet are missing: the LMDB does not exist" in " ".join(text.split())
     assert not list((tmp_path / "figures").glob("*top-10*"))
 
