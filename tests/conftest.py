@@ -45,13 +45,25 @@ def data_root(tmp_path_factory, command):
     return root
 
 
+def folder_of_job(job):
+    """The folder of the run of a job's options."""
+    return Path(job["--runs"], job["--run"])
+
+
+@pytest.fixture(scope="session")
+def folder_of():
+    """The function that gives the folder of the run of a job's options."""
+    return folder_of_job
+
+
 def small_job(data_root, run):
-    """The options of a small job on digits, as the Makefile would give them."""
+    """The options of a small job on digits; run: its folder."""
     return {
         "--dataset": "digits",
         "--net": "lenet",
         "--bits": 16,
-        "--run": run,
+        "--runs": run.parent,
+        "--run": run.name,
         "--data-root": data_root,
         "--device": "cpu",
         "--iters": 60,
@@ -76,8 +88,8 @@ def trained_run(data_root, tmp_path_factory, command, options):
 @pytest.fixture
 def trained(trained_run, tmp_path):
     """The options of a job on digits whose run is trained, in a folder of the test's own."""
-    shutil.copytree(trained_run["--run"], tmp_path / "run")
-    return trained_run | {"--run": tmp_path / "run"}
+    shutil.copytree(folder_of_job(trained_run), tmp_path / "run")
+    return trained_run | {"--runs": tmp_path}
 
 
 @pytest.fixture(scope="session")
