@@ -166,49 +166,42 @@ def picture_of(index: Index, row: int, read: Callable[[int], np.ndarray]) -> np.
 def create(run: Path, kind: str = "") -> Index:
     """Open the index of a run's codes.h5, made first where there is none of this kind.
 
-    kind: one of KINDS, or "" for what is there, else what suits the size. An index of the same codes keeps the
-    pictures that were added and removed since; of other codes it loses them, and that is printed.
-    Raise Failure for a codes.h5 of other weights, and where the index cannot be written.
+    kind: one of KINDS, or "" for what is there, else what suits the size. An index of the same
+    codes keeps the pictures that were added and removed since; of other codes it loses them, and
+    that is printed. Raise Failure for a codes.h5 of other weights, and where the index cannot be
+    written.
     """
     codes = read_codes(run / "codes.h5")
     if codes.net_fingerprint != _fingerprint(run):
         raise Failure(f"{run / 'codes.h5'} holds codes of other weights: run 'make codes' again")
     if codes.database.labels.ndim != 1:
         raise Failure(f"{run / 'codes.h5'} has several labels a picture; an index takes one")
-    digest = codes_sha256(codes)
+    origin = {
+        "net_fingerprint": codes.net_fingerprint,
+        "codes_sha256": codes_sha256(codes),
+    }
+    path, lost = run / "index.h5", ""
     with only_one(run), ExitStack() as stack:
-        path, old, lost = run / "index.h5", None, ""
-        if path.exists():
-            tables, old = read_tables(path)
-        if old and (old["net_fingerprint"], old["codes_sha256"]) == (
-            codes.net_fingerprint,
-            digest,
-        ):
-            if (run / old["faiss"]).exists() and old["kind"] == (kind or old["kind"]):
+        tables, attributes = read_tables(path) if path.exists() else ({}, {})
+        if origin.items() <= attributes.items():
+            if (run / attributes["faiss"]).exists() and kind in ("", attributes["kind"]):
                 with suppress(OSError):  # of somebody else: make asks again the next time
                     os.utime(path)  # make's sign that it is as new as codes.h5
                 return open_index(run)
-            attributes = dict(old)
         else:
-            if old:
-                lost = _changes(tables)
+            lost = _changes(tables) if tables else ""
             file = stack.enter_context(h5py.File(run / "codes.h5"))
-            rows = len(codes.database.codes)
             tables = {
                 "codes": codes.database.codes,
                 "labels": codes.database.labels,
                 "keys": codes.database.keys,
                 "probabilities": file["database/probabilities"],
-                "removed": np.zeros(rows, bool),
+                "removed": np.zeros(len(codes.database.codes), bool),
                 "added_features": np.empty((0, 0), np.float32),
                 "added_pictures": np.empty((0, 0, 0, 0), np.uint8),
             }
-            attributes = {
-                "bits": codes.bits,
-                "class_names": np.array(codes.class_names, h5py.string_dtype()),
-                "net_fingerprint": codes.net_fingerprint,
-                "codes_sha256": digest,
-            }
+            names = np.array(codes.class_names, h5py.string_dtype())
+            attributes = origin | {"bits": codes.bits, "class_names": names}
         attributes["kind"] = kind or ("flat" if len(tables["codes"]) <= FLAT_ROWS else "ivf")
         built = build(attributes["kind"], tables["codes"], codes.bits)
         write(run, {name: [table] for name, table in tables.items()}, attributes, built)
