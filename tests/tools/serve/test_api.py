@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import shutil
 import signal
 
 import cv2
@@ -120,19 +119,6 @@ def test_what_cannot_be_served_is_said(server, runs, options, command, tmp_path)
         assert done.returncode == 1
         assert said in done.stderr
         assert "Traceback" not in done.stderr
-
-
-def test_a_damaged_run_beside_is_left_out_and_named(runs, options, folder_of, tmp_path):
-    for folder in (tmp_path / "digits-16", tmp_path / "damaged", tmp_path / "untrained"):
-        shutil.copytree(folder_of(runs["digits-16"]), folder)
-    (tmp_path / "damaged" / "run.json").write_text("{")
-    (tmp_path / "untrained" / "model.caffemodel").unlink()
-    with serving(runs["digits-16"] | {"--runs": tmp_path}, options, tmp_path / "log") as server:
-        served = httpx.get(f"{server.url}/api/runs").json()
-    assert [run["name"] for run in served] == ["digits-16"]
-    log = (tmp_path / "log").read_text()
-    assert f"{tmp_path}/damaged is left out: {tmp_path}/damaged/run.json is no JSON" in log
-    assert "untrained/model.caffemodel does not exist: run 'make train'" in log
 
 
 def test_sigterm_drains_and_exits_with_0(runs, options, digit, tmp_path):
