@@ -136,7 +136,7 @@ def test_a_bad_file_is_named_or_left_out(trained, pictures, options, command, tm
 
 
 def test_default_folders_never_take_each_other_s_place(
-    trained, pictures, options, command, tmp_path
+    trained, pictures, options, command, tmp_path, folder_of
 ):
     def encode(images):
         return command("tools.codes.pictures", *options(trained), "--pictures", images)
@@ -153,7 +153,7 @@ def test_default_folders_never_take_each_other_s_place(
     (pictures / "grey.png").rename(other / "grey.png")
     refused = encode(other)
     assert refused.returncode == 1
-    assert f"{made.parent} holds the codes of {pictures} by {trained['--run']}" in refused.stderr
+    assert f"{made.parent} holds the codes of {pictures} by {folder_of(trained)}" in refused.stderr
     assert "name another one, OUT=" in refused.stderr
     assert made.read_bytes() == before
     assert encode(pictures).returncode == 0  # the same pictures' codes may be made anew
