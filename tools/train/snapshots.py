@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from data_prep.files import file_digest, sync
 from tools.run import record
+from tools.run.failure import Failure
 
 if TYPE_CHECKING:
     import caffe
@@ -31,6 +32,7 @@ def save(solver: "caffe.SGDSolver", run: Path) -> None:
     folder, partial = run / "snapshots", partial_folder(run)
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
+    _check_space(solver, partial)
     solver.snapshot()
     n = solver.iter
     model, state = partial / f"s_iter_{n}.caffemodel", partial / f"s_iter_{n}.solverstate"
@@ -52,6 +54,17 @@ def save(solver: "caffe.SGDSolver", run: Path) -> None:
     for old in complete(folder)[:-KEEP]:
         (folder / f"iter_{old}.solverstate").unlink()
         (folder / f"iter_{old}.caffemodel").unlink()
+
+
+def _check_space(solver: "caffe.SGDSolver", folder: Path) -> None:
+    """Raise Failure where a snapshot has no room: Caffe would end the process."""
+    weights = 4 * sum(blob.count for blobs in solver.net.params.values() for blob in blobs)
+    needed, free = 2 * weights + (1 << 20), shutil.disk_usage(folder).free  # and their history
+    if free < needed:
+        raise Failure(
+            f"{folder}: a snapshot needs {needed / 1e6:.0f} MB and {free / 1e6:.0f} MB are free; "
+            "free some space, then the same command goes on from the snapshot before"
+        )
 
 
 def complete(folder: Path) -> list[int]:
