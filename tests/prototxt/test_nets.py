@@ -1,19 +1,18 @@
 """Every template builds as a real Caffe net, and the recipes hold field by field."""
 
 import itertools
-import subprocess
-from pathlib import Path
 
 import caffe
 import numpy as np
 import pytest
 
+from eval.tables import LOSS_TERMS, METHODS
 from tools.net import render
-from tools.net.forward import code_blob
-from tools.run.job import methods, nets
+from tools.run.nets import nets
 
-SPECS = nets()["nets"]
-HASHING = [(net, method) for net in SPECS for method in methods(net) if method != "finetune"]
+NETS = nets()
+TRAINED = [(name, method) for name, net in NETS.items() for method in net.methods]
+HASHING = [(name, method) for name, method in TRAINED if METHODS[method].codes]
 NAMES = {  # latent layer, its sigmoid, classifier: as the releases name them
     "kevinnet": ("fc8_kevin", "fc8_kevin_encode", "fc8_pascal"),
     "ssdh": ("latent", "latent_sigmoid", "fc9"),
@@ -26,24 +25,24 @@ def names(net, method):
     return NAMES["vgg" if net.startswith("vgg") else method]
 
 
-def values(bits, folder="run", data="data", classes=10, net="lenet"):
-    return {
-        "data": data,
-        "folder": folder,
-        "iters": SPECS[net]["iters"],
-        "classes": classes,
-        "bits": bits,
-        "batch": SPECS[net]["batch"],
-        "seed": 42,
-        "alpha": 1.0,
-        "beta": 1.0,
-        "gamma": 1.0,
-    }
+def files(net, method="ssdh", bits=48, classes=10, seed=42):
+    """{file name: text} of a net with its own iterations and batch."""
+    return render.render(
+        NETS[net],
+        method,
+        data="data",
+        folder="run",
+        iters=NETS[net].iters,
+        classes=classes,
+        bits=bits,
+        batch=NETS[net].batch,
+        seed=seed,
+        **render.loss_weights(),
+    )
 
 
-def rendered(net, name, bits=48, method="ssdh", **others):
-    text = render.render(net, values(bits, net=net) | others, method)[name]
-    return render.parse(text, name)
+def rendered(net, name, method="ssdh", **others):
+    return render.parse(files(net, method, **others)[name], name)
 
 
 def by_name(net, method="ssdh"):
@@ -74,29 +73,26 @@ def test_deploy_builds_and_gives_codes_and_probabilities(tmp_path, net, method, 
     """With narrow fully connected layers: their width is not the point, and fills memory."""
     classes = 397 if bits == 1024 else 10
     path = tmp_path / "deploy.prototxt"
-    text = render.render(net, values(bits, classes=classes, net=net), method)["deploy.prototxt"]
+    text = files(net, method, bits, classes)["deploy.prototxt"]
     path.write_text(text.replace("num_output: 4096", "num_output: 16"))
     built = caffe.Net(str(path), caffe.TEST)
-    code = code_blob(tmp_path)
-    assert code == names(net, method)[1]
-    assert built.blobs[code].data.shape == (1, bits)
-    assert built.blobs["prob"].data.shape == (1, classes)
-    assert SPECS[net]["features"] in built.blobs
+    blobs = NETS[net].blobs(method)
+    assert (blobs.latent, blobs.code, blobs.classifier) == names(net, method)
+    assert built.blobs[blobs.code].data.shape == (1, bits)
+    assert built.blobs[blobs.probabilities].data.shape == (1, classes)
+    assert blobs.features in built.blobs and blobs.data in built.inputs
 
 
 @pytest.mark.parametrize("net", ["alexnet", "lenet", "cifar_small"])
-def test_a_finetune_net_has_a_classifier_on_the_features_and_no_codes(tmp_path, net):
-    (tmp_path / "deploy.prototxt").write_text(
-        render.render(net, values(None, net=net), "finetune")["deploy.prototxt"]
-    )
-    assert code_blob(tmp_path) is None
+def test_a_finetune_net_has_a_classifier_on_the_features_and_no_codes(net):
+    assert NETS[net].blobs("finetune").code is None
     layers = by_name(net, "finetune")
-    assert list(layers["fc8_pascal"].bottom) == [SPECS[net]["features"]]
+    assert list(layers["fc8_pascal"].bottom) == [NETS[net].features]
     losses = [layer.name for layer in layers.values() if "Loss" in layer.type or layer.loss_weight]
     assert losses == ["classification"]
 
 
-@pytest.mark.parametrize(("net", "method"), [(net, m) for net in SPECS for m in methods(net)])
+@pytest.mark.parametrize(("net", "method"), TRAINED)
 def test_train_val_has_the_layers_of_deploy(net, method):
     """Same names, types and shapes of everything learned, so that weights copy by name."""
 
@@ -107,11 +103,21 @@ def test_train_val_has_the_layers_of_deploy(net, method):
             if layer.type in ("Convolution", "InnerProduct", "BatchNorm", "Scale")
         }
 
-    files = [rendered(net, f"{name}.prototxt", method=method) for name in ("train_val", "deploy")]
-    assert learned(files[0]) == learned(files[1])
+    both = [rendered(net, f"{name}.prototxt", method=method) for name in ("train_val", "deploy")]
+    assert learned(both[0]) == learned(both[1])
 
 
-@pytest.mark.parametrize("net", SPECS)
+@pytest.mark.parametrize(("net", "method"), TRAINED)
+def test_every_net_has_the_names_that_are_asked_for(net, method):
+    """Data and label, the method's loss terms, and the accuracy of the test net."""
+    blobs = NETS[net].blobs(method)
+    param = rendered(net, "train_val.prototxt", method=method)
+    tops = {top for layer in param.layer for top in layer.top}
+    assert {blobs.data, blobs.label, blobs.accuracy, blobs.classifier} <= tops
+    assert {name for name in LOSS_TERMS if name in tops} == set(METHODS[method].losses)
+
+
+@pytest.mark.parametrize("net", NETS)
 def test_the_three_terms_and_their_weights(net):
     layers = by_name(net)
     _, sigmoid, classifier = names(net, "ssdh")
@@ -145,7 +151,7 @@ def test_names_fillers_and_multipliers_are_the_releases(net, method, latent, cla
     assert fillers(layers[names_here[2]]) == ("gaussian", classifier, "constant", 0)
     assert layers[names_here[0]].inner_product_param.num_output == 48
     assert layers[names_here[2]].inner_product_param.num_output == 10
-    assert list(layers[names_here[0]].bottom) == [SPECS[net]["features"]]
+    assert list(layers[names_here[0]].bottom) == [NETS[net].features]
 
 
 def test_kevinnet_is_trained_by_classification_alone():
@@ -179,8 +185,7 @@ def test_pictures_come_as_in_the_releases(net, method, crop, batches, mirrored_t
     assert (train.transform_param.crop_size, test.transform_param.crop_size) == (crop, crop)
     assert (train.transform_param.mirror, test.transform_param.mirror) == (True, mirrored_tests)
     assert (train.data_param.batch_size, test.data_param.batch_size) == batches
-    spec = SPECS[net]
-    assert (spec["side"], spec["channels"], spec["mean"]) == (256, 3, "imagenet")
+    assert (NETS[net].side, NETS[net].channels, NETS[net].mean) == (256, 3, "imagenet")
 
 
 @pytest.mark.parametrize(
@@ -194,13 +199,7 @@ def test_pictures_come_as_in_the_releases(net, method, crop, batches, mirrored_t
 )
 def test_solvers_are_the_releases(net, method, tests, seed):
     """KevinNet's has no seed: -1 is what Caffe takes where there is none."""
-    default = subprocess.run(
-        ["make", "-s", "--eval", "seed:;@echo $(SEED)", "seed", f"METHOD={method}"],
-        cwd=Path(__file__).resolve().parents[2],
-        capture_output=True,
-        text=True,
-    )
-    assert int(default.stdout) == seed
+    assert METHODS[method].seed == seed
     solver = rendered(net, "solver.prototxt", method=method, seed=seed)
     expected = {
         "base_lr": 0.001,
@@ -234,7 +233,7 @@ def test_vgg16_is_vgg16_and_vgg16_avg_averages_the_whole_map(tmp_path):
                 param = layer.convolution_param if "conv" in name else layer.inner_product_param
                 assert not param.HasField("weight_filler")
         path = tmp_path / "deploy.prototxt"
-        text = render.render(net, values(48, net=net))["deploy.prototxt"]
+        text = files(net)["deploy.prototxt"]
         path.write_text(text.replace("num_output: 4096", "num_output: 16"))
         built = caffe.Net(str(path), caffe.TEST)
         assert built.blobs["conv5_3"].data.shape == (1, 512, 14, 14)
@@ -268,13 +267,13 @@ def test_every_layer_starts_with_variance(tmp_path):
     for net, method in itertools.product(
         ("lenet", "cifar_small"), ("ssdh", "kevinnet", "finetune")
     ):
-        text = render.render(net, values(48, net=net), method)["train_val.prototxt"]
+        text = files(net, method)["train_val.prototxt"]
         param = render.parse(text, "train_val.prototxt")
         del param.layer[:2]  # the Data layers need an LMDB; fillers do not
         side = 28
         head = (
             'layer { name: "data" type: "Input" top: "data" top: "label" input_param { '
-            f"shape {{ dim: 2 dim: {SPECS[net]['channels']} dim: {side} dim: {side} }} "
+            f"shape {{ dim: 2 dim: {NETS[net].channels} dim: {side} dim: {side} }} "
             "shape { dim: 2 } } }\n"
         )
         path = tmp_path / f"{net}.prototxt"

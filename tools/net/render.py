@@ -76,7 +76,9 @@ def fill(text: str, values: dict[str, Any], name: str) -> str:
 
 
 def written(value: Any) -> Any:
-    """Return a value as a prototxt has it."""
+    """Return a value as a prototxt has it; a path stands between quotes there."""
+    if isinstance(value, Path):
+        return str(value).replace("\\", "\\\\").replace('"', '\\"')
     if isinstance(value, bool):
         return "true" if value else "false"
     return format(value, "g") if isinstance(value, float) else value

@@ -56,6 +56,8 @@ def parse_known(
     for name in names:
         parser.add_argument(f"--{name.lower().replace('_', '-')}", help=variables()[name].help)
     given, others = parser.parse_known_args()
+    for name, variable in variables().items():  # one that is mistyped is said before any work
+        value_of(variable, os.environ.get(f"SSDH_{name}", "") or variable.default)
     values = {}
     for name in names:
         text = getattr(given, name.lower())

@@ -1,45 +1,49 @@
-"""The deploy net with tools/net/preprocess.py gives what Caffe's own TEST-phase Data layer gives."""
+"""A deploy net with tools/net/preprocess.py gives what Caffe's own TEST-phase Data layer gives."""
 
 import caffe
 import numpy as np
 import pytest
 
 from data_prep.lmdb_reader import iterate, open_rows
-from tools.net import forward, preprocess, render
-from tools.run.job import nets
+from tools.net import preprocess, render
+from tools.net.trained import TrainedNet, forward
+from tools.run.nets import nets
 
 
-@pytest.mark.parametrize("net", ["lenet", "cifar_small", "alexnet"])
-def test_identical_to_the_data_layer(tmp_path, command, net):
-    spec = nets()["nets"][net]
+@pytest.mark.parametrize("name", ["lenet", "cifar_small", "alexnet"])
+def test_identical_to_the_data_layer(tmp_path, command, name):
+    net = nets()[name]
     made = command(
-        *("data_prep", "digits", "--root", tmp_path, "--subset", 100, "--side", spec["side"]),
-        *("--channels", spec["channels"], "--mean", spec["mean"]),
+        *("data_prep", "digits", "--root", tmp_path, "--subset", 100, "--side", net.side),
+        *("--channels", net.channels, "--mean", net.mean),
     )
     assert made.returncode == 0, made.stderr
-    data = tmp_path / "digits" / f"{spec['side']}x{spec['channels']}-100"
+    data = tmp_path / "digits" / f"{net.side}x{net.channels}-100"
     values = {"data": data, "folder": tmp_path, "iters": 1, "classes": 10, "bits": 32, "batch": 10}
-    values |= {"seed": 1, "alpha": 1.0, "beta": 1.0, "gamma": 1.0}
-    files = render.render(net, values)
-    for name, text in files.items():
-        (tmp_path / name).write_text(text)
+    files = render.render(net, "ssdh", seed=1, **values, **render.loss_weights())
+    for file, text in files.items():
+        (tmp_path / file).write_text(text)
     train_val = caffe.Net(str(tmp_path / "train_val.prototxt"), caffe.TEST)
     weights = tmp_path / "random.caffemodel"
     train_val.save(str(weights))
     train_val.forward()
     batch = train_val.blobs["data"].data.shape[0]
 
-    deploy, transform = forward.load_net(tmp_path, weights, batch)
+    blobs = net.blobs("ssdh")
+    trained = TrainedNet(tmp_path, weights, net=net, blobs=blobs, batch=batch, gpu=None)
     rows = [row for row, *_ in iterate(data / "test_lmdb")]
     with open_rows(data / "test_lmdb") as (_, read):
         pictures, labels = read(rows[:batch])
-    inputs = transform(pictures)
+    outputs = trained(pictures, features=True)
+    inputs = trained.caffe_net.blobs["data"].data
     np.testing.assert_array_equal(inputs, train_val.blobs["data"].data)
     np.testing.assert_array_equal(labels, train_val.blobs["label"].data)
-    (latent,) = forward.forward(deploy, inputs, ["latent_sigmoid"])
     expected = train_val.blobs["latent_sigmoid"].data
     assert expected.std() > 0
-    np.testing.assert_array_equal(latent, expected)
+    np.testing.assert_array_equal(outputs.latent, expected)
+    np.testing.assert_array_equal(outputs.codes, np.packbits(expected > 0.5, axis=1))
+    features = train_val.blobs[net.features].data.reshape(batch, -1)
+    np.testing.assert_array_equal(outputs.features, features)
 
 
 def test_padding_does_not_change_a_row(tmp_path):
@@ -52,8 +56,8 @@ def test_padding_does_not_change_a_row(tmp_path):
     path.write_text(text)
     net = caffe.Net(str(path), caffe.TEST)
     inputs = np.random.RandomState(0).rand(8, 5).astype(np.float32)
-    (whole,) = forward.forward(net, inputs, ["h"])
-    (part,) = forward.forward(net, inputs[:3], ["h"])
+    (whole,) = forward(net, inputs, ["h"])
+    (part,) = forward(net, inputs[:3], ["h"])
     np.testing.assert_array_equal(part, whole[:3])
 
 

@@ -3,20 +3,21 @@
 import pytest
 
 from tools.net import render
+from tools.run.failure import Failure
 
 
 def test_a_placeholder_without_a_value_stops_with_its_name():
-    with pytest.raises(SystemExit, match=r"x\.prototxt has the placeholder \$bits"):
+    with pytest.raises(Failure, match=r"x\.prototxt has the placeholder \$bits"):
         render.fill("num_output: $bits", {"classes": 10}, "x.prototxt")
 
 
 def test_a_stray_dollar_stops():
-    with pytest.raises(SystemExit, match=r"x\.prototxt: Invalid placeholder"):
+    with pytest.raises(Failure, match=r"x\.prototxt: Invalid placeholder"):
         render.fill("price: $ 5", {}, "x.prototxt")
 
 
 def test_text_that_caffe_cannot_read_stops_with_its_line():
-    with pytest.raises(SystemExit, match=r"net\.prototxt is not a valid NetParameter: line 2"):
+    with pytest.raises(Failure, match=r"net\.prototxt is not a valid NetParameter: line 2"):
         render.parse('name: "x"\nlayr { }', "net.prototxt")
 
 

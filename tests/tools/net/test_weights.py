@@ -1,5 +1,6 @@
 """Caffemodels are checked before Caffe sees them; a wrong one stops with its name and why."""
 
+import copy
 import hashlib
 import socket
 
@@ -8,7 +9,8 @@ import numpy as np
 import pytest
 from caffe.proto import caffe_pb2
 
-from tools.net import weights
+from tools.net import pretrained, weights
+from tools.run.failure import Failure
 
 NET = """
 layer {{ name: "data" type: "Input" top: "data" input_param {{ shape {{ dim: 1 dim: 6 }} }} }}
@@ -56,21 +58,21 @@ def test_what_was_saved_fills_the_net(tmp_path, saved):
 def test_files_that_are_no_caffemodels(tmp_path, content, reason):
     path = tmp_path / "bad.caffemodel"
     path.write_bytes(content)
-    with pytest.raises(SystemExit, match=rf"bad\.caffemodel {reason}"):
+    with pytest.raises(Failure, match=rf"bad\.caffemodel {reason}"):
         weights.read(path)
 
 
 def test_a_truncated_one(saved):
     _, path = saved
     path.write_bytes(path.read_bytes()[:-40])
-    with pytest.raises(SystemExit, match=r"some\.caffemodel is not a whole caffemodel"):
+    with pytest.raises(Failure, match=r"some\.caffemodel is not a whole caffemodel"):
         weights.read(path)
 
 
 def test_another_code_length_does_not_fill_the_net_but_can_start_one(tmp_path, saved):
     _, path = saved
     wider = make_net(tmp_path, bits=16)
-    with pytest.raises(SystemExit, match="layer latent has the shapes"):
+    with pytest.raises(Failure, match="layer latent has the shapes"):
         weights.fill(wider, path)
     before = wider.params["latent"][0].data.copy()
     sentence = weights.load_for_training(wider, path)
@@ -82,9 +84,9 @@ def test_another_code_length_does_not_fill_the_net_but_can_start_one(tmp_path, s
 def test_a_layer_that_should_match_is_missing(tmp_path, saved):
     _, path = saved
     renamed = make_net(tmp_path, first="fc7_new")
-    with pytest.raises(SystemExit, match="has no layer named fc7_new"):
+    with pytest.raises(Failure, match="has no layer named fc7_new"):
         weights.load_for_training(renamed, path)
-    with pytest.raises(SystemExit, match=r"has no weights for the layer\(s\) fc7_new"):
+    with pytest.raises(Failure, match=r"has no weights for the layer\(s\) fc7_new"):
         weights.fill(renamed, path)
 
 
@@ -110,8 +112,8 @@ def test_legacy_syntax_and_shapes_are_read(tmp_path, saved):
 
 
 def test_a_path_that_is_not_there():
-    with pytest.raises(SystemExit, match=r"WEIGHTS=nowhere\.caffemodel: there is no such file"):
-        weights.find("nowhere.caffemodel")
+    with pytest.raises(Failure, match=r"WEIGHTS=nowhere\.caffemodel: there is no such file"):
+        pretrained.find("nowhere.caffemodel")
 
 
 @pytest.mark.parametrize(("name", "scratch"), [("caffenet", True), ("vgg16", False)])
@@ -120,26 +122,25 @@ def test_without_a_network_the_message_says_how_to_go_on(monkeypatch, tmp_path, 
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         dead = f"http://127.0.0.1:{free.getsockname()[1]}/model"
-        known = weights.nets()
-        known["weights"][name]["urls"] = [dead]
-        monkeypatch.setattr(weights, "nets", lambda: known)
-        monkeypatch.setattr(weights, "REPO", tmp_path)
-        with pytest.raises(SystemExit) as stopped:
-            weights.find(name)
+        known = copy.deepcopy(pretrained.pretrained())
+        known[name]["urls"] = [dead]
+        monkeypatch.setattr(pretrained, "pretrained", lambda: known)
+        monkeypatch.setattr(pretrained, "FOLDER", tmp_path / "weights")
+        with pytest.raises(Failure) as stopped:
+            pretrained.find(name)
     words = str(stopped.value)
-    assert f"put the file at {tmp_path / 'weights' / known['weights'][name]['file']}" in words
+    assert f"put the file at {tmp_path / 'weights' / known[name]['file']}" in words
     assert "WEIGHTS=path" in words
     assert ("WEIGHTS=none" in words) == scratch
 
 
 def test_a_model_by_name_that_is_there_is_verified(monkeypatch, tmp_path):
-    known = weights.nets()
-    path = tmp_path / "weights" / known["weights"]["caffenet"]["file"]
-    path.parent.mkdir()
+    known = copy.deepcopy(pretrained.pretrained())
+    path = tmp_path / known["caffenet"]["file"]
     path.write_bytes(b"AlexNet's, under CaffeNet's name")
-    monkeypatch.setattr(weights, "REPO", tmp_path)
-    with pytest.raises(SystemExit, match=f"{path.name} is not the model zoo's file.*remove it"):
-        weights.find("caffenet")
-    known["weights"]["caffenet"]["sha1"] = hashlib.sha1(path.read_bytes()).hexdigest()
-    monkeypatch.setattr(weights, "nets", lambda: known)
-    assert weights.find("caffenet") == path
+    monkeypatch.setattr(pretrained, "FOLDER", tmp_path)
+    with pytest.raises(Failure, match=f"{path.name} is not the model zoo's file.*remove it"):
+        pretrained.find("caffenet")
+    known["caffenet"]["sha1"] = hashlib.sha1(path.read_bytes()).hexdigest()
+    monkeypatch.setattr(pretrained, "pretrained", lambda: known)
+    assert pretrained.find("caffenet") == path

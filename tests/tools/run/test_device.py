@@ -1,14 +1,16 @@
 """DEVICE: what it may say, what it decides, and what is said where there is no such GPU."""
 
 import ctypes
+import dataclasses
 import os
 import re
 
 import pytest
 
-from tools.net import forward
+from tools.codes.partition import own_gpu
 from tools.run import device
 from tools.run.cluster import partitions
+from tools.run.nets import nets
 from tools.setup.gpu_check import describe
 
 BUILD = device.build()
@@ -33,13 +35,13 @@ def test_numbers(text, numbers):
         ("gpu:0,1,0", "names a GPU twice"),
     ],
 )
-def test_numbers_that_are_none(job, options, command, text, words):
+def test_numbers_that_are_none(job, options, command, text, words, folder_of):
     done = command("tools.train", *options(job | {"--device": text}))
     assert done.returncode == 1
     assert done.stderr.count("\n") == 1
     assert done.stderr.startswith(f"error: DEVICE={text} ")
     assert words in done.stderr
-    assert not job["--run"].exists()
+    assert not folder_of(job).exists()
 
 
 @pytest.mark.parametrize(
@@ -50,16 +52,16 @@ def test_numbers_that_are_none(job, options, command, text, words):
     ],
 )
 def test_batches_in_an_update(text, own, batches):
-    assert device.solvers(text, {"solvers": own}) == batches
+    assert device.solvers(text, dataclasses.replace(nets()["lenet"], solvers=own)) == batches
 
 
-def test_gpus_that_are_not_there_are_refused(job, options, command):
+def test_gpus_that_are_not_there_are_refused(job, options, command, folder_of):
     done = command("tools.train", *options(job | {"--device": "gpu:0,1,77"}))
     assert done.returncode == 1
     assert done.stderr.count("\n") == 1
     says = "was built for the CPU" if BUILD["device"] == "CPU" else "the driver shows"
     assert says in done.stderr
-    assert not job["--run"].exists()
+    assert not folder_of(job).exists()
 
 
 LISTING = """GPU 0: Tesla V100-SXM2-16GB (UUID: GPU-aaaa1111)
@@ -127,17 +129,17 @@ def test_a_run_of_several_gpus_is_another_run_but_its_later_stages_are_not(
     trained, options, command
 ):
     several = options(trained | {"--device": "gpu:0,1"})
-    assert command("tools.train", "--check", *several).returncode == 0
+    assert command("tools.stages", "trained", *several).returncode == 0
     if BUILD["device"] == "CUDA" and len(device.gpus()) > 1:
         other = command("tools.train", *several)
         assert "1 batches an update there, 2 here (DEVICE)" in other.stderr
 
 
 def test_worker_processes_take_the_gpus_in_turn():
-    assert forward.own_gpu(()) is None
-    assert forward.own_gpu((3,)) == 3
+    assert own_gpu(()) is None
+    assert own_gpu((3,)) == 3
     with partitions("", 2) as run:
-        taken = list(run(forward.own_gpu, [((4, 7),)] * 30))
+        taken = list(run(own_gpu, [((4, 7),)] * 30))
     assert set(taken) == {4, 7}
 
 

@@ -12,6 +12,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import caffe
 import h5py
@@ -20,12 +21,12 @@ import pytest
 from caffe.proto import caffe_pb2
 
 from data_prep.lmdb_reader import iterate, open_rows
-from tools.net import render, weights
-from tools.run import record as runs
-from tools.run.job import nets
-from tools.train import loop as train_loop
-from tools.train import snapshots
-from tools.train.__main__ import starting_weights
+from tools.net import pretrained as weights_of_models
+from tools.net import render
+from tools.run import record
+from tools.run.failure import Failure
+from tools.train import loop, snapshots
+from tools.train.identity import starting_weights
 
 REPO = Path(__file__).resolve().parents[3]
 
@@ -54,9 +55,9 @@ def rows_of(run):
         return list(csv.DictReader(file))
 
 
-def test_train_kill_resume_codes_metrics(job, options, command):
+def test_train_kill_resume_codes_metrics(job, options, command, folder_of):
     """kill -9 costs at most one snapshot interval; the rerun ends where an undisturbed one does."""
-    run = job["--run"]
+    run = folder_of(job)
     job |= {"--iters": 1500, "--batch": 8}
     process = start("tools.train", options(job))
     wait_for(lambda: snapshots.complete(run / "snapshots"))
@@ -77,7 +78,7 @@ def test_train_kill_resume_codes_metrics(job, options, command):
     assert iterations[-1] == 1500
     assert (run / "model.caffemodel").samefile(run / "snapshots" / "iter_1500.caffemodel")
 
-    extracted = command("tools.codes", *options(job), "--features")
+    extracted = command("tools.codes", *options(job), "--features", 1)
     assert extracted.returncode == 0, extracted.stderr
     with h5py.File(run / "codes.h5") as file:
         assert file["query/latent"].shape[1] == 16
@@ -109,19 +110,19 @@ def test_train_kill_resume_codes_metrics(job, options, command):
     assert page.stderr.count("\n") == 1
 
 
-def test_two_undisturbed_runs_are_identical(trained, options, command, tmp_path):
-    model = (trained["--run"] / "model.caffemodel").read_bytes()
-    again = trained | {"--run": tmp_path / "again"}
+def test_two_undisturbed_runs_are_identical(trained, options, command, tmp_path, folder_of):
+    model = (folder_of(trained) / "model.caffemodel").read_bytes()
+    again = trained | {"--run": "again", "--runs": tmp_path}
     assert command("tools.train", *options(again)).returncode == 0
     assert (tmp_path / "again" / "model.caffemodel").read_bytes() == model
-    other = trained | {"--run": tmp_path / "other", "--seed": 7}
+    other = trained | {"--run": "other", "--runs": tmp_path, "--seed": 7}
     assert command("tools.train", *options(other)).returncode == 0
     assert (tmp_path / "other" / "model.caffemodel").read_bytes() != model
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_snapshots_and_exits(job, options, command, number):
-    run = job["--run"]
+def test_a_signal_snapshots_and_exits(job, options, command, number, folder_of):
+    run = folder_of(job)
     job["--iters"] = 100000
     process = start("tools.train", options(job))
     wait_for(lambda: (run / "train.csv").exists() and len(rows_of(run)) > 1)
@@ -142,30 +143,30 @@ def test_a_signal_snapshots_and_exits(job, options, command, number):
     assert f"resuming at iteration {at}" in resumed.stderr
 
 
-def test_an_interrupted_extension_is_not_reported_as_whole(trained, options, command):
+def test_an_interrupted_extension_is_not_reported_as_whole(trained, options, command, folder_of):
     """The model, codes and metrics that are there are of fewer iterations than run.json says."""
-    run, job = trained["--run"], trained | {"--iters": 100000}
+    run, job = folder_of(trained), trained | {"--iters": 100000}
     process = start("tools.train", options(job))
     wait_for(lambda: int(rows_of(run)[-1]["iteration"]) > 60)
     process.send_signal(signal.SIGTERM)
     output, _ = process.communicate(timeout=60)
     (at,) = re.findall(r"stopped at iteration (\d+) with a snapshot", output)
-    checked = command("tools.train", "--check", *options(job))
+    checked = command("tools.stages", "trained", *options(job))
     assert checked.returncode == 1
     assert f"was stopped at iteration {at} of 100000: 'make train'" in checked.stderr
 
 
-def test_a_run_s_folder_that_was_moved_resumes(trained, options, command, tmp_path):
+def test_a_run_s_folder_that_was_moved_resumes(trained, options, command, tmp_path, folder_of):
     moved = tmp_path / "elsewhere"
-    trained["--run"].rename(moved)
-    trained |= {"--run": moved, "--iters": 80}
+    folder_of(trained).rename(moved)
+    trained |= {"--run": "elsewhere", "--iters": 80}
     resumed = command("tools.train", *options(trained))
     assert resumed.returncode == 0, resumed.stderr
     assert "resuming at iteration 60" in resumed.stderr
 
 
-def test_what_differs_is_named_and_nothing_is_overwritten(trained, options, command):
-    run, job = trained["--run"], trained
+def test_what_differs_is_named_and_nothing_is_overwritten(trained, options, command, folder_of):
+    run, job = folder_of(trained), trained
     before = (run / "model.caffemodel").read_bytes()
     again = command("tools.train", *options(job))
     assert again.returncode == 0
@@ -201,14 +202,14 @@ def test_no_data_and_no_trained_run_are_said(job, options, command, tmp_path):
     empty = command("tools.train", *options(job | {"--data-root": tmp_path / "none"}))
     assert empty.returncode == 1
     assert "run 'make data'" in empty.stderr
-    untrained = command("tools.train", "--check", *options(job))
+    untrained = command("tools.stages", "trained", *options(job))
     assert untrained.returncode == 1
     assert "there is no trained net" in untrained.stderr
 
 
-def test_damage_is_said_with_the_file_and_what_to_do(trained, options, command):
-    (trained["--run"] / "run.json").write_text("{")
-    for module in ("train", "extract"):
+def test_damage_is_said_with_the_file_and_what_to_do(trained, options, command, folder_of):
+    (folder_of(trained) / "run.json").write_text("{")
+    for module in ("train", "codes"):
         done = command(f"tools.{module}", *options(trained))
         assert done.returncode == 1
         assert "run.json is no JSON" in done.stderr
@@ -237,30 +238,30 @@ def test_a_damaged_manifest_is_said(job, options, command, data_root, tmp_path):
         ("--device", "tpu", "DEVICE=tpu is not known"),
         ("--weights", "gone.caffemodel", "there is no such file"),
         ("--dataset", "folder", "DATASET=folder needs IMAGES="),
-        ("--method", "dsh", "NET=lenet has no METHOD=dsh; it has finetune, kevinnet, ssdh"),
+        ("--method", "dsh", "NET=lenet has no METHOD=dsh; it has ssdh, kevinnet, finetune"),
     ],
 )
-def test_wrong_options_stop_with_a_sentence(job, options, command, option, value, words):
+def test_wrong_options_stop_with_a_sentence(job, options, command, option, value, words, folder_of):
     done = command("tools.train", *options(job | {option: value}))
     assert done.returncode == 1
     assert words in done.stderr
     assert "Traceback" not in done.stderr
-    assert not job["--run"].exists()
+    assert not folder_of(job).exists()
 
 
 def test_a_folder_that_cannot_be_written_is_said(job, options, command):
-    done = command("tools.train", *options(job | {"--run": "/proc/runs/digits"}))
+    done = command("tools.train", *options(job | {"--runs": "/proc/runs", "--run": "digits"}))
     assert done.returncode == 1
     assert done.stderr.startswith("error: /proc/runs: ")
     assert done.stderr.count("\n") == 1
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
-def test_a_run_of_somebody_else_is_said(trained, options, command):
-    run = trained["--run"]
+def test_a_run_of_somebody_else_is_said(trained, options, command, folder_of):
+    run = folder_of(trained)
     run.chmod(0o555)
     try:
-        for module, more in (("train", {"--iters": 80}), ("extract", {})):
+        for module, more in (("train", {"--iters": 80}), ("codes", {})):
             done = command(f"tools.{module}", *options(trained | more))
             assert done.returncode == 1
             assert "Permission denied; let uid" in done.stderr
@@ -282,9 +283,9 @@ def test_the_terms_weights_are_ssdh_s(job, options, command):
     assert "ALPHA, BETA and GAMMA weigh the terms of METHOD=ssdh" in done.stderr
 
 
-def test_kevinnet_on_digits(job, options, command):
+def test_kevinnet_on_digits(job, options, command, folder_of):
     """Its own names all the way: training, health of the codes, codes.h5; no terms but one."""
-    run, job = job["--run"], job | {"--method": "kevinnet", "--seed": -1}
+    run, job = folder_of(job), job | {"--method": "kevinnet", "--seed": -1}
     done = command("tools.train", *options(job))
     assert done.returncode == 0, done.stderr
     row = rows_of(run)[-1]
@@ -295,9 +296,9 @@ def test_kevinnet_on_digits(job, options, command):
     assert json.loads((run / "run.json").read_text())["settings"]["method"] == "kevinnet"
 
 
-def test_finetune_on_digits(job, options, command):
+def test_finetune_on_digits(job, options, command, folder_of):
     """No codes: the feature layer, labels, keys and probabilities, and the accuracy from them."""
-    run, job = job["--run"], job | {"--method": "finetune", "--iters": 100}
+    run, job = folder_of(job), job | {"--method": "finetune", "--iters": 100}
     done = command("tools.train", *options(job))
     assert done.returncode == 0, done.stderr
     row = rows_of(run)[-1]
@@ -317,21 +318,22 @@ def test_finetune_on_digits(job, options, command):
         assert metrics["accuracy"] == pytest.approx(right.mean())
         assert metrics["net_fingerprint"] == file.attrs["net_fingerprint"]
     searched = command("tools.search", *options(job), "--query", "photo.jpg")
-    assert "has no codes to search by" in searched.stderr
+    assert "has no codes, which this needs" in searched.stderr
 
 
-def test_a_model_by_name_is_not_fetched_again_for_a_trained_run(trained, monkeypatch, tmp_path):
+def test_a_model_by_name_is_not_fetched_again_for_a_trained_run(
+    trained, monkeypatch, tmp_path, folder_of
+):
     """As in a container whose weights/ is new: nothing is there, and nothing has to be."""
-    record = runs.read(trained["--run"])
-    record["weights"] = {"source": "caffenet", "sha256": "ab" * 32}
-    runs.write(trained["--run"], record)
-    monkeypatch.setattr(weights, "REPO", tmp_path)
-    asked = {"run": trained["--run"], "weights": "caffenet"}
+    content = record.read_record(folder_of(trained))
+    content["weights"] = {"source": "caffenet", "sha256": "ab" * 32}
+    record.write_record(folder_of(trained), content)
+    monkeypatch.setattr(weights_of_models, "FOLDER", tmp_path)
+    asked = SimpleNamespace(run=folder_of(trained), weights="caffenet")
     assert starting_weights(asked) == (None, "ab" * 32)
-    path = tmp_path / "weights" / nets()["weights"]["caffenet"]["file"]
-    path.parent.mkdir()
+    path = tmp_path / weights_of_models.pretrained()["caffenet"]["file"]
     path.write_bytes(b"there, and something else")
-    with pytest.raises(SystemExit, match="is not the model zoo's file"):
+    with pytest.raises(Failure, match="is not the model zoo's file"):
         starting_weights(asked)
 
 
@@ -345,8 +347,10 @@ def test_data_that_caffe_may_not_read_is_said(data_root):
         Path(place).chmod(0o755)
 
         def said():
-            code = "import os, sys, pathlib; from tools.train.__main__ import check_readable; os.setuid(4242)"
-            code += "; check_readable(pathlib.Path(sys.argv[1]))"
+            code = (
+                "import os, sys, pathlib; from tools.train.folder import check_readable; "
+                "os.setuid(4242); check_readable(pathlib.Path(sys.argv[1]))"
+            )
             return subprocess.run(
                 [sys.executable, "-c", code, data], cwd=REPO, capture_output=True, text=True
             ).stderr
@@ -356,9 +360,9 @@ def test_data_that_caffe_may_not_read_is_said(data_root):
         assert "test_lmdb/lock.mdb: uid 4242 may not write there" in said()
 
 
-def test_caffe_s_death_becomes_a_sentence(trained, options, command):
+def test_caffe_s_death_becomes_a_sentence(trained, options, command, folder_of):
     """A CHECK that fails inside Caffe ends its process, not ours, and is reported."""
-    run = trained["--run"]
+    run = folder_of(trained)
     state = run / "snapshots" / "iter_60.solverstate"
     record = caffe_pb2.SolverState.FromString(state.read_bytes())
     record.history[0].shape.dim[0] += 1  # Caffe will find it incompatible
@@ -369,9 +373,9 @@ def test_caffe_s_death_becomes_a_sentence(trained, options, command):
     assert "train.log" in died.stderr
 
 
-def test_a_diverging_run_stops_and_says_so(trained, options, command, tmp_path):
+def test_a_diverging_run_stops_and_says_so(trained, options, command, tmp_path, folder_of):
     net = caffe.Net(
-        *(str(trained["--run"] / name) for name in ("deploy.prototxt", "model.caffemodel")),
+        *(str(folder_of(trained) / name) for name in ("deploy.prototxt", "model.caffemodel")),
         caffe.TEST,
     )
     for name, value, words in [
@@ -381,7 +385,7 @@ def test_a_diverging_run_stops_and_says_so(trained, options, command, tmp_path):
         net.params["ip1"][0].data[...] = value
         model, run = tmp_path / f"{name}.caffemodel", tmp_path / name
         net.save(str(model))
-        done = command("tools.train", *options(trained | {"--weights": model, "--run": run}))
+        done = command("tools.train", *options(trained | {"--weights": model, "--run": name}))
         assert done.returncode == 1
         assert words in done.stderr
         assert not (run / "model.caffemodel").exists()
@@ -389,53 +393,57 @@ def test_a_diverging_run_stops_and_says_so(trained, options, command, tmp_path):
     assert "not finite" in warnings[0]
 
 
-def test_collapsed_codes_are_warned_of(job, options, command):
+def test_collapsed_codes_are_warned_of(job, options, command, folder_of):
     """No classification loss and much binarization: the codes collapse, and training says so."""
     job |= {"--alpha": 0, "--beta": 500, "--gamma": 0, "--iters": 200}
     done = command("tools.train", *options(job))
     assert done.returncode == 0, done.stderr
     assert "the codes have collapsed" in done.stderr
     assert any(
-        "collapsed" in w for w in json.loads((job["--run"] / "run.json").read_text())["warnings"]
+        "collapsed" in w for w in json.loads((folder_of(job) / "run.json").read_text())["warnings"]
     )
 
 
 def test_health_says_what_is_wrong_and_nothing_else():
     good = {"saturation": 0.4, "test_binarization": -0.11, "test_accuracy": 0.9, "dead_bits": 0.0}
-    assert train_loop.health(good, 10, 48) == []
-    (words,) = train_loop.health(good | {"dead_bits": 3 / 48}, 10, 48)
+    assert loop.health(good, 10, 48) == []
+    (words,) = loop.health(good | {"dead_bits": 3 / 48}, 10, 48)
     assert "3 of 48 bits never change" in words
-    (words,) = train_loop.health(good | {"saturation": 0.001}, 10, 48)
+    (words,) = loop.health(good | {"saturation": 0.001}, 10, 48)
     assert "near 0.5" in words
-    (words,) = train_loop.health(
-        good | {"test_binarization": -0.1249, "test_accuracy": 0.1}, 10, 48
-    )
+    (words,) = loop.health(good | {"test_binarization": -0.1249, "test_accuracy": 0.1}, 10, 48)
     assert "collapsed" in words
 
 
-def test_extract_refuses_weights_of_another_net_and_constant_codes(trained, options, command):
-    run = trained["--run"]
+def test_extract_refuses_weights_of_another_net_and_constant_codes(
+    trained, options, command, folder_of
+):
+    run = folder_of(trained)
     model = run / "model.caffemodel"
     net = caffe.Net(str(run / "deploy.prototxt"), str(model), caffe.TEST)
     net.params["latent"][0].data[...] = 0
     model.unlink()
     net.save(str(model))
+    content = record.read_record(run) | {"model": snapshots.model_record(run, 60)}
+    record.write_record(run, content)
     constant = command("tools.codes", *options(trained))
     assert constant.returncode == 1
     assert "gives every picture the same activations" in constant.stderr
     assert not (run / "codes.h5").exists()
     model.write_bytes(model.read_bytes()[:1000])
+    content["model"] = snapshots.model_record(run, 60)
+    record.write_record(run, content)
     truncated = command("tools.codes", *options(trained))
     assert truncated.returncode == 1
     assert "model.caffemodel is not a whole caffemodel" in truncated.stderr
 
 
-def test_tuning_from_a_trained_model(trained, options, command, tmp_path):
+def test_tuning_from_a_trained_model(trained, options, command, tmp_path, folder_of):
     """WEIGHTS=path: what is loaded, what starts fresh; a shorter code starts its layers anew."""
-    model = trained["--run"] / "model.caffemodel"
+    model = folder_of(trained) / "model.caffemodel"
     tuned = command(
         "tools.train",
-        *options(trained | {"--run": tmp_path / "tuned", "--bits": 8, "--weights": model}),
+        *options(trained | {"--run": "tuned", "--bits": 8, "--weights": model}),
     )
     assert tuned.returncode == 0, tuned.stderr
     assert "starting fresh: latent, fc9" in tuned.stderr
@@ -444,14 +452,16 @@ def test_tuning_from_a_trained_model(trained, options, command, tmp_path):
     assert re.fullmatch("[0-9a-f]{64}", record["weights"]["sha256"])
 
 
-def test_solver_states_point_to_their_weights(trained_run):
-    folder = trained_run["--run"] / "snapshots"
+def test_solver_states_point_to_their_weights(trained_run, folder_of):
+    folder = folder_of(trained_run) / "snapshots"
     record = caffe_pb2.SolverState.FromString((folder / "iter_60.solverstate").read_bytes())
     assert record.learned_net == str(folder / "iter_60.caffemodel")
 
 
-def test_the_loop_s_solver_is_the_recipe_without_tests_and_snapshots(trained, options, command):
-    run = trained["--run"]
+def test_the_loop_s_solver_is_the_recipe_without_tests_and_snapshots(
+    trained, options, command, folder_of
+):
+    run = folder_of(trained)
     recipe = render.parse((run / "solver.prototxt").read_text(), "solver.prototxt")
     loop = render.parse((run / "solver_loop.prototxt").read_text(), "solver.prototxt")
     for field in ("test_iter", "test_interval", "snapshot", "snapshot_prefix"):
@@ -464,15 +474,15 @@ def test_steps_never_pass_an_event():
     param = render.parse("display: 100 test_interval: 500 snapshot: 300 max_iter: 1050", "solver")
     n, stops = 0, []
     while n < 1050:
-        n += train_loop.steps_to(param, n)
+        n += loop.steps_to(param, n)
         stops.append(n)
     assert stops == [100, 200, 300, 400, 500, 600, 700, 800, 900, 1000, 1050]
 
 
-def test_codes_are_those_of_the_test_phase(trained, options, command):
+def test_codes_are_those_of_the_test_phase(trained, options, command, folder_of):
     """Picture by picture; some BLAS kernels round the rows of a batch by their place in it."""
     assert command("tools.codes", *options(trained)).returncode == 0
-    run = trained["--run"]
+    run = folder_of(trained)
     net = caffe.Net(str(run / "train_val.prototxt"), str(run / "model.caffemodel"), caffe.TEST)
     net.forward()
     data = Path(re.search(r'source: "(.*)/test_lmdb"', (run / "train_val.prototxt").read_text())[1])
