@@ -12,7 +12,7 @@ $(foreach name,$(VARIABLES),$(if $(call given,$(name)),$(eval override $(name) :
 $(foreach name,$(filter-out $(SCRIPTS),$(VARIABLES)),$(if $(call given,$(name)),\
   $(eval SSDH_$(name) := $$($(name)))$(eval export SSDH_$(name)),$(eval unexport SSDH_$(name))))
 export $(SCRIPTS)
-export SSDH_COMMAND = make $(MAKECMDGOALS) $(MAKEOVERRIDES)
+export SSDH_COMMAND = make $(MAKECMDGOALS)
 export GLOG_minloglevel ?= 0
 
 PYTHON := .venv/bin/python

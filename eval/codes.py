@@ -24,9 +24,10 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from eval.files import InputError, write_atomically
+from eval.files import InputError, check_room, write_atomically
 
 ROWS_PER_PIECE = 8192
+HEADERS_BYTES = 64 << 10  # HDF5's own, and attributes, at most
 MOST_CLASSES = 2**20  # above any real number of classes: a label beyond it is a mistake
 
 
@@ -112,8 +113,13 @@ def create_codes(
     (n, classes), both float32, in any order of pieces; codes are derived from latent. For a net
     without a classifier (`classifier` False) probabilities are None each time. The file gets its
     name when the block ends with every row written; otherwise nothing is left.
-    Raises InputError where activations are not finite, ValueError where rows are missing.
+    Raises InputError where activations are not finite, ValueError where rows are missing, OSError
+    where the disk is too full.
     """
+    longest = max(len(key.encode()) for name in keys for key in keys[name])
+    row = 4 * bits + -(-bits // 8) + 4 * len(class_names) + len(class_names) + 4 + longest
+    rows = sum(map(len, keys.values()))
+    check_room(Path(path), rows * row + HEADERS_BYTES)
     with write_atomically(path) as partial, h5py.File(partial, "w") as file:
         file.attrs["bits"] = bits
         file.attrs["bit_order"] = "big"

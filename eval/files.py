@@ -63,3 +63,18 @@ def _sync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def check_room(path: Path, size: int) -> None:
+    """Raise OSError, naming `path`, where its folder has no room for `size` more bytes.
+
+    HDF5 may end the process where a disk fills up, so that what it is to write is tried first.
+    """
+    trial = path.with_name(f".{path.name}.partial-{os.getpid()}-room")
+    try:
+        with open(trial, "wb") as file:
+            os.posix_fallocate(file.fileno(), 0, size)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from None
+    finally:
+        trial.unlink(missing_ok=True)

@@ -30,6 +30,14 @@ class Run(NamedTuple):
         return self.record["settings"]
 
     @property
+    def iters(self) -> int | None:
+        """Return the iterations that the run's model was made by.
+
+        They are fewer than ITERS while the run is being extended.
+        """
+        return self.record.get("model", {}).get("iters", self.settings.get("iters"))
+
+    @property
     def method(self) -> str:
         """Return the run's METHOD, SSDH's where run.json is older than that variable."""
         return self.settings.get("method", "ssdh")
@@ -81,4 +89,8 @@ def _read_metrics(run: Run, path: Path) -> dict:
         found = read_fingerprint(run.folder / measured)
     if metrics[key] != found:
         raise InputError(f"{path} was not measured on the {measured} beside it; run make eval")
+    model = run.record.get("model", {}).get("sha256", "")
+    made_by = (metrics.get("net_fingerprint") or "").rpartition("-")[2]
+    if model and made_by and not model.startswith(made_by):
+        raise InputError(f"{path} is of an earlier model of this run; run make eval")
     return metrics

@@ -1,6 +1,7 @@
 """The Makefile as a person uses it: help, one stage at a time, the repeat that does nothing."""
 
 import json
+import shlex
 import shutil
 import subprocess
 from pathlib import Path
@@ -91,7 +92,7 @@ def test_names_may_have_any_signs(make, tmp_path):
     run = make.folder / "runs" / f"folder-{ODD}-lenet-8"
     assert (run / "report.html").exists()
     command = json.loads((run / "run.json").read_text())["command"]
-    assert command.startswith("make train ") and ODD in command
+    assert f"IMAGES={pictures}" in shlex.split(command)
     found = make("search", *words, "BATCH=2", f"QUERY={path}", f"GRID={tmp_path}/{ODD}.png")
     assert found.returncode == 0, found.stderr
     assert (tmp_path / f"{ODD}.png").exists()

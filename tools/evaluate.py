@@ -20,7 +20,9 @@ QUERIES = 500  # of a partition
 def main() -> None:
     """Measure the codes file of the command line, as `python -m eval` does."""
     values, arguments = parse_known(__doc__, ("SCHEDULER", "WORKERS"))
-    with cluster.partitions(values.scheduler, values.workers or 0) as run_partitions:
+    with cluster.partitions(
+        values.scheduler, cluster.check_workers(values.workers)
+    ) as run_partitions:
         evaluate_file(arguments, shared_out(run_partitions))
 
 

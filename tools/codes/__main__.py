@@ -5,7 +5,7 @@ A net without codes has its features.h5 written.
 
 import time
 
-from tools.run import child, device, record
+from tools.run import child, cluster, device, record
 from tools.run.failure import Failure, carry_out, writing
 from tools.run.job import read_job
 
@@ -36,7 +36,8 @@ def main() -> None:
         blas_threads=threads,
         features=with_features,
         scheduler=values.scheduler,
-        workers=values.workers or (len(gpus) if len(gpus) > 1 else 0),  # a process for each GPU
+        workers=cluster.check_workers(values.workers)
+        or (len(gpus) if len(gpus) > 1 else 0),  # a process for each GPU
     )
     record.add_seconds(run, "codes", time.monotonic() - began)
     if job.method.codes:

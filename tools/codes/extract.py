@@ -5,6 +5,7 @@ order, since ties in a ranking are broken by it. The work is done in partitions 
 here or on a Dask cluster (tools/run/cluster.py), with the same bytes as result.
 """
 
+import math
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
@@ -15,7 +16,7 @@ from tqdm import tqdm
 
 from data_prep.lmdb_reader import open_rows
 from eval.codes import create_codes
-from eval.files import write_atomically
+from eval.files import check_room, write_atomically
 from tools.codes.partition import Work, run_partition
 from tools.net.trained import BATCH, Outputs, check_activations
 from tools.run import child, cluster, record
@@ -103,6 +104,8 @@ def through_net(
         for some, found in run_partitions(run_partition, tasks):
             if feature_file:
                 name, shape = f"{group}/features", (count, found.features.shape[1])
+                if name not in feature_file:
+                    check_room(Path(feature_file.filename), 4 * math.prod(shape))
                 rows = feature_file.require_dataset(name, shape, np.float32)
                 rows[bar.n : bar.n + len(some)] = found.features
             labels.append(some)

@@ -119,13 +119,13 @@ def of_weights(job: Job, folder: Path) -> Model:
 def folder_for(given: str, default: Path, origin: str) -> Path:
     """Return the folder to write, given or the default one, made where it is not there.
 
-    origin: what its codes are of. Raise Failure where the default one holds codes of something
-    else, or where nothing can be written.
+    origin: what its codes are of. Raise Failure where it holds codes of something else, or where
+    nothing can be written.
     """
     folder = Path(given) if given else default
     there = origin
     try:
-        if not given and (folder / "pictures.h5").is_file():
+        if (folder / "pictures.h5").is_file():
             with h5py.File(folder / "pictures.h5") as file:
                 there = os.fsdecode(file.attrs.get("origin", b"others"))
         folder.mkdir(parents=True, exist_ok=True)

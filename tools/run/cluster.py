@@ -18,6 +18,14 @@ if TYPE_CHECKING:
 AHEAD = 3  # partitions in flight for each worker: bounds what waits in memory for its turn
 
 
+def check_workers(workers: int | None) -> int:
+    """Return WORKERS, 0 where it was not given; raise Failure where it is more than the cores."""
+    cores = len(os.sched_getaffinity(0))
+    if workers and workers > cores:
+        raise Failure(f"WORKERS={workers}: there are {cores} cores, and each worker takes one")
+    return workers or 0
+
+
 @contextmanager
 def partitions(scheduler: str, workers: int) -> Iterator[Callable]:
     """Yield run(function, tasks, shared=()), an iterator over function(*shared, *task) in order.

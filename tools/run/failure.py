@@ -42,16 +42,22 @@ def writing(instead: str = "choose another folder (RUNS=)") -> Iterator[None]:
         raise Failure(f"{file}{error.strerror}; {todo}, or {instead}") from None
 
 
+def sentence_of(error: Exception) -> str:
+    """Return the sentence of an error of the family, or of one that the system gave."""
+    if not isinstance(error, OSError):
+        return str(error)
+    file = f"{error.filename}: " if error.filename else ""
+    todo = "free some space" if error.errno in FULL else "mend that"
+    why = error.strerror or " ".join(str(error).split())
+    return f"{file}{why}; {todo}, then run the command again"
+
+
 def carry_out(main: Callable[[], None]) -> None:
     """Run a command's main; end the process with a sentence and exit code 1 where it fails."""
     try:
         main()
-    except FAMILY as failure:
-        sys.exit(f"error: {failure}")
-    except OSError as error:
-        file = f"{error.filename}: " if error.filename else ""
-        todo = "free some space" if error.errno in FULL else "mend that"
-        sys.exit(f"error: {file}{error.strerror or error}; {todo}, then run the command again")
+    except (*FAMILY, OSError) as error:
+        sys.exit(f"error: {sentence_of(error)}")
     except Interrupted as interrupted:
         sys.exit(interrupted.args[0])
     except KeyboardInterrupt:

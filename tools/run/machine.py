@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 from tools.run.job import REPO
+from tools.run.variables import variables
 
 
 def machine() -> dict:
@@ -43,5 +44,12 @@ def git_commit() -> str:
 
 
 def command() -> str:
-    """Return the command line that made this run, as the person gave it where make tells it."""
-    return os.environ.get("SSDH_COMMAND") or shlex.join(sys.orig_argv)
+    """Return the command line that made this run, as a shell takes it."""
+    if "SSDH_COMMAND" not in os.environ:
+        return shlex.join(sys.orig_argv)
+    given = [
+        f"{name}={os.environ[f'SSDH_{name}']}"
+        for name in variables()
+        if f"SSDH_{name}" in os.environ
+    ]
+    return shlex.join([*os.environ["SSDH_COMMAND"].split(), *given])

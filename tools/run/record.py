@@ -2,18 +2,21 @@
 
 The fingerprint covers what decides the trained weights and nothing else: the rendered prototxt
 (seed included; paths, comments and max_iter left out), the starting weights, the number of batches
-in an update, and the data's contents.
+in an update, the data's contents, the mean image, Caffe's commit, and the code of the Python layers
+where the net has one. Runs from before a part was recorded are known by the parts that they have.
 """
 
 import hashlib
 import json
+import re
 from pathlib import Path
 
 from data_prep.files import file_digest
 from eval.files import read_json, write_atomically
 from eval.tables import LOSS_TERMS
+from tools.run import device
 from tools.run.failure import Failure
-from tools.run.job import WEIGHTS_OF_LOSSES, Job
+from tools.run.job import REPO, WEIGHTS_OF_LOSSES, Job
 
 DECIDING = (
     *("dataset", "net", "method", "bits", "seed", "batch", "subset"),
@@ -23,12 +26,12 @@ BEFORE_METHODS = {"method": "ssdh"}  # what settings without a METHOD, of early 
 
 
 def fingerprint_of(
-    files: dict[str, str], manifest: dict, *, weights_sha256: str, solvers: int
+    files: dict[str, str], data: Path, manifest: dict, *, weights_sha256: str, solvers: int
 ) -> dict:
     """Return {"sha256": ..., "parts": {name: SHA-256}}.
 
-    files: {name: text} of the prototxt, rendered with fixed paths and max_iter. weights_sha256 may
-    be "none". solvers: batches in an update.
+    files: {name: text} of the prototxt, rendered with fixed paths and max_iter. data: the folder of
+    the manifest, with the mean image. weights_sha256 may be "none". solvers: batches in an update.
     """
     parts = {}
     for name, text in files.items():
@@ -38,6 +41,10 @@ def fingerprint_of(
     parts["solvers"] = str(solvers)
     contents = {key: manifest[key] for key in ("lmdb_sha256", "mean", "classes")}
     parts["data"] = sha256_of_text(json.dumps(contents, sort_keys=True))
+    parts["mean"] = file_digest(data / "mean.binaryproto", "sha256")
+    parts["caffe"] = device.build()["commit"]
+    for module in sorted(set(re.findall(r'module: "(\w+)"', files["train_val.prototxt"]))):
+        parts[f"{module}.py"] = file_digest(REPO / "python_layers" / f"{module}.py", "sha256")
     return {"sha256": sha256_of_text(json.dumps(parts, sort_keys=True)), "parts": parts}
 
 
@@ -47,8 +54,17 @@ def sha256_of_text(text: str) -> str:
 
 
 def net_fingerprint(record: dict, caffemodel: Path) -> str:
-    """Return what tells a trained net from any other: its run's fingerprint and its weights'."""
-    return f"{record['fingerprint']['sha256'][:16]}-{file_digest(caffemodel, 'sha256')[:16]}"
+    """Return what tells a trained net from any other: its run's fingerprint and its weights'.
+
+    Raise Failure where the caffemodel is not the one that the training left.
+    """
+    digest = file_digest(caffemodel, "sha256")
+    if record.get("model", {}).get("sha256", digest) != digest:
+        raise Failure(
+            f"{caffemodel} is not what the training left (damaged, or another file): 'make train' "
+            "with the same variables makes it again"
+        )
+    return f"{record['fingerprint']['sha256'][:16]}-{digest[:16]}"
 
 
 def settings_of(job: Job) -> dict:
@@ -99,10 +115,15 @@ def add_seconds(run: Path, stage: str, seconds: float) -> None:
     write_record(run, record)
 
 
+def known_as(there: dict, here: dict) -> bool:
+    """Return whether a run's fingerprint is this one, in all the parts that it has."""
+    return all(here["parts"].get(name) == part for name, part in there["parts"].items())
+
+
 def check_same(job: Job, fingerprint: dict) -> None:
     """Raise Failure where the run's folder holds a run with another fingerprint: what differs."""
     there = read_if_there(job.run)
-    if not there or there["fingerprint"] == fingerprint:
+    if not there or known_as(there["fingerprint"], fingerprint):
         return
     asked = settings_of(job)
     differs = [

@@ -221,14 +221,16 @@ mkdir -p "$prefix"
 prefix=$(cd "$prefix" && pwd)
 nvidia=$prefix/nvidia
 
-# Every Python of the venv finds this pycaffe, without PYTHONPATH.
-pth=$("$python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/caffe.pth
-[ "$(cat "$pth" 2>/dev/null)" = "$prefix/python" ] || echo "$prefix/python" >"$pth"
+# Every Python of the venv finds this pycaffe, without PYTHONPATH; said once the build is whole.
+point_python_here() {
+    local pth; pth=$("$python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/caffe.pth
+    [ "$(cat "$pth" 2>/dev/null)" = "$prefix/python" ] || { echo "$prefix/python" >"$pth.partial" && mv "$pth.partial" "$pth"; }
+}
 
 # A finished build is only read: its folder may belong to somebody else.
 key=$(build_key)
 finished() { [ -e "$stamp" ] && grep -q "\"key\": \"$key\"" "$stamp"; }
-if [ "${1:-}" != test ] && finished; then exit 0; fi
+if [ "${1:-}" != test ] && finished; then point_python_here; exit 0; fi
 exec 9>"$prefix/.lock" && flock 9   # two builds at once would trip over each other
 
 if [ "${1:-}" = test ]; then
@@ -239,7 +241,7 @@ if [ "${1:-}" = test ]; then
     cd "$prefix/src" && exec "$prefix/build/test/test.testbin" --gtest_filter="$filter"
 fi
 
-if finished; then exit 0; fi
+if finished; then point_python_here; exit 0; fi
 started=$SECONDS
 say "Caffe 99bd997 goes into $prefix"
 mapfile -t device < <(cuda_options)
@@ -269,7 +271,7 @@ if [ -d "$prefix/lib/python3/dist-packages/caffe" ]; then
 fi
 
 say "checking: import caffe, one-layer net"
-GLOG_minloglevel=2 "$python" -W error - <<'PY' || die "pycaffe was built but does not work; see above."
+PYTHONPATH="$prefix/python" GLOG_minloglevel=2 "$python" -W error - <<'PY' || die "pycaffe was built but does not work; see above."
 import tempfile
 
 import caffe
@@ -299,4 +301,5 @@ cat >"$stamp.partial" <<J
  "source": "$([ -e "$prefix/src/debian/changelog" ] && echo "Debian's tree" || echo "BVLC's tree")"}
 J
 sync "$stamp.partial" && mv "$stamp.partial" "$stamp"
+point_python_here
 say "Caffe ($kind) is ready in $prefix after $((SECONDS - started)) s"

@@ -49,21 +49,22 @@ def main() -> None:
     log = job.run / "train.log"
     if not start:
         log.unlink(missing_ok=True)
-    child.call(
-        "tools.train.loop.train_run",
-        threads=threads,
-        log=log,
-        keep=(lock,),
-        run=job.run,
-        blobs=job.blobs,
-        gpus=gpus,
-        start=start,
-        caffemodel=caffemodel,
-        pictures=manifest["counts"]["test"],
-        classes=len(manifest["classes"]),
-        solvers=solvers,
-    )
-    snapshots.publish(job.run / "snapshots", job.iters, job.run / "model.caffemodel")
+    if start < job.iters:
+        child.call(
+            "tools.train.loop.train_run",
+            threads=threads,
+            log=log,
+            keep=(lock,),
+            run=job.run,
+            blobs=job.blobs,
+            gpus=gpus,
+            start=start,
+            caffemodel=caffemodel,
+            pictures=manifest["counts"]["test"],
+            classes=len(manifest["classes"]),
+            solvers=solvers,
+        )
+    snapshots.publish(job.run, job.iters)
     print(f"trained: {job.run / 'model.caffemodel'}")
     if job.iters < job.net.iters:
         from eval.training_log import read_training

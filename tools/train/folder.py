@@ -15,12 +15,16 @@ from tools.train import snapshots
 def prepare(job: Job, manifest: dict, fingerprint: dict, device_sentence: str) -> int | None:
     """Make or check the run's folder; return the iteration to go on from, None where done."""
     run = job.run
-    record.check_same(job, fingerprint)
-    done = (snapshots.complete(run / "snapshots") or [0])[-1]
-    if done > job.iters:
-        raise Failure(f"{run} is at iteration {done}, beyond ITERS={job.iters}: choose RUN=name")
-    if done == job.iters and (run / "model.caffemodel").exists():
+    there = record.read_if_there(run)
+    if snapshots.complete(run / "snapshots") or (run / "model.caffemodel").exists():
+        record.check_same(job, fingerprint)
+    modelled = snapshots.model_of(run, there)
+    if modelled == job.iters == there["settings"]["iters"]:
         return None
+    done = snapshots.newest_intact(run / "snapshots")
+    if max(done, modelled or 0) > job.iters:
+        at = max(done, modelled or 0)
+        raise Failure(f"{run} is at iteration {at}, beyond ITERS={job.iters}: choose RUN=name")
     classes = len(manifest["classes"])
     files = render.render_job(job, classes=classes, data=job.data, run=run, iters=job.iters)
     for name, text in files.items():
@@ -29,7 +33,6 @@ def prepare(job: Job, manifest: dict, fingerprint: dict, device_sentence: str) -
     for name, text in files.items():
         with write_atomically(run / name) as partial:
             partial.write_text(text)
-    there = record.read_if_there(run)
     threads = device.threads(job.net.threads)
     record.write_record(
         run,
@@ -41,7 +44,8 @@ def prepare(job: Job, manifest: dict, fingerprint: dict, device_sentence: str) -
             "settings": record.settings_of(job),
             "from_scratch": fingerprint["parts"]["weights"] == "none",
             "weights": {"source": job.weights, "sha256": fingerprint["parts"]["weights"]},
-            "fingerprint": fingerprint,
+            "fingerprint": there.get("fingerprint", fingerprint) if done else fingerprint,
+            "model": snapshots.model_record(run, modelled) if modelled else {},
             "stages": there.get("stages", {}),
             "warnings": there.get("warnings", []) if done else [],
         },

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from data_prep.files import file_digest
 from tools.net import pretrained, render
-from tools.run import data, device, record
+from tools.run import data, record
 from tools.run.failure import Failure
 from tools.run.job import Job
 from tools.train import snapshots
@@ -27,25 +27,31 @@ def fingerprint_of(job: Job, manifest: dict, weights_sha256: str, solvers: int) 
     files = render.render_job(
         job, classes=len(manifest["classes"]), data="data", run="run", iters=0
     )
-    return record.fingerprint_of(files, manifest, weights_sha256=weights_sha256, solvers=solvers)
+    return record.fingerprint_of(
+        files, job.data, manifest, weights_sha256=weights_sha256, solvers=solvers
+    )
 
 
 def check_trained(job: Job) -> None:
     """Raise Failure where the job's run is not trained to its end, or is another job's."""
     manifest = data.read_manifest(job.data)
-    _, weights_sha256 = starting_weights(job)
     there = record.read_if_there(job.run)
-    solvers = device.solvers(job.device, job.net)
-    if there:  # the later stages may run on other devices
-        solvers = int(there["fingerprint"]["parts"]["solvers"])
-    record.check_same(job, fingerprint_of(job, manifest, weights_sha256, solvers))
-    if not (job.run / "model.caffemodel").exists():
+    if not there or not (job.run / "model.caffemodel").exists():
         raise Failure(
             f"there is no trained net in {job.run}: 'make train' with the same variables makes one"
         )
-    reached, asked = snapshots.complete(job.run / "snapshots"), there["settings"]["iters"]
+    _, weights_sha256 = starting_weights(job)
+    # the later stages may run on other devices
+    solvers = int(there["fingerprint"]["parts"]["solvers"])
+    record.check_same(job, fingerprint_of(job, manifest, weights_sha256, solvers))
+    asked, reached = there["settings"]["iters"], snapshots.complete(job.run / "snapshots")
     if reached and reached[-1] != asked:
         raise Failure(
             f"the training in {job.run} was stopped at iteration {reached[-1]} of {asked}: "
             "'make train' with the same variables goes on"
+        )
+    if snapshots.model_of(job.run, there) != asked:
+        raise Failure(
+            f"{job.run / 'model.caffemodel'} is not what {asked} iterations have left (damaged, or "
+            "an older one): 'make train' with the same variables makes it again"
         )

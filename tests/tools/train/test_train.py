@@ -424,11 +424,15 @@ def test_extract_refuses_weights_of_another_net_and_constant_codes(
     net.params["latent"][0].data[...] = 0
     model.unlink()
     net.save(str(model))
+    content = record.read_record(run) | {"model": snapshots.model_record(run, 60)}
+    record.write_record(run, content)
     constant = command("tools.codes", *options(trained))
     assert constant.returncode == 1
     assert "gives every picture the same activations" in constant.stderr
     assert not (run / "codes.h5").exists()
     model.write_bytes(model.read_bytes()[:1000])
+    content["model"] = snapshots.model_record(run, 60)
+    record.write_record(run, content)
     truncated = command("tools.codes", *options(trained))
     assert truncated.returncode == 1
     assert "model.caffemodel is not a whole caffemodel" in truncated.stderr
