@@ -16,8 +16,9 @@ import numpy as np
 import psutil
 import pytest
 
-from tools.bench import cluster as bench_cluster
+from tools.bench.loopback import running_cluster
 from tools.run import cluster
+from tools.run.failure import Failure
 
 REPO = Path(__file__).resolve().parents[3]
 
@@ -36,9 +37,10 @@ def die(folder):
 
 @pytest.fixture(scope="module")
 def scheduler(tmp_path_factory):
-    """(address, worker processes): a scheduler and two workers, started by README's commands."""
-    readme = (REPO / "README.md").read_text()
-    by_hand = re.findall(r"^    (.*\.venv/bin/dask (?:scheduler|worker).*)$", readme, re.M)
+    """(address, worker processes): a scheduler and two workers, started by a README's commands."""
+    texts = [path.read_text() for path in (REPO / "README.md", *REPO.glob("tools/*/README.md"))]
+    pattern = re.compile(r"^    (.*\.venv/bin/dask (?:scheduler|worker).*)$", re.M)
+    by_hand = dict.fromkeys(line for text in texts for line in pattern.findall(text))
     scheduler, worker = map(shlex.split, by_hand)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -48,9 +50,9 @@ def scheduler(tmp_path_factory):
     environment = {name: os.environ[name] for name in os.environ if name != "PYTHONPATH"}
     folder = tmp_path_factory.mktemp("dask")
 
-    def start(*words):
+    def start(*arguments):
         log = open(folder / "log", "a")  # noqa: SIM115 (the process keeps it)
-        command = ["env", *words, "--no-dashboard"]
+        command = ["env", *arguments, "--no-dashboard"]
         return subprocess.Popen(command, env=environment, cwd=REPO, stdout=log, stderr=log)
 
     processes = [
@@ -68,9 +70,16 @@ def scheduler(tmp_path_factory):
         process.wait()
 
 
-def test_a_scheduler_that_is_not_there_is_said():
+def test_a_scheduler_that_is_not_there_is_said(monkeypatch):
+    from distributed import Client
+
+    def impatient(address, timeout):
+        assert timeout == 10
+        return Client(address, timeout=1)
+
+    monkeypatch.setattr("distributed.Client", impatient)
     with (
-        pytest.raises(ConnectionError, match="does not answer"),
+        pytest.raises(Failure, match="the Dask scheduler tcp://127.0.0.1:1 does not answer"),
         cluster.partitions("tcp://127.0.0.1:1", 0),
     ):
         pass
@@ -105,41 +114,41 @@ def test_the_bench_s_cluster_that_does_not_come_up_leaves_no_process(monkeypatch
 
     monkeypatch.setattr("distributed.Client.wait_for_workers", late)
     before = set(psutil.Process().children())
-    with pytest.raises(TimeoutError), bench_cluster.running_cluster(1):
+    with pytest.raises(TimeoutError), running_cluster(1):
         pass
     assert set(psutil.Process().children()) == before
 
 
-def test_codes_are_the_same_bytes_on_a_cluster(trained, options, command, scheduler):
+def test_codes_are_the_same_bytes_on_a_cluster(trained, options, command, scheduler, folder_of):
     address, _ = scheduler
-    run = trained["--run"]
+    run = folder_of(trained)
     contents = []
-    for words in ((), ("--scheduler", address), ("--workers", 2)):
-        done = command("tools.codes", *options(trained), "--features", *words)
+    for more in ((), ("--scheduler", address), ("--workers", 2)):
+        done = command("tools.codes", *options(trained), "--features", 1, *more)
         assert done.returncode == 0, done.stderr
         with h5py.File(run / "codes.h5") as codes, h5py.File(run / "features.h5") as features:
             contents.append(
                 [codes[g][d][:] for g in ("database", "query") for d in ("latent", "labels")]
                 + [features[g]["features"][:] for g in ("database", "query")]
             )
-        if words:
+        if more:
             assert "2 Dask worker(s); dashboard: http" in done.stdout
     for other in contents[1:]:
         for mine, theirs in zip(contents[0], other, strict=True):
             np.testing.assert_array_equal(mine, theirs)
 
 
-def test_metrics_are_the_same_bytes_on_a_cluster(trained, options, command, scheduler):
+def test_metrics_are_the_same_bytes_on_a_cluster(trained, options, command, scheduler, folder_of):
     address, _ = scheduler
-    codes = trained["--run"] / "codes.h5"
+    codes = folder_of(trained) / "codes.h5"
     assert command("tools.codes", *options(trained)).returncode == 0
     contents = []
-    for module, words in (
+    for module, more in (
         ("eval", ()),
         ("tools.evaluate", ("--scheduler", address)),
         ("tools.evaluate", ("--workers", 2)),
     ):
-        done = command(module, codes, *words)
+        done = command(module, codes, *more)
         assert done.returncode == 0, done.stderr
         contents.append(codes.with_name("metrics.json").read_bytes())
         codes.with_name("metrics.json").unlink()
@@ -163,7 +172,7 @@ def test_a_worker_that_dies_costs_its_partition_s_retry(scheduler, tmp_path):
 
 def test_a_partition_that_kills_every_worker_is_said(tmp_path):
     with (
-        pytest.raises(RuntimeError, match="killed every worker that tried it"),
+        pytest.raises(Failure, match="killed every worker that tried it"),
         cluster.partitions("", 2) as run,
     ):
         list(run(die, [(tmp_path,)]))

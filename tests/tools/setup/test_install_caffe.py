@@ -1,4 +1,4 @@
-"""tools/setup/install_caffe.sh: which sources it refuses, and that a finished build is left alone."""
+"""The Caffe installer: which sources it refuses, and that a finished build is left alone."""
 
 import os
 import re
@@ -13,7 +13,7 @@ import pytest
 from tools.run import device
 
 REPO = Path(__file__).resolve().parents[3]
-SCRIPT = REPO / "tools" / "install_caffe.sh"
+SCRIPT = REPO / "tools/setup/install_caffe.sh"
 
 
 def install(prefix, tmp_path, **variables):
@@ -124,7 +124,7 @@ def test_patches_are_in_the_source_that_was_built(source):
 
 @pytest.mark.parametrize("library", ["nccl", "cudnn"])
 def test_patches_of_a_cuda_build_fit_the_source(source, tmp_path, library):
-    (patch,) = (REPO / "tools" / "patches" / library).glob("*.patch")
+    (patch,) = (REPO / "tools/setup/patches" / library).glob("*.patch")
     for name in re.findall(r"^--- a/(\S+)", patch.read_text(), re.MULTILINE):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(source / name, tmp_path / name)
