@@ -13,7 +13,7 @@ import numpy as np
 from data_prep import DataError
 from tools.net.trained import Outputs, TrainedNet
 from tools.run import device, record
-from tools.run.failure import FAMILY, Failure
+from tools.run.failure import FAMILY, Failure, sentence_of
 
 
 def answer_messages(*, connection: int, gpu: int | None) -> None:
@@ -38,8 +38,8 @@ def answer_messages(*, connection: int, gpu: int | None) -> None:
                 if (run, fingerprint) not in opened:
                     opened[run, fingerprint] = open_net(run, fingerprint, gpu)
                 reply = encode(opened[run, fingerprint], pictures, features)
-            except FAMILY as failure:
-                reply = f"{failure}."
+            except (*FAMILY, OSError) as error:
+                reply = f"{sentence_of(error)}."
             pipe.send(reply)
 
 

@@ -7,7 +7,9 @@ import cv2
 import numpy as np
 import pytest
 
+from data_prep.files import file_digest
 from data_prep.lmdb_reader import open_rows
+from tools.run.record import read_record, write_record
 from tools.search.index import create
 
 
@@ -93,13 +95,21 @@ def test_no_index_and_an_index_of_other_weights_are_said(
     trained, options, command, folder_of, indexed
 ):
     run, picture = folder_of(trained), indexed[1]
-    for said in ("run 'make index'", "holds codes of other weights"):
+
+    def search():
         done = command("tools.search", *options(trained), "--query", picture)
         assert done.returncode == 1
-        assert said in done.stderr
-        for name in ("index.h5", "codes.h5"):
-            shutil.copy(folder_of(indexed[0]) / name, run / name)
-        with open(run / "model.caffemodel", "rb") as file:
-            changed = file.read() + b"\xf8\x3f\x00"  # a field that protobuf does not know
-        (run / "model.caffemodel").unlink()
-        (run / "model.caffemodel").write_bytes(changed)
+        return done.stderr
+
+    assert "run 'make index'" in search()
+    for name in ("index.h5", "codes.h5"):
+        shutil.copy(folder_of(indexed[0]) / name, run / name)
+    model = run / "model.caffemodel"
+    changed = model.read_bytes() + b"\xf8\x3f\x00"  # a field that protobuf does not know
+    model.unlink()
+    model.write_bytes(changed)
+    assert "is not what the training left" in search()
+    content = read_record(run)
+    content["model"]["sha256"] = file_digest(model, "sha256")  # as another training leaves it
+    write_record(run, content)
+    assert "holds codes of other weights" in search()
