@@ -3,15 +3,13 @@
 import functools
 import threading
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
-from types import SimpleNamespace
 
 import pytest
 from caffe.proto import caffe_pb2
 
+from tests.tools.run.jobs import make_job
 from tools.compare import released
 from tools.run.failure import Failure
-from tools.run.job import VARIABLES, job_of
-from tools.run.variables import value_of, variables
 
 
 def small_caffemodel(value):
@@ -42,10 +40,7 @@ def shelf(tmp_path, monkeypatch):
 
 
 def job(bits=48, method="ssdh", dataset="cifar10"):
-    given = {"DATASET": dataset, "NET": "alexnet", "METHOD": method}
-    values = {name: given.get(name, variables()[name].default) for name in VARIABLES}
-    values = {name.lower(): value_of(variables()[name], text) for name, text in values.items()}
-    return job_of(SimpleNamespace(**values), bits)
+    return make_job(BITS=str(bits), METHOD=method, DATASET=dataset, NET="alexnet")
 
 
 @pytest.fixture
