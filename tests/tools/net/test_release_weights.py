@@ -11,6 +11,8 @@ from tools.net import render, weights
 from tools.run.failure import Failure
 from tools.run.nets import net_of
 
+pytestmark = pytest.mark.slow
+
 BITS, CLASSES, WIDTH = 12, 10, 64
 SYNTAXES = {"kevinnet": ("V0", "V1", "today's"), "ssdh": ("V0", "V1", "today's")}
 SYNTAXES |= {"vgg16": ("V1", "today's"), "vgg16_avg": ("V1", "today's")}
