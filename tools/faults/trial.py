@@ -1,0 +1,319 @@
+"""One trial: a stage that is disturbed, then called again as if nothing had happened.
+
+A trial is decided by its seed, its stage, its kind and its number, and so can be repeated.
+"""
+
+import fcntl
+import os
+import random
+import re
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import h5py
+
+from eval.files import InputError, read_json
+from tools.faults.stages import Stage, arguments
+from tools.net import weights
+from tools.run.failure import FAMILY, Failure
+from tools.run.job import REPO
+
+HERE = Path(__file__).parent
+KINDS = {"kill": 15, "call": 15, "full": 10, "eio": 5, "read-only": 5}  # and how many of a stage
+LONGEST = 180  # seconds of a command, beyond which it hangs
+SIZE = "1g"  # of the disk that a place is on
+ENVIRONMENT = {
+    "PYTHONDONTWRITEBYTECODE": "1",
+    "GLOG_minloglevel": "0",
+    "OPENBLAS_NUM_THREADS": "1",
+}
+
+
+@dataclass
+class Normal:
+    """What a stage does where nothing disturbs it: seconds, calls, bytes, and its result."""
+
+    seconds: float
+    calls: int
+    size: int
+    result: object
+
+
+@dataclass
+class Outcome:
+    """What became of a trial; wrong: sentences, none where all is well."""
+
+    disturbed: bool
+    well: bool
+    equal: bool
+    clean: bool
+    wrong: list[str]
+
+
+@contextmanager
+def disk(folder: Path) -> Iterator[bool]:
+    """Put a small disk under a folder; yield whether that was possible (root alone can)."""
+    folder.mkdir(exist_ok=True)
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={SIZE}", "tmpfs", str(folder)]
+    mounted = os.geteuid() == 0 and not subprocess.run(mount, capture_output=True).returncode
+    try:
+        yield mounted
+    finally:
+        if mounted:
+            subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+def compile_shim(folder: Path) -> Path:
+    """Return the library that makes writes fail, compiled by gcc into a folder."""
+    library = folder / "shim.so"
+    command = ["gcc", "-shared", "-fPIC", "-O1", "-o", str(library), str(HERE / "shim.c"), "-ldl"]
+    if not shutil.which("gcc"):
+        raise Failure("there is no gcc, which compiles tools/faults/shim.c: install it")
+    subprocess.run(command, check=True)
+    return library
+
+
+def start_from(stage: Stage, place: Path, base: Path) -> None:
+    """Make a place what the stage starts from."""
+    for left in place.iterdir():
+        shutil.rmtree(left) if left.is_dir() else left.unlink()
+    shutil.copytree(base / stage.start, place, dirs_exist_ok=True, symlinks=True)
+
+
+def call(
+    command: Sequence[str], seconds: float = LONGEST, **environment: str
+) -> tuple[int | None, str]:
+    """Return the exit code of a command in a group of its own, None where it was killed, and stderr.
+
+    It is killed with all that it started after so many seconds.
+    """
+    paths = [str(HERE / "hook"), os.environ.get("PYTHONPATH", "")]
+    variables = os.environ | ENVIRONMENT | environment
+    process = subprocess.Popen(
+        command,
+        cwd=REPO,
+        env=variables | {"PYTHONPATH": os.pathsep.join(path for path in paths if path)},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        errors="replace",
+        start_new_session=True,
+    )
+    try:
+        _, said = process.communicate(timeout=seconds)
+        return process.returncode, said
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        _, said = process.communicate()
+        return None, said
+    finally:
+        process.poll()
+        wait_for_session(process.pid)
+
+
+def wait_for_session(session: int, seconds: float = 10) -> list[int]:
+    """Return the processes of a session that still live after some seconds; kill them."""
+    until = time.monotonic() + seconds
+    while left := in_session(session):
+        if time.monotonic() > until:
+            for pid in left:
+                os.kill(pid, signal.SIGKILL)
+            return left
+        time.sleep(0.05)
+    return []
+
+
+def in_session(session: int) -> list[int]:
+    """Return the living processes of a session."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = path.read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        if int(fields[3]) == session and fields[0] != "Z":
+            found.append(int(path.parent.name))
+    return found
+
+
+def undisturbed(stage: Stage, place: Path, base: Path, scratch: Path) -> Normal:
+    """Return what a stage does where nothing disturbs it; raise Failure where it fails so."""
+    start_from(stage, place, base)
+    counter = scratch / "calls"
+    counter.write_bytes(b"")
+    before, began = size_of(place), time.monotonic()
+    code, said = call(arguments(stage, place, base), SSDH_FAULT_CALLS=str(counter))
+    if code:
+        raise Failure(f"{stage.name} fails by itself: {said[-500:]}")
+    seconds = time.monotonic() - began
+    calls = counter.stat().st_size
+    return Normal(seconds, calls, max(1, size_of(place) - before), stage.result(place))
+
+
+def size_of(place: Path) -> int:
+    """Return the bytes that the files in a place take."""
+    return sum(path.lstat().st_size for path in place.rglob("*") if path.is_file())
+
+
+def attempt(
+    stage: Stage,
+    kind: str,
+    number: int,
+    seed: int,
+    *,
+    normal: Normal,
+    place: Path,
+    base: Path,
+    scratch: Path,
+) -> Outcome:
+    """Disturb a stage once, call it again, and look at what is there.
+
+    place: a folder, on a disk of its own for the kinds full and read-only. scratch: with shim.so.
+    """
+    choice = random.Random(f"{seed} {stage.name} {kind} {number}")
+    start_from(stage, place, base)
+    command = arguments(stage, place, base)
+    wrong = []
+    code, said = disturb(kind, command, choice, normal=normal, place=place, scratch=scratch)
+    killed = kind in ("kill", "call")
+    if not killed:
+        wrong += judge(code, said)
+    wrong += [f"after the {kind}: {sentence}" for sentence in half_written(place)]
+    again, words = call(command)
+    well = again == 0 or (again == 1 and bool(stage.settled) and stage.settled in words)
+    if not well:
+        wrong.append(f"the same command then ended with {again}: {words.strip()[-300:]}")
+    equal = well
+    if well:
+        try:
+            equal = stage.result(place) == normal.result
+        except (OSError, KeyError, *FAMILY) as error:
+            equal = False
+            wrong.append(f"its result cannot be read: {error}")
+        if not equal:
+            wrong.append("the result differs from an undisturbed one")
+    left = [*half_written(place), *left_over(place)] if well else []
+    wrong += left
+    return Outcome(code != 0, well, equal or not stage.equal, not left, wrong)
+
+
+def disturb(
+    kind: str,
+    command: Sequence[str],
+    choice: random.Random,
+    *,
+    normal: Normal,
+    place: Path,
+    scratch: Path,
+) -> tuple[int | None, str]:
+    """Run a command under a fault; return its exit code, None where it was killed, and stderr."""
+    if kind == "kill":
+        return call(command, choice.uniform(0.05, 1) * normal.seconds)
+    if kind == "call":
+        counter = scratch / "calls"
+        counter.write_bytes(b"")
+        at = choice.randint(1, max(1, normal.calls))
+        return call(command, SSDH_FAULT_CALLS=str(counter), SSDH_FAULT_AT=str(at))
+    if kind == "eio":
+        return call(
+            command,
+            LD_PRELOAD=str(scratch / "shim.so"),
+            SSDH_EIO_BELOW=str(place),
+            SSDH_EIO_AFTER=str(int(choice.expovariate(1 / 15))),
+        )
+    if kind == "full":
+        filler = place / ".filler"
+        fill(filler, int(choice.uniform(0, 0.95) * normal.size))
+        try:
+            return call(command)
+        finally:
+            filler.unlink()
+    with read_only(place):
+        return call(command)
+
+
+def fill(filler: Path, leave: int) -> None:
+    """Leave so many bytes free on the disk that a file is on."""
+    state = os.statvfs(filler.parent)
+    with open(filler, "wb") as file:
+        os.posix_fallocate(file.fileno(), 0, max(1, state.f_bavail * state.f_frsize - leave))
+
+
+@contextmanager
+def read_only(place: Path) -> Iterator[None]:
+    """Let nobody write on a place's disk."""
+    remount = ["mount", "-o", "remount,ro", str(place)]
+    subprocess.run(remount, check=True)
+    try:
+        yield
+    finally:
+        subprocess.run([*remount[:2], "remount,rw", str(place)], check=True)
+
+
+def judge(code: int | None, said: str) -> list[str]:
+    """Return what is wrong with how a command that met a fault ended."""
+    if code is None:
+        return [f"it hangs under the fault, for {LONGEST} s: {said.strip()[-200:]}"]
+    wrong = []
+    if code not in (0, 1):
+        wrong.append(f"it ended with {code} under the fault: {said.strip()[-300:]}")
+    if "Traceback" in said:
+        wrong.append(f"a traceback under the fault: {said.strip()[-400:]}")
+    if code == 1 and "error: " not in said:
+        wrong.append(f"no sentence under the fault: {said.strip()[-300:]!r}")
+    if re.search(r"without a word|died of SIG", said):
+        wrong.append(f"a process died under the fault: {said.strip()[-300:]}")
+    return wrong
+
+
+def half_written(place: Path) -> list[str]:
+    """Return sentences on files that have their final names and are not whole."""
+    wrong = []
+    for path in sorted(place.rglob("*")):
+        hidden = any(part.startswith(".") for part in path.relative_to(place).parts)
+        if hidden or "partial" in str(path.relative_to(place)) or not path.is_file():
+            continue
+        try:
+            check_whole(path)
+        except (OSError, KeyError, InputError, *FAMILY) as error:
+            wrong.append(f"{path.relative_to(place)} is half written: {error}")
+    return wrong
+
+
+def check_whole(path: Path) -> None:
+    """Raise an error where a file of this repository's making is not whole."""
+    if path.suffix == ".json":
+        read_json(path, [], "")
+    elif path.suffix == ".h5":
+        with h5py.File(path) as file:
+            file.visititems(lambda _, item: None)
+    elif path.suffix == ".caffemodel":
+        weights.read(path)
+    elif path.suffix == ".html" and not path.read_text().rstrip().endswith("</html>"):
+        raise Failure("it has no end")
+
+
+def left_over(place: Path) -> list[str]:
+    """Return sentences on what a command that ended well has left: parts of files, and locks."""
+    found = [
+        f"{path.relative_to(place)} is left over"
+        for path in sorted(place.rglob("*"))
+        if "partial" in path.name or path.name.endswith((".tmp", "-room"))
+    ]
+    for path in [place, *place.rglob("*")]:
+        if not (path.is_dir() or "lock" in path.name):
+            continue
+        handle = os.open(path, os.O_RDONLY)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            found.append(f"{path.relative_to(place)} is still locked")
+        finally:
+            os.close(handle)
+    return found
