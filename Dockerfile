@@ -33,7 +33,7 @@ RUN apt-get update \
     && rm -rf /var/lib/apt/lists/*
 
 WORKDIR /ssdh
-COPY requirements.txt ./
+COPY requirements.txt requirements.lock ./
 COPY tools/setup/make_venv.sh tools/setup/
 RUN PIP_NO_CACHE_DIR=1 tools/setup/make_venv.sh packages
 

@@ -1,7 +1,7 @@
 """The paper's tables and figures from all runs of a folder, runs/paper/index.html: `make paper`.
 
-Pictures come from the LMDBs that each run's net read. The cost of one distance is measured once on
-a machine and kept in distance_cost.json.
+Pictures come from the LMDBs of each run's data, below DATA_ROOT. The cost of one distance is
+measured once on a machine and kept in distance_cost.json.
 """
 
 from contextlib import ExitStack
@@ -14,8 +14,7 @@ from eval.files import InputError, read_json
 from eval.pages.paper.page import write_paper
 from eval.run_folders import Run, find_runs
 from eval.summary import write_metrics
-from tools.net import render
-from tools.run.data import lmdb_of, open_pictures
+from tools.run.data import folder_of, lmdb_of, open_pictures
 from tools.run.failure import Failure, carry_out
 from tools.run.machine import machine
 from tools.run.variables import parse
@@ -25,7 +24,8 @@ BIT_LENGTHS = (48, 64, 128)  # the paper's 64, and the code lengths of its table
 
 def main() -> None:
     """Write the page of all runs in RUNS, and each of its figures."""
-    runs = Path(parse(__doc__, ("RUNS",)).runs)
+    values = parse(__doc__, ("RUNS", "DATA_ROOT"))
+    runs, data_root = Path(values.runs), Path(values.data_root)
     if not runs.is_dir():
         raise Failure(f"there is no folder {runs}: RUNS= is where the runs lie")
     out = runs / "paper"
@@ -35,7 +35,7 @@ def main() -> None:
 
         def picture(run: Run, group: str, row: int) -> bytes:
             """Return the PNG of a row's picture, as it lies in the LMDB."""
-            data = data_folder(run)
+            data = folder_of(run.settings, data_root)
             if data not in opened:
                 if not lmdb_of(data, group).is_dir():
                     raise InputError(f"{lmdb_of(data, group)} does not exist; run make data")
@@ -59,13 +59,6 @@ def measured_cost(path: Path) -> dict:
     cost = {"machine": here, "rows": distance_cost(BIT_LENGTHS)}
     write_metrics(path, cost)
     return cost
-
-
-def data_folder(run: Run) -> Path:
-    """Return the data folder that a run's train_val.prototxt reads."""
-    net = render.read(run.folder / "train_val.prototxt")
-    sources = [Path(layer.data_param.source) for layer in net.layer if layer.data_param.source]
-    return sources[0].parent
 
 
 if __name__ == "__main__":

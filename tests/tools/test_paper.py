@@ -24,8 +24,8 @@ def folder(trained, options, command, tmp_path, folder_of):
     return folder
 
 
-def test_the_page_shows_the_run_and_its_pictures(folder, command):
-    done = command("tools.paper", "--runs", folder)
+def test_the_page_shows_the_run_and_its_pictures(folder, command, data_root):
+    done = command("tools.paper", "--runs", folder, "--data-root", data_root)
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("1 runs, 1 with figures")
     page = (folder / "paper" / "index.html").read_text()

@@ -36,6 +36,7 @@ def encode(
     *,
     folder: Path,
     caffemodel: Path,
+    data: Path,
     net: Net,
     blobs: Blobs,
     gpu: int | None,
@@ -46,10 +47,10 @@ def encode(
 ) -> int:
     """Write the three files into the folder `out`; return the number of pictures in them.
 
-    folder: with the net's prototxt. origin: of what the codes are. skip: leave unreadable pictures
+    folder: with the net's prototxt. data: with its mean image. origin: of what the codes are. skip: leave unreadable pictures
     out, instead of raising at the first.
     """
-    trained = TrainedNet(folder, caffemodel, net=net, blobs=blobs, batch=BATCH, gpu=gpu)
+    trained = TrainedNet(folder, caffemodel, data=data, net=net, blobs=blobs, batch=BATCH, gpu=gpu)
     names = class_names(trained)
     width = max(len(os.fsencode(path)) for path in paths)
     done = 0

@@ -34,7 +34,7 @@ def run_partition(work: Work, start: int, end: int) -> tuple[np.ndarray, Outputs
     """Return the labels, (n,) int32, and the outputs of the rows start to end of an LMDB."""
     gpu = own_gpu(work.gpus)
     device.activate(gpu)  # Caffe's mode is the thread's, and workers have several
-    net = worker_net(work.run, work.fingerprint, gpu, work.threads)
+    net = worker_net(work.run, work.lmdb.parent, work.fingerprint, gpu, work.threads)
     read = worker_reader(work.lmdb, (work.lmdb / "data.mdb").stat().st_ino)
     labels, outputs = [], []
     for first in range(start, end, BATCH):
@@ -54,10 +54,12 @@ def own_gpu(gpus: tuple[int, ...]) -> int | None:
 
 
 @lru_cache(maxsize=1)
-def worker_net(run: Path, fingerprint: str, gpu: int | None, threads: int) -> TrainedNet:
+def worker_net(
+    run: Path, data: Path, fingerprint: str, gpu: int | None, threads: int
+) -> TrainedNet:
     """Return a run's net, opened once in each process; its arguments tell it from others."""
     threadpool_limits(threads, "blas")  # a Dask worker was not started with our environment
-    return TrainedNet.of_run(run, batch=BATCH, gpu=gpu)
+    return TrainedNet.of_run(run, data=data, batch=BATCH, gpu=gpu)
 
 
 @lru_cache(maxsize=2)

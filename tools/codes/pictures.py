@@ -23,11 +23,12 @@ from tools.run.nets import Blobs, Net, net_of
 class Model(NamedTuple):
     """A net to encode by: the folder with its prototxt, its caffemodel, what nets.toml has of it.
 
-    name: in the name of the folder that its codes go to.
+    data: the folder with its mean image. name: in the name of the folder that its codes go to.
     """
 
     folder: Path
     caffemodel: Path
+    data: Path
     net: Net
     blobs: Blobs
     name: str
@@ -40,7 +41,7 @@ def main() -> None:
     given = values.pictures or values.images
     pictures = list_pictures(given)
     with tempfile.TemporaryDirectory(prefix="codes-") as scratch:
-        model = of_weights(job, Path(scratch)) if values.weights else of_run(job.run)
+        model = of_weights(job, Path(scratch)) if values.weights else of_run(job)
         default = job.run.parent / "pictures" / f"{Path(given).stem}-{model.name}"
         origin = origin_of(given, model.caffemodel)
         out = folder_for(values.out, default, origin)
@@ -55,6 +56,7 @@ def main() -> None:
             log=out / "caffe.log",
             folder=model.folder,
             caffemodel=model.caffemodel,
+            data=model.data,
             net=model.net,
             blobs=model.blobs,
             gpu=gpu,
@@ -69,8 +71,9 @@ def main() -> None:
     print(f"codes: {out}/pictures.h5, {out}/codes.csv; features: {out}/features.csv")
 
 
-def of_run(run: Path) -> Model:
-    """Return the model of a trained run."""
+def of_run(job: Job) -> Model:
+    """Return the model of a job's trained run."""
+    run = job.run
     caffemodel = run / "model.caffemodel"
     if not caffemodel.exists():
         raise Failure(
@@ -79,7 +82,7 @@ def of_run(run: Path) -> Model:
         )
     settings = record.read_record(run)["settings"]
     net = net_of(settings["net"])
-    return Model(run, caffemodel, net, net.blobs(settings["method"]), run.name)
+    return Model(run, caffemodel, job.data, net, net.blobs(settings["method"]), run.name)
 
 
 def of_weights(job: Job, folder: Path) -> Model:
@@ -113,7 +116,7 @@ def of_weights(job: Job, folder: Path) -> Model:
         files["deploy.prototxt"] = str(deploy)
     for name, text in files.items():
         (folder / name).write_text(text)
-    return Model(folder, caffemodel, job.net, job.blobs, caffemodel.stem)
+    return Model(folder, caffemodel, data, job.net, job.blobs, caffemodel.stem)
 
 
 def folder_for(given: str, default: Path, origin: str) -> Path:

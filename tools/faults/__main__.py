@@ -1,6 +1,6 @@
 """Kill, starve and break every stage, then call it again: `make faults`.
 
-    python -m tools.faults [--quick] [--seed N] [--share 0.3] [--stage NAME] [--kind NAME] [--trial N]
+    python -m tools.faults [--quick] [--seed N] [--share 0.3] [--stage NAME] [--kind NAME]
 
 Of every stage (tools/faults/stages.py) some runs are killed by SIGKILL at a random moment, or right
 after a rename or fsync; some meet a full disk, writes that fail with EIO, or a disk that nobody may

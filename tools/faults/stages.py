@@ -54,7 +54,7 @@ def job(*more: str) -> tuple[str, ...]:
     return (*RUN, "--data-root", "{base}/data", "--runs", "{place}/runs", *more)
 
 
-# ---- results ---------------------------------------------------------------------------------------
+# ---- results -------------------------------------------------------------------------------------
 
 
 def data_of(place: Path) -> object:
@@ -77,9 +77,11 @@ def tables_of(*names: str) -> Callable[[Path], object]:
         for name in names:
             with h5py.File(place / name) as file:
                 file.visititems(
-                    lambda key, item, name=name: found.update({f"{name}:{key}": item[()].tobytes()})
-                    if isinstance(item, h5py.Dataset)
-                    else None
+                    lambda key, item, name=name: (
+                        found.update({f"{name}:{key}": item[()].tobytes()})
+                        if isinstance(item, h5py.Dataset)
+                        else None
+                    )
                 )
         return found
 
@@ -120,7 +122,15 @@ STAGES = [
     Stage(
         "data-archive",
         "nothing",
-        ("data_prep", "cifar10", "--cifar10-archive", "{base}/pictures.zip", "--root", "{place}", *SIZES),
+        (
+            "data_prep",
+            "cifar10",
+            "--cifar10-archive",
+            "{base}/pictures.zip",
+            "--root",
+            "{place}",
+            *SIZES,
+        ),
         data_of,
     ),
     Stage("train", "nothing", ("tools.train", *job("--iters", "20")), model_of),
@@ -168,12 +178,15 @@ STAGES = [
     ),
     Stage("report", "evaluated", ("tools.report", *job()), page_of("runs/run/report.html")),
     Stage(
-        "paper", "evaluated", ("tools.paper", "--runs", "{place}/runs"), page_of("runs/paper/index.html")
+        "paper",
+        "evaluated",
+        ("tools.paper", "--runs", "{place}/runs", "--data-root", "{base}/data"),
+        page_of("runs/paper/index.html"),
     ),
 ]
 
 
-# ---- templates -------------------------------------------------------------------------------------
+# ---- templates -----------------------------------------------------------------------------------
 
 
 def prepare(base: Path) -> None:

@@ -89,9 +89,9 @@ def start_from(stage: Stage, place: Path, base: Path) -> None:
 def call(
     command: Sequence[str], seconds: float = LONGEST, **environment: str
 ) -> tuple[int | None, str]:
-    """Return the exit code of a command in a group of its own, None where it was killed, and stderr.
+    """Return the exit code of a command, None where it was killed, and its stderr.
 
-    It is killed with all that it started after so many seconds.
+    It runs in a group of its own, and is killed with all that it started after so many seconds.
     """
     paths = [str(HERE / "hook"), os.environ.get("PYTHONPATH", "")]
     variables = os.environ | ENVIRONMENT | environment
@@ -265,9 +265,9 @@ def judge(code: int | None, said: str) -> list[str]:
         wrong.append(f"it ended with {code} under the fault: {said.strip()[-300:]}")
     if "Traceback" in said:
         wrong.append(f"a traceback under the fault: {said.strip()[-400:]}")
-    if code == 1 and "error: " not in said:
+    if code == 1 and not re.search(r"^(error|data_prep): ", said, re.MULTILINE):
         wrong.append(f"no sentence under the fault: {said.strip()[-300:]!r}")
-    if re.search(r"without a word|died of SIG", said):
+    if re.search(r"without a word|Check failed|died of SIG(?!ABRT)", said):
         wrong.append(f"a process died under the fault: {said.strip()[-300:]}")
     return wrong
 

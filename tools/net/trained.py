@@ -58,25 +58,34 @@ class TrainedNet:
     """
 
     def __init__(
-        self, folder: Path, caffemodel: Path, *, net: Net, blobs: Blobs, batch: int, gpu: int | None
+        self,
+        folder: Path,
+        caffemodel: Path,
+        *,
+        data: Path,
+        net: Net,
+        blobs: Blobs,
+        batch: int,
+        gpu: int | None,
     ) -> None:
         """Load the deploy net in `folder` from a caffemodel, for batches of so many pictures.
 
-        folder: with deploy.prototxt and train_val.prototxt. gpu: its number, None for the CPU.
-        Raise Failure where the caffemodel does not fill the net, or a blob is missing.
+        folder: with deploy.prototxt and train_val.prototxt. data: the folder with the mean image,
+        wherever the training had it. gpu: its number, None for the CPU. Raise Failure where the
+        caffemodel does not fill the net, or a blob or the mean image is missing.
         """
         device.activate(gpu)
         import caffe
 
         self.net, self.caffemodel, self.batch = net, caffemodel, batch
         param = preprocess.transform_param(render.read(folder / "train_val.prototxt"))
-        if not Path(param.mean_file).is_file():
+        self.mean_file, self.scale = data / "mean.binaryproto", param.scale
+        if not self.mean_file.is_file():
             raise Failure(
-                f"{param.mean_file}, the mean image of {folder}, is missing: run 'make data' with "
+                f"{self.mean_file}, the mean image of {folder}, is missing: run 'make data' with "
                 "its variables"
             )
-        self.mean, self.crop = preprocess.mean_image(param.mean_file), param.crop_size
-        self.mean_file, self.scale = Path(param.mean_file), param.scale
+        self.mean, self.crop = preprocess.mean_image(self.mean_file), param.crop_size
         self.caffe_net = caffe.Net(str(folder / "deploy.prototxt"), caffe.TEST)
         if blobs.probabilities not in self.caffe_net.blobs:
             blobs = blobs._replace(probabilities=None)
@@ -91,8 +100,11 @@ class TrainedNet:
         self.resize(batch)
 
     @classmethod
-    def of_run(cls, run: Path, *, batch: int, gpu: int | None = None) -> Self:
-        """Open the trained net of a run's folder; raise Failure or InputError where it has none."""
+    def of_run(cls, run: Path, *, data: Path, batch: int, gpu: int | None = None) -> Self:
+        """Open the trained net of a run's folder and data folder, which may both have been moved.
+
+        Raise Failure or InputError where there is none.
+        """
         caffemodel = run / "model.caffemodel"
         if not caffemodel.exists():
             raise Failure(
@@ -100,9 +112,8 @@ class TrainedNet:
             )
         settings = record.read_record(run)["settings"]
         net = net_of(settings["net"])
-        return cls(
-            run, caffemodel, net=net, blobs=net.blobs(settings["method"]), batch=batch, gpu=gpu
-        )
+        blobs = net.blobs(settings["method"])
+        return cls(run, caffemodel, data=data, net=net, blobs=blobs, batch=batch, gpu=gpu)
 
     def resize(self, batch: int) -> None:
         """Take batches of so many pictures from now on."""

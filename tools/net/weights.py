@@ -4,6 +4,7 @@ Caffe copies weights by layer name, leaves a layer without a match at random in 
 the process where shapes differ. So names and shapes are compared here first.
 """
 
+import math
 import os
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -21,6 +22,13 @@ if TYPE_CHECKING:
     from caffe.proto import caffe_pb2
 
 Shapes = dict[str, list[tuple[int, ...]]]  # of each layer's blobs, by the layer's name
+LEGACY = ("num", "channels", "height", "width")
+
+
+class LegacyShape(tuple):
+    """A blob's shape in the legacy form: four axes, of which Caffe takes leading ones for none."""
+
+    __slots__ = ()
 
 
 def fresh_layers() -> set[str]:
@@ -50,24 +58,43 @@ def read(path: Path | str) -> "caffe_pb2.NetParameter":
         ) from None
     if not shapes(model):
         raise Failure(f"{path} has no weights in any layer: it is not a trained caffemodel")
+    check_whole(model, path)
     return model
 
 
+def check_whole(model: "caffe_pb2.NetParameter", path: Path | str) -> None:
+    """Raise Failure where a blob holds more or fewer numbers than its shape says: Caffe aborts."""
+    for name, blobs in layers_of(model):
+        for blob in blobs:
+            count = len(blob.double_data) or len(blob.data)
+            if count != math.prod(blob_shape(blob)):
+                raise Failure(
+                    f"{path} is damaged: the layer {name} has {count} numbers in a blob of shape "
+                    f"{tuple(blob_shape(blob))}; get it again"
+                )
+
+
 def blob_shape(blob: "caffe_pb2.BlobProto") -> tuple[int, ...]:
-    """Return a BlobProto's shape, of four axes in the legacy form."""
-    if blob.HasField("shape"):
-        return tuple(blob.shape.dim)
-    return (blob.num, blob.channels, blob.height, blob.width)
+    """Return a BlobProto's shape, a LegacyShape where it has any of the legacy form's fields.
+
+    Caffe too takes those before the field shape (Blob::ShapeEquals in blob.cpp).
+    """
+    if any(blob.HasField(name) for name in LEGACY):
+        return LegacyShape(getattr(blob, name) for name in LEGACY)
+    return tuple(blob.shape.dim)
 
 
 def shapes(model: "caffe_pb2.NetParameter") -> Shapes:
     """Return {layer name: [shape, ...]} of a NetParameter, in today's, V1 or V0 syntax."""
-    found = {}
+    return {name: [blob_shape(blob) for blob in blobs] for name, blobs in layers_of(model) if blobs}
+
+
+def layers_of(
+    model: "caffe_pb2.NetParameter",
+) -> Iterator[tuple[str, "Sequence[caffe_pb2.BlobProto]"]]:
+    """Yield each layer's name and blobs of a NetParameter, in today's, V1 or V0 syntax."""
     for layer in (*model.layer, *model.layers):
-        blobs = layer.blobs or inner(layer).blobs
-        if blobs:
-            found[inner(layer).name] = [blob_shape(blob) for blob in blobs]
-    return found
+        yield inner(layer).name, layer.blobs or inner(layer).blobs
 
 
 def inner(
@@ -78,10 +105,13 @@ def inner(
 
 
 def same_shape(file_shape: Sequence[int], net_shape: Sequence[int]) -> bool:
-    """Return whether Caffe copies the one into the other: equal behind a legacy shape's ones."""
+    """Return whether Caffe copies the one into the other: equal behind a legacy shape's ones.
+
+    A shape that the file states in today's form must be equal: Caffe aborts the process otherwise.
+    """
     missing = len(file_shape) - len(net_shape)
-    if len(file_shape) == 4 and missing > 0:
-        return file_shape == (1,) * missing + tuple(net_shape)
+    if isinstance(file_shape, LegacyShape) and missing > 0:
+        return tuple(file_shape) == (1,) * missing + tuple(net_shape)
     return tuple(file_shape) == tuple(net_shape)
 
 
@@ -108,6 +138,21 @@ def net_shapes(net: "caffe.Net") -> Shapes:
     return {name: [tuple(blob.data.shape) for blob in blobs] for name, blobs in net.params.items()}
 
 
+def check_copies(net: "caffe.Net", model: "caffe_pb2.NetParameter", path: Path | str) -> None:
+    """Raise Failure where a layer of the file has a net's layer's name and not its blobs.
+
+    Caffe looks at every layer of the file, also at a second one of a name and at those of a net's
+    layers that have no weights, and aborts the process.
+    """
+    there, names = net_shapes(net), set(net._layer_names)
+    for name, blobs in layers_of(model):
+        have, wanted = [blob_shape(blob) for blob in blobs], there.get(name, [])
+        if name in names and not (len(have) == len(wanted) and all(map(same_shape, have, wanted))):
+            raise Failure(
+                f"{path}: a layer {name} has the shapes {have}, but this net needs {wanted}"
+            )
+
+
 def load_for_training(net: "caffe.Net", path: Path) -> str:
     """Copy a caffemodel into a net to be trained; return a sentence that says what went where.
 
@@ -128,6 +173,7 @@ def load_for_training(net: "caffe.Net", path: Path) -> str:
         raise Failure(f"{path}: layer {name} has the shapes {have}, but this net needs {wanted}")
     other = [name for name, _, _ in mismatched]
     with without_layers(path, model, other) as file:
+        check_copies(net, model, path)
         net.copy_from(str(file))
     check_finite(net, path)
     fresh = absent + other
@@ -166,7 +212,8 @@ def fill(net: "caffe.Net", path: Path) -> None:
 
     Raise Failure where it does not fill every layer, by name and shape.
     """
-    _, absent, mismatched = compare(shapes(read(path)), net_shapes(net))
+    model = read(path)
+    _, absent, mismatched = compare(shapes(model), net_shapes(net))
     if absent:
         raise Failure(
             f"{path} has no weights for the layer(s) {', '.join(absent)}: it is of another net"
@@ -174,5 +221,6 @@ def fill(net: "caffe.Net", path: Path) -> None:
     if mismatched:
         name, have, wanted = mismatched[0]
         raise Failure(f"{path}: layer {name} has the shapes {have}, but this net needs {wanted}")
+    check_copies(net, model, path)
     net.copy_from(str(path))
     check_finite(net, path)

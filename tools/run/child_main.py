@@ -28,7 +28,10 @@ def main() -> None:
         except Interrupted as interrupted:
             outcome, code = b"", interrupted.args[0]
         request.write(outcome)
-    sys.exit(code)
+    if code:  # HDF5, where a write failed, would meet it again as it ends, and crash
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
 
 
 if __name__ == "__main__":

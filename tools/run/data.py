@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from data_prep import manifest
 from tools.run.failure import Failure
+from tools.run.nets import net_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -19,6 +20,18 @@ def read_manifest(data: Path) -> dict:
     if not data.is_dir():
         raise Failure(f"there is no data in {data}: run 'make data' with the same variables first")
     return manifest.read_manifest(data)
+
+
+def folder_of(settings: dict, root: Path) -> Path:
+    """Return the data folder of a run with these settings (run.json's) below a DATA_ROOT.
+
+    Raise Failure where the settings lack something, or name an unknown net.
+    """
+    try:
+        net, subset = net_of(settings["net"]), settings.get("subset") or None
+        return manifest.data_folder(root, settings["dataset"], net.side, net.channels, subset)
+    except (KeyError, TypeError) as error:
+        raise Failure(f"run.json's settings do not say which data the run is of: {error}") from None
 
 
 def lmdb_of(data: Path, group: str) -> Path:

@@ -107,7 +107,11 @@ def solvers(device: str, net: Net) -> int:
 
 
 FULL = "the GPU's memory is full: take a smaller BATCH=, or end what else runs there (nvidia-smi)"
-ADVICE = {  # what CUDA, its libraries or NCCL say, and what to do
+ADVICE = {  # what Caffe, CUDA, its libraries or NCCL say, and what to do
+    "SerializeToOstream": (
+        "a snapshot could not be written: mend the disk that the run is on (full, or broken: see "
+        "df and dmesg), then the same command goes on"
+    ),
     "driver version is insufficient": (
         "the NVIDIA driver is too old for CUDA 11 (450.80), or not visible here: see nvidia-smi"
     ),
@@ -134,7 +138,7 @@ ADVICE = {  # what CUDA, its libraries or NCCL say, and what to do
 
 
 def advice(said: str) -> str:
-    """Return what to do about Caffe's last words, "" where they are not about a GPU."""
+    """Return what to do about Caffe's last words, "" where none is known."""
     return next((todo for part, todo in ADVICE.items() if part in said), "")
 
 

@@ -11,12 +11,14 @@ from tools.run import child
 from tools.search.index import add
 
 
-def add_pictures(*, run: Path, files: Sequence[Path], label: int, gpu: int | None) -> int:
+def add_pictures(
+    *, run: Path, data: Path, files: Sequence[Path], label: int, gpu: int | None
+) -> int:
     """Add picture files to the index of a run; return how many took the place of others.
 
     label: their class, or -1. Raise DataError, and add none, where one of them cannot be read.
     """
-    net = TrainedNet.of_run(run, batch=BATCH, gpu=gpu)
+    net = TrainedNet.of_run(run, data=data, batch=BATCH, gpu=gpu)
     pictures, outputs = [], []
     with tqdm(total=len(files), unit="picture", file=child.terminal(), mininterval=0.5) as bar:
         for at in range(0, len(files), BATCH):

@@ -58,6 +58,7 @@ def add_files(job: Job, index: Index, path: Path, label: str) -> None:
         threads=device.threads(job.net.threads),
         log=job.run / "index.log",
         run=job.run,
+        data=job.data,
         files=files,
         label=number,
         gpu=gpu,

@@ -34,7 +34,7 @@ def answer_query(
     picture, the category or the index is not usable.
     """
     faiss.omp_set_num_threads(1)  # one query gains nothing from more, and would wait for them
-    net = TrainedNet.of_run(run, batch=1, gpu=gpu)
+    net = TrainedNet.of_run(run, data=data, batch=1, gpu=gpu)
     times = [time.perf_counter()]
     index = open_index(run)
     label = label_of(index, category, "CATEGORY") if category else None

@@ -79,7 +79,8 @@ def open_service(job: Job, radius: int, gpu: int | None, files: ExitStack) -> "S
 
     runs = open_runs(job.run, job.data_root, files)
     threads = device.threads(job.net.threads)
-    encoder = Encoder(gpu=gpu, threads=threads, log=job.run / "serve.log")
+    log = job.run / "serve.log"
+    encoder = Encoder(gpu=gpu, threads=threads, log=log, data_root=job.data_root)
     files.callback(encoder.close)
     return Service(runs, encoder, radius)
 

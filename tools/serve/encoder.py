@@ -43,14 +43,16 @@ class Waiting(NamedTuple):
 class Encoder:
     """Caffe's process behind a bounded queue."""
 
-    def __init__(self, *, gpu: int | None, threads: int, log: Path) -> None:
+    def __init__(self, *, gpu: int | None, threads: int, log: Path, data_root: Path) -> None:
         """Start the process; raise Refused where it does not come up.
 
         gpu: its number, None for the CPU. threads: OpenBLAS's. log: the file of Caffe's log.
+        data_root: DATA_ROOT, where the runs' mean images are.
         """
         self.gpu = gpu
         self.threads = threads
         self.log = log
+        self.data_root = data_root
         self.queue = queue.Queue(maxsize=QUEUE)
         self.starts = 0
         self.child = self.connection = None
@@ -167,6 +169,7 @@ class Encoder:
                     keep=(theirs.fileno(),),
                     connection=theirs.fileno(),
                     gpu=self.gpu,
+                    data_root=self.data_root,
                 )
         except Failure as failure:
             self.failed = time.monotonic()

@@ -13,15 +13,17 @@ import numpy as np
 from data_prep import DataError
 from tools.net.trained import Outputs, TrainedNet
 from tools.run import device, record
+from tools.run.data import folder_of
 from tools.run.failure import FAMILY, Failure, sentence_of
 
 
-def answer_messages(*, connection: int, gpu: int | None) -> None:
+def answer_messages(*, connection: int, gpu: int | None, data_root: Path) -> None:
     """Answer the messages of a connection: send "ready", then a reply to each until it ends.
 
-    connection: a file descriptor. A message is (run, fingerprint, pictures, features): the run's
-    folder, its net's fingerprint, the bytes of picture files, whether their features are wanted.
-    The reply is encode()'s list, or a sentence where the net cannot be used.
+    connection: a file descriptor. data_root: DATA_ROOT, for the runs' mean images. A message is
+    (run, fingerprint, pictures, features): the run's folder, its net's fingerprint, the bytes of
+    picture files, whether their features are wanted. The reply is encode()'s list, or a sentence
+    where the net cannot be used.
     """
     for number in (signal.SIGINT, signal.SIGTERM):  # whoever stops the service lets it drain:
         signal.signal(number, signal.SIG_IGN)  # the end of the connection ends this process
@@ -36,18 +38,20 @@ def answer_messages(*, connection: int, gpu: int | None) -> None:
                 return
             try:
                 if (run, fingerprint) not in opened:
-                    opened[run, fingerprint] = open_net(run, fingerprint, gpu)
+                    opened[run, fingerprint] = open_net(run, data_root, fingerprint, gpu)
                 reply = encode(opened[run, fingerprint], pictures, features)
             except (*FAMILY, OSError) as error:
                 reply = f"{sentence_of(error)}."
             pipe.send(reply)
 
 
-def open_net(run: Path, fingerprint: str, gpu: int | None) -> TrainedNet:
+def open_net(run: Path, data_root: Path, fingerprint: str, gpu: int | None) -> TrainedNet:
     """Return the net of a run's folder; raise Failure where its fingerprint is another one."""
-    if record.net_fingerprint(record.read_record(run), run / "model.caffemodel") != fingerprint:
+    content = record.read_record(run)
+    if record.net_fingerprint(content, run / "model.caffemodel") != fingerprint:
         raise Failure(f"{run.name} was trained again: make its index anew and restart the server")
-    return TrainedNet.of_run(run, batch=1, gpu=gpu)
+    data = folder_of(content["settings"], data_root)
+    return TrainedNet.of_run(run, data=data, batch=1, gpu=gpu)
 
 
 def encode(net: TrainedNet, pictures: Sequence[bytes], features: bool) -> list[Outputs | str]:

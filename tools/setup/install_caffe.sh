@@ -16,6 +16,7 @@ set -euo pipefail
 commit=99bd99795dcdf0b1d3086a8d67ab1782a8a08383
 tarball_sha256=e0eb3f06794f7402c77b7dec8e8480273ee1a1bb192e9122b621a69d4147ad0c
 debian_version='1.0.0+git20180821.99bd997-8'
+debian_tree_sha256=d7bb1070c8c3987d33bcbd2a0bc3743677a39870d9098f73a431198f39b88b6c  # see check_debian_tree
 
 repo=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 prefix=${CAFFE_PREFIX:-$repo/.caffe}
@@ -90,6 +91,16 @@ unpack_tarball() {
     mkdir -p "$2" && tar -xzf "$1" -C "$2"
 }
 
+# Debian's tree as dpkg-source unpacks it, with Debian's own patches applied: one SHA-256 over the sorted
+# list of every file and its SHA-256, without the folders debian and .pc, which the build does not read.
+check_debian_tree() {
+    local found
+    found=$(cd "$1" && find . \( -type f -o -type l \) -not -path './debian/*' -not -path './.pc/*' -print0 \
+        | LC_ALL=C sort -z | xargs -0 sha256sum | sha256sum | cut -d' ' -f1) || found=unreadable
+    [ "$found" = "$debian_tree_sha256" ] \
+        || die "CAFFE_SRC=$CAFFE_SRC is not the unchanged tree of Debian's caffe $debian_version: a file differs, is missing, or is there besides. Unpack it anew: dpkg-source -x caffe_$debian_version.dsc"
+}
+
 # Leaves the verified, unpatched source in the folder $1.
 fetch_source() {
     local target=$1 download=$prefix/download mirror
@@ -103,6 +114,7 @@ fetch_source() {
             mkdir -p "$target" && git -C "$CAFFE_SRC" archive "$commit" | tar -x -C "$target"
         elif head -n 1 "$CAFFE_SRC/debian/changelog" 2>/dev/null | grep -qF "($debian_version)"; then
             cp -r "$CAFFE_SRC/." "$target"
+            check_debian_tree "$target"
         else
             die "CAFFE_SRC=$CAFFE_SRC is none of: the tarball, a Git checkout, Debian's tree of caffe $debian_version."
         fi

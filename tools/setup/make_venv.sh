@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Makes .venv from Debian's own python3 with every requirement at its pinned version, and compiles
-# the evaluator's kernels. Does nothing where both are there. `make_venv.sh packages` leaves the
+# Makes .venv from Debian's own python3 with every requirement at its pinned version, each file checked
+# by the SHA-256 in requirements.lock, and compiles the evaluator's kernels. Does nothing where both are there. `make_venv.sh packages` leaves the
 # kernels out: the image is built in layers.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
@@ -20,8 +20,8 @@ if ! cmp -s requirements.txt .venv/installed.txt; then
         /usr/bin/python3 -m venv .venv
     fi
     echo "[venv] installing $(grep -c '==' requirements.txt) pinned packages into .venv"
-    .venv/bin/pip --quiet --disable-pip-version-check install --requirement requirements.txt \
-        || die "pip could not install requirements.txt; its words are above."
+    .venv/bin/pip --quiet --disable-pip-version-check install --require-hashes --requirement requirements.lock \
+        || die "pip could not install requirements.lock; its words are above."
     cp requirements.txt .venv/installed.partial && mv .venv/installed.partial .venv/installed.txt
 fi
 

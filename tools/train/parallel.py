@@ -12,7 +12,7 @@ import select
 import signal
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from multiprocessing.process import BaseProcess
 from multiprocessing.synchronize import Barrier
 
@@ -111,10 +111,11 @@ def guard(processes: list[BaseProcess]) -> int:
         return pid
     try:
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-        poll = select.poll()
-        for process in processes:
-            poll.register(os.pidfd_open(process.pid), select.POLLIN)
-        poll.poll()
+        with suppress(ProcessLookupError):  # one that died, and was waited for, before this began
+            poll = select.poll()
+            for process in processes:
+                poll.register(os.pidfd_open(process.pid), select.POLLIN)
+            poll.poll()
         os.write(sys.stderr.fileno(), b"error: a solver process died; the same command resumes\n")
         os.kill(guarded, signal.SIGKILL)
     finally:

@@ -98,6 +98,7 @@ def publish(run: Path, n: int) -> None:
     beside.unlink(missing_ok=True)
     os.link(run / "snapshots" / f"iter_{n}.caffemodel", beside)
     os.replace(beside, path)
+    shutil.rmtree(partial_folder(run), ignore_errors=True)  # of a snapshot that was killed
     sync(run)
     content = record.read_record(run)
     record.write_record(run, content | {"model": model_record(run, n)})

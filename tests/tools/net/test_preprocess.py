@@ -30,7 +30,7 @@ def test_identical_to_the_data_layer(tmp_path, command, name):
     batch = train_val.blobs["data"].data.shape[0]
 
     blobs = net.blobs("ssdh")
-    trained = TrainedNet(tmp_path, weights, net=net, blobs=blobs, batch=batch, gpu=None)
+    trained = TrainedNet(tmp_path, weights, data=data, net=net, blobs=blobs, batch=batch, gpu=None)
     rows = [row for row, *_ in iterate(data / "test_lmdb")]
     with open_rows(data / "test_lmdb") as (_, read):
         pictures, labels = read(rows[:batch])

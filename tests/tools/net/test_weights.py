@@ -144,3 +144,52 @@ def test_a_model_by_name_that_is_there_is_verified(monkeypatch, tmp_path):
     known["caffenet"]["sha1"] = hashlib.sha1(path.read_bytes()).hexdigest()
     monkeypatch.setattr(pretrained, "pretrained", lambda: known)
     assert pretrained.find("caffenet") == path
+
+
+def test_leading_ones_are_left_out_in_the_legacy_form_alone(tmp_path, saved):
+    """An explicit 1 x 1 x M x N aborts Caffe, where num, channels, height and width do not."""
+    _, path = saved
+    model = caffe_pb2.NetParameter.FromString(path.read_bytes())
+    legacy = copy.deepcopy(model)
+    for layer in legacy.layer:
+        for blob in layer.blobs:
+            shape = (1,) * (4 - len(blob.shape.dim)) + tuple(blob.shape.dim)
+            blob.num, blob.channels, blob.height, blob.width = shape
+            blob.ClearField("shape")
+    path.write_bytes(legacy.SerializeToString())
+    weights.fill(make_net(tmp_path), path)
+    for layer in model.layer:
+        for blob in layer.blobs:
+            blob.shape.dim[:] = (1,) * (4 - len(blob.shape.dim)) + tuple(blob.shape.dim)
+    path.write_bytes(model.SerializeToString())
+    with pytest.raises(Failure, match=r"layer fc7 has the shapes \[\(1, 1, 4, 6\)"):
+        weights.fill(make_net(tmp_path), path)
+    with pytest.raises(Failure, match="layer fc7 has the shapes"):
+        weights.load_for_training(make_net(tmp_path), path)
+
+
+def damaged(model, how):
+    if how == "values":
+        model.layer[1].blobs[0].data.pop()
+    elif how == "second":
+        model.layer.add(name="fc7").blobs.add(data=[1]).shape.dim.append(1)
+    else:
+        model.layer[0].blobs.add(data=[1]).shape.dim.append(1)
+
+
+@pytest.mark.parametrize(
+    ("how", "reason"),
+    [
+        ("values", "is damaged: the layer fc7 has 23 numbers in a blob of shape"),
+        ("second", "layer fc7 has the shapes"),
+        ("data", "a layer data has the shapes"),
+    ],
+)
+def test_what_would_abort_caffe_is_a_sentence(tmp_path, saved, how, reason):
+    _, path = saved
+    model = caffe_pb2.NetParameter.FromString(path.read_bytes())
+    damaged(model, how)
+    path.write_bytes(model.SerializeToString())
+    for take in (weights.fill, weights.load_for_training):
+        with pytest.raises(Failure, match=reason):
+            take(make_net(tmp_path), path)

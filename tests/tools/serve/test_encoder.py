@@ -1,5 +1,7 @@
 """Caffe's process by itself: what it says of pictures, of nets, and of its own start."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -13,7 +15,9 @@ def test_pictures_are_encoded_or_refused_one_by_one(runs, folder_of, digit, tmp_
     run = folder_of(runs["digits-16"])
     fingerprint = net_fingerprint(read_record(run), run / "model.caffemodel")
     codes = read_codes(run / "codes.h5").database.codes
-    encoder = Encoder(gpu=None, threads=1, log=tmp_path / "log")
+    encoder = Encoder(
+        gpu=None, threads=1, log=tmp_path / "log", data_root=Path(runs["digits-16"]["--data-root"])
+    )
     try:
         ask = encoder.submit
         good = {
@@ -43,4 +47,4 @@ def test_pictures_are_encoded_or_refused_one_by_one(runs, folder_of, digit, tmp_
 
 def test_where_the_process_does_not_start_the_reason_is_said(tmp_path):
     with pytest.raises(Refused, match="no/log: No such file or directory"):
-        Encoder(gpu=None, threads=1, log=tmp_path / "no" / "log")
+        Encoder(gpu=None, threads=1, log=tmp_path / "no" / "log", data_root=tmp_path)

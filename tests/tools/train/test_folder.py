@@ -133,4 +133,6 @@ def test_a_start_that_failed_does_not_hold_the_name(job, options, command, folde
     done = command("tools.train", *options(job))
     assert done.returncode == 0, done.stderr
     assert snapshots.model_of(folder_of(job), record.read_record(folder_of(job))) == 60
-    assert TrainedNet.of_run(folder_of(job), batch=1).blobs.code == "latent_sigmoid"
+    (data,) = job["--data-root"].glob("digits/28x1")
+    trained_net = TrainedNet.of_run(folder_of(job), data=data, batch=1)
+    assert trained_net.blobs.code == "latent_sigmoid"

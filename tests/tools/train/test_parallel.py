@@ -138,3 +138,24 @@ def test_the_other_solvers_wait_for_rank_0_s_last_test_and_snapshot(
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout == "1 other\niteration 5\n"
+
+
+def test_a_solver_process_that_is_gone_already_is_said_too():
+    code = (
+        "import subprocess, time, types\n"
+        "from tools.train import parallel\n"
+        "gone = subprocess.Popen(['true'])\n"
+        "gone.wait()\n"
+        "parallel.guard([types.SimpleNamespace(pid=gone.pid)])\n"
+        "time.sleep(30)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env=child.environment(1),
+        cwd=REPO,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == -signal.SIGKILL
+    assert done.stderr.endswith("error: a solver process died; the same command resumes\n")
