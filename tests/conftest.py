@@ -18,6 +18,12 @@ for name in ("MAKEFLAGS", "MFLAGS", "MAKELEVEL"):  # a make started by a test is
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
 
 
+def pytest_addoption(parser):
+    parser.addoption(
+        "--all-bad-inputs", action="store_true", help="the whole table of tests/bad_inputs.py"
+    )
+
+
 def pytest_collection_modifyitems(items):
     """Mark what trains a net, or needs one that was trained here, as slow."""
     for item in items:

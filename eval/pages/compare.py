@@ -1,9 +1,9 @@
 """Published, released and trained here: one table for the code lengths of one method.
 
 A column here is one code length: bits; note (a word on the released caffemodel, or why there is
-none); released, {"matlab": metrics, "caffe": metrics} or {}; record and trained, run.json and
-metrics of the net trained here, None without one; why (there is none); files, each with role, file
-and sha256.
+none); other_sources, whether the released net saw pictures of other files; released, {"matlab":
+metrics, "caffe": metrics} or {}; record and trained, run.json and metrics of the net trained here,
+None without one; why (there is none); files, each with role, file and sha256.
 """
 
 import json
@@ -55,7 +55,9 @@ def _rows(facts: dict, column: dict) -> list[dict]:
         for metrics in [measured.get(name) or _nothing(column)]
         if runs[name]
     }
-    unlike = _unlike(column["trained"], column["released"].get("caffe"))
+    unlike = _unlike(
+        column["trained"], column["released"].get("caffe"), column.get("other_sources", False)
+    )
     rows = []
     for measure, value_of in _measures():
         cells = {}
@@ -130,15 +132,17 @@ def _beside(published: list[dict] | None, place: int, cell: dict) -> dict:
     return {name: published[place][name] for name in ("difference", "differs")}
 
 
-def _unlike(one: dict | None, other: dict | None) -> list[str]:
+def _unlike(one: dict | None, other: dict | None, other_sources: bool) -> list[str]:
     """Return in what two metrics were measured on something else, [] where either is missing.
 
-    The order of the rows counts: it breaks ties.
+    other_sources: whether the files that the pictures come from are others, by SHA-256. The order
+    of the rows counts: it breaks ties.
     """
     if not (one and other):
         return []
     sizes = ("queries", "database")
-    pictures = ["other pictures"] if any(one[size] != other[size] for size in sizes) else []
+    differ = other_sources or any(one[size] != other[size] for size in sizes)
+    pictures = ["other pictures"] if differ else []
     return pictures + (["other order"] if one["row_order"] != other["row_order"] else [])
 
 

@@ -47,8 +47,8 @@ def encode(
 ) -> int:
     """Write the three files into the folder `out`; return the number of pictures in them.
 
-    folder: with the net's prototxt. data: with its mean image. origin: of what the codes are. skip: leave unreadable pictures
-    out, instead of raising at the first.
+    folder: with the net's prototxt. data: with its mean image. origin: of what the codes are.
+    skip: leave unreadable pictures out, instead of raising at the first.
     """
     trained = TrainedNet(folder, caffemodel, data=data, net=net, blobs=blobs, batch=BATCH, gpu=gpu)
     names = class_names(trained)

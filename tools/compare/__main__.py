@@ -13,13 +13,19 @@ from eval.pages import compare
 from eval.progress import evaluate_with_bar
 from eval.protocol import measure
 from eval.run_folders import read_run
-from tools.compare import released
+from tools.compare import matlab, released
 from tools.compare.preparation import PREPROCESSINGS
 from tools.net import preprocess, render, weights
 from tools.run import child, device, machine, record
+from tools.run.data import read_manifest
 from tools.run.failure import Failure, carry_out, writing
 from tools.run.job import VARIABLES, Job, job_of, require_codes
 from tools.run.variables import parse
+
+CAFFES_MEAN = (
+    "; its MATLAB column subtracts Caffe's mean image, up to 0.0125 grey values from the "
+    f"release's own: put {matlab.MEAN_FILE} beside the caffemodel"
+)
 
 
 class Trained(NamedTuple):
@@ -59,6 +65,7 @@ def main() -> None:
     jobs = [job_of(values, bits) for bits in values.bits]
     first = jobs[0]
     require_codes(first)
+    released.check_given(values.released, values.bits)
     name = f"compare-{first.source}-{first.net.name}-{first.method.name}"
     folder = (Path(values.runs) / name).resolve()
     with writing():
@@ -130,15 +137,43 @@ def column(found: Found, lists: Path | None, folder: Path) -> dict:
     if model.path:
         print(f"{found.job.bits} bits: {model.path} ({model.note})", flush=True)
         metrics, files = evaluate(found, lists, folder)
+    of_released = {file["sha256"] for file in files if file["role"] == "data"}
     return {
         "bits": found.job.bits,
-        "note": model.note,
+        "note": model.note + (CAFFES_MEAN if model.path and lacks_mean(found) else ""),
+        "other_sources": bool(metrics) and sources_of(found) != of_released,
         "released": metrics,
         "record": trained.record,
         "trained": trained.metrics,
         "why": trained.why,
         "files": files + trained.files,
     }
+
+
+def sources_of(found: Found) -> set[str] | None:
+    """Return the SHA-256 of the files that the trained run's data was made from.
+
+    None where that data is not there any more, or is not what the run was trained on.
+    """
+    record_there, data = found.trained.record, found.job.data
+    if not record_there or not (data / "manifest.json").is_file():
+        return None
+    content = read_manifest(data)
+    parts = record_there.get("fingerprint", {}).get("parts", {})
+    if parts.get("data") != record.data_part(content):
+        return None
+    return {source["sha256"] for source in content["sources"]}
+
+
+def lacks_mean(found: Found) -> bool:
+    """Return whether KevinNet's own mean image is not beside its caffemodel."""
+    return found.job.method.name == "kevinnet" and released_mean(found) is None
+
+
+def released_mean(found: Found) -> Path | None:
+    """Return the release's own mean image where it lies beside the caffemodel."""
+    path = found.model.path.parent / matlab.MEAN_FILE
+    return path if found.job.net.mean == "imagenet" and path.is_file() else None
 
 
 def evaluate(found: Found, lists: Path | None, folder: Path) -> tuple[dict[str, dict], list[dict]]:
@@ -152,17 +187,18 @@ def evaluate(found: Found, lists: Path | None, folder: Path) -> tuple[dict[str, 
     param = preprocess.transform_param(train_val)
     deploy = found.deploy or write_deploy(job, files["deploy.prototxt"], folder)
     mean, (gpu, _) = mean_file(job, folder), device.choose(job.device)
-    metrics = {}
+    metrics, inputs = {}, []
     for preprocessing in PREPROCESSINGS:
         out = folder / f"released-{job.bits}-{preprocessing}.h5"
-        inputs = child.call(
+        own_mean = released_mean(found) if preprocessing == "matlab" else None
+        of_one = child.call(
             "tools.compare.extract.extract",
             threads=device.threads(job.net.threads),
             log=folder / "compare.log",
             job=job,
             caffemodel=found.model.path,
             deploy=deploy,
-            mean_file=mean,
+            mean_file=own_mean or mean,
             crop=param.crop_size,
             scale=param.scale,
             lists=lists,
@@ -170,6 +206,7 @@ def evaluate(found: Found, lists: Path | None, folder: Path) -> tuple[dict[str, 
             gpu=gpu,
             out=out,
         )
+        inputs += [file for file in of_one if file not in inputs]
         metrics[preprocessing] = measure(out, evaluate=evaluate_with_bar)
     return metrics, inputs
 

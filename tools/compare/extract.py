@@ -16,7 +16,6 @@ from eval.codes import create_codes
 from eval.files import write_atomically
 from tools.compare.net import BATCH, ReleasedNet, activations, load
 from tools.compare.preparation import preparation
-from tools.net import preprocess
 from tools.net.trained import check_activations
 from tools.run import child, device
 from tools.run.data import SPLITS
@@ -39,9 +38,9 @@ def extract(
 ) -> list[dict]:
     """Write the codes file `out`, unless it is there; return [{role, file, sha256}] of its inputs.
 
-    The list is kept beside it as JSON. deploy, caffemodel: see tools/compare/net.py. mean_file: a
-    binaryproto. crop, scale: as preprocess.transform takes them. lists: the folder of the release's
-    list files. preprocessing: see tools/compare/preparation.py.
+    The list is kept beside it as JSON. deploy, caffemodel: see tools/compare/net.py. crop, scale:
+    as preprocess.transform takes them. lists: the folder of the release's list files. mean_file,
+    preprocessing: see tools/compare/preparation.py.
     """
     device.activate(gpu)
     dataset = originals.load(job.source, job.data.parent / "raw", job.archive, lists)
@@ -56,6 +55,7 @@ def extract(
         crop=crop,
         scale=scale,
         subset=job.subset,
+        orientation="as stored",
     )
     if is_there(out, fingerprint):
         return inputs
@@ -67,8 +67,9 @@ def extract(
         classes=len(dataset.classes),
         folder=out.parent,
     )
-    mean = preprocess.mean_image(mean_file)
-    prepare = preparation(preprocessing, job.method.name, mean=mean, crop=crop, scale=scale)
+    prepare = preparation(
+        preprocessing, job.method.name, mean_file=mean_file, crop=crop, scale=scale
+    )
     results, terminal = {}, child.terminal()
     for group, split in splits.items():
         with tqdm(

@@ -6,10 +6,38 @@ mean image is subtracted transposed; and the crop starts at 15, not 14.
 """
 
 from functools import lru_cache
+from pathlib import Path
 
+import h5py
 import numpy as np
+from scipy.io import loadmat
 
 from data_prep.picture import decode
+from tools.run.failure import Failure
+
+MEAN_FILE = "ilsvrc_2012_mean.mat"  # as both releases have it
+MEAN_NAMES = ("image_mean", "mean_data")  # KevinNet's (Caffe of 2014), SSDH's
+
+
+def read_mean(path: Path) -> np.ndarray:
+    """Return a release's mean image, float32 C x rows x columns, BGR, as its file stores it.
+
+    The releases subtract it so from a picture, whatever its axes mean. Raise Failure where the file
+    is no MATLAB file (of any version) with such an image.
+    """
+    try:
+        try:
+            found = loadmat(path, variable_names=MEAN_NAMES)
+        except NotImplementedError:  # version 7.3 is HDF5, with the axes the other way round
+            with h5py.File(path) as file:
+                found = {name: file[name][()].T for name in MEAN_NAMES if name in file}
+    except (OSError, ValueError, TypeError, KeyError, EOFError) as error:
+        why = " ".join(str(error).split())[:80]
+        raise Failure(f"{path} is no MATLAB file ({why}): get the release's again") from None
+    images = [found[name] for name in MEAN_NAMES if name in found]
+    if not images or images[0].ndim != 3 or images[0].shape[2] != 3:
+        raise Failure(f"{path} has no image named {' or '.join(MEAN_NAMES)}: get the release's")
+    return np.ascontiguousarray(images[0].transpose(2, 0, 1), np.float32)
 
 
 @lru_cache(maxsize=64)

@@ -70,6 +70,19 @@ def find(job: Job, given: str) -> Model:
     return Model(None, "not released")
 
 
+def check_given(given: str, lengths: list[int]) -> None:
+    """Raise Failure where RELEASED is a folder that has no caffemodel for any of the lengths."""
+    path = Path(given)
+    if not given or not path.is_dir():
+        return
+    if not any(pick(path, bits, "*.caffemodel", "RELEASED") for bits in lengths):
+        named = " or ".join(map(str, lengths))
+        raise Failure(
+            f"RELEASED={given}: no caffemodel in this folder has {named} in its name; name the "
+            "file itself, or leave RELEASED out"
+        )
+
+
 def pick(path: Path, bits: int, pattern: str, variable: str) -> Path | None:
     """Return the file that a path means for a code length; None where a folder has none for it.
 

@@ -19,6 +19,8 @@ from tools.run.failure import Failure, Interrupted, writing
 from tools.run.job import REPO
 
 PR_SET_PDEATHSIG = 1
+DISK = "HDF5 and LMDB die so where a disk is full or broken: look at df and dmesg"
+WITHOUT_WORDS = {signal.SIGSEGV: DISK, signal.SIGBUS: DISK}  # what a death may come from
 
 
 class Child(NamedTuple):
@@ -122,7 +124,7 @@ def how_it_ended(child: Child, code: int) -> str:
     """Return a clause on a child that ended without an outcome: how, and its last words."""
     said = last_words(child.log.read_bytes()[child.since :].decode(errors="replace"))
     how = f"died of {signal.Signals(-code).name}" if code < 0 else "failed"
-    said = device.advice(said) or said or "without a word"
+    said = device.advice(said) or said or WITHOUT_WORDS.get(-code, "without a word")
     return f"Caffe's process {how}: {said} (log: {child.log})"
 
 

@@ -28,10 +28,7 @@ def main() -> None:
         except Interrupted as interrupted:
             outcome, code = b"", interrupted.args[0]
         request.write(outcome)
-    if code:  # HDF5, where a write failed, would meet it again as it ends, and crash
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(code)
+    sys.exit(code)
 
 
 if __name__ == "__main__":

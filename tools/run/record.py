@@ -39,13 +39,18 @@ def fingerprint_of(
         parts[name] = sha256_of_text("\n".join(line for line in lines if line))
     parts["weights"] = weights_sha256
     parts["solvers"] = str(solvers)
-    contents = {key: manifest[key] for key in ("lmdb_sha256", "mean", "classes")}
-    parts["data"] = sha256_of_text(json.dumps(contents, sort_keys=True))
+    parts["data"] = data_part(manifest)
     parts["mean"] = file_digest(data / "mean.binaryproto", "sha256")
     parts["caffe"] = device.build()["commit"]
     for module in sorted(set(re.findall(r'module: "(\w+)"', files["train_val.prototxt"]))):
         parts[f"{module}.py"] = file_digest(REPO / "python_layers" / f"{module}.py", "sha256")
     return {"sha256": sha256_of_text(json.dumps(parts, sort_keys=True)), "parts": parts}
+
+
+def data_part(manifest: dict) -> str:
+    """Return the part of a fingerprint that the contents of the data are, by their manifest."""
+    contents = {key: manifest[key] for key in ("lmdb_sha256", "mean", "classes")}
+    return sha256_of_text(json.dumps(contents, sort_keys=True))
 
 
 def sha256_of_text(text: str) -> str:

@@ -5,14 +5,19 @@ import json
 import shutil
 
 import cv2
+import h5py
 import numpy as np
 import pytest
+from PIL import Image
+from scipy.io import savemat
 
 from data_prep import digits
 from data_prep.datasets import Source
+from data_prep.mean_image import to_binaryproto
 from tools.compare import matlab
 from tools.compare.preparation import preparation
 from tools.net import render
+from tools.run.failure import Failure
 from tools.run.nets import net_of
 
 OUT = "compare-digits-lenet-ssdh"
@@ -201,12 +206,93 @@ def test_the_release_s_lists_and_deploy_file(evaluated, compare, folder_of, tmp_
 
 
 @pytest.mark.parametrize(("method", "transposed"), [("ssdh", True), ("kevinnet", False)])
-def test_ssdh_subtracts_its_mean_transposed(method, transposed):
+def test_ssdh_subtracts_its_mean_transposed(method, transposed, tmp_path):
     random = np.random.default_rng(2)
     mean = random.uniform(0, 255, (3, 256, 256)).astype(np.float32)
     picture = random.integers(0, 256, (40, 30, 3), np.uint8)
-    prepared = preparation("matlab", method, mean=mean, crop=227, scale=1.0)(picture)
+    path = tmp_path / "mean.binaryproto"
+    path.write_bytes(to_binaryproto(mean))
+    prepared = preparation("matlab", method, mean_file=path, crop=227, scale=1.0)(picture)
     upright = matlab.transform(picture, mean=0 * mean, crop=227, scale=1.0, transposed_mean=False)
     inside = slice(15, 15 + 227)
     used = mean.transpose(0, 2, 1) if transposed else mean
     np.testing.assert_allclose(prepared, upright - used[:, inside, inside], atol=1e-3)
+
+
+def test_the_release_s_own_mean_is_subtracted_as_it_is_stored(tmp_path):
+    random = np.random.default_rng(2)
+    mean = random.uniform(0, 255, (256, 256, 3)).astype(np.float32)
+    picture = random.integers(0, 256, (40, 30, 3), np.uint8)
+    none = np.zeros((3, 256, 256), np.float32)
+    plain = matlab.transform(picture, mean=none, crop=227, scale=1.0, transposed_mean=False)
+    inside = slice(15, 15 + 227)
+    for name in matlab.MEAN_NAMES:
+        path = tmp_path / matlab.MEAN_FILE
+        savemat(path, {name: mean})
+        for method in ("ssdh", "kevinnet"):
+            prepared = preparation("matlab", method, mean_file=path, crop=227, scale=1.0)(picture)
+            expected = plain - mean.transpose(2, 0, 1)[:, inside, inside]
+            np.testing.assert_allclose(prepared, expected, atol=1e-3)
+    with h5py.File(path, "w") as file:  # as version 7.3 has it
+        file["image_mean"] = mean.T
+    np.testing.assert_array_equal(matlab.read_mean(path), mean.transpose(2, 0, 1))
+    for content in (b"", b"no mat", b"MATLAB 5.0 MAT-file" + bytes(200)):
+        path.write_bytes(content)
+        with pytest.raises(Failure, match="is no MATLAB file|has no image named"):
+            matlab.read_mean(path)
+
+
+@pytest.mark.parametrize("preprocessing", ["matlab", "caffe"])
+def test_originals_are_not_turned_by_their_exif_orientation(preprocessing, tmp_path):
+    """The release's imread turned none."""
+    mean = tmp_path / "mean.binaryproto"
+    mean.write_bytes(to_binaryproto(np.zeros((3, 32, 32), np.float32)))
+    prepare = preparation(preprocessing, "ssdh", mean_file=mean, crop=0, scale=1.0)
+    random = np.random.default_rng(3)
+    picture = Image.fromarray(random.integers(0, 256, (32, 32, 3), np.uint8))
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned by 90 degrees
+    picture.save(tmp_path / "plain.jpg", quality=95)
+    picture.save(tmp_path / "turned.jpg", quality=95, exif=exif)
+    plain, turned = (
+        prepare((tmp_path / f"{name}.jpg").read_bytes()) for name in ("plain", "turned")
+    )
+    np.testing.assert_array_equal(plain, turned)
+
+
+def test_a_folder_without_a_caffemodel_of_the_length_overwrites_nothing(
+    evaluated, compare, tmp_path
+):
+    (tmp_path / "empty").mkdir()
+    out = tmp_path / OUT
+    out.mkdir()
+    (out / "compare.json").write_text("earlier")
+    done = compare(evaluated, "--released", tmp_path / "empty")
+    assert done.returncode == 1
+    assert "no caffemodel in this folder has 16 in its name" in done.stderr
+    assert (out / "compare.json").read_text() == "earlier"
+
+
+def test_pictures_of_other_files_are_not_the_same_pictures(
+    evaluated, data_root, compare, folder_of, tmp_path
+):
+    """Two archives of one size pass by their counts; the files' SHA-256 tell them apart."""
+    root = tmp_path / "data"
+    shutil.copytree(data_root, root)
+    job = evaluated | {"--data-root": root}
+    model = tmp_path / "Mine16.caffemodel"
+    model.write_bytes((folder_of(job) / "model.caffemodel").read_bytes())
+
+    def rows():
+        done = compare(job, "--released", model)
+        assert done.returncode == 0, done.stderr
+        found = json.loads((tmp_path / OUT / "compare.json").read_text())["rows"]
+        return {row["measure"]: row for row in found}
+
+    assert rows()["mAP"]["difference"] is not None
+    path = root / "digits" / "28x1" / "manifest.json"
+    manifest = json.loads(path.read_text())
+    manifest["sources"][0]["sha256"] = "0" * 64
+    path.write_text(json.dumps(manifest))
+    assert rows()["mAP"]["difference"] is None
+    assert rows()["mAP"]["unlike"] == ["other pictures"]

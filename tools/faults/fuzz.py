@@ -1,0 +1,310 @@
+"""Feed every command damaged files: lists, folders, JSON, HDF5, caffemodels: `make fuzz`.
+
+    python -m tools.faults.fuzz [--seed N] [--examples N] [--target NAME]
+
+Bytes of a good file are flipped, cut, doubled or put in by Hypothesis, seeded. Whoever reads such a
+file must answer, or say a sentence and end with 1: no traceback, no hang, no death by a signal, no
+more than 2 GB. Python's readers run in this process; what HDF5 and Caffe read, in one of its own.
+Prints a table; for each failure the smallest example, kept as a file.
+"""
+
+import argparse
+import contextlib
+import importlib
+import io
+import multiprocessing
+import os
+import resource
+import shutil
+import signal
+import sys
+import tempfile
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+from hypothesis import HealthCheck, Phase, Verbosity, given, seed, settings
+from hypothesis import strategies as st
+
+from tools.faults.stages import prepare
+from tools.run.failure import FAMILY, Failure, carry_out
+
+MEMORY = 2 << 30  # bytes, beyond what the process has before
+SECONDS = 30  # of one example
+EXAMPLES = 60  # of a target
+
+
+class Target(NamedTuple):
+    """A file to damage, and who reads it; child: whether that may take the process with it."""
+
+    name: str
+    file: str
+    read: Callable[[Path], object]
+    child: bool
+
+
+# ---- the readers -------------------------------------------------------------------------------
+
+
+def read_list(base: Path) -> None:
+    """Read a list of pictures."""
+    from tools.codes.listing import list_pictures
+
+    list_pictures(str(base / "list.txt"))
+
+
+def read_folder_lists(base: Path) -> None:
+    """Read a data set's lists."""
+    from data_prep import folder
+
+    folder.dataset(folder.listing(base / "lists", skip=False))
+
+
+def read_run(base: Path) -> None:
+    """Read run.json and metrics.json as `make paper` does."""
+    from eval.run_folders import find_runs
+
+    for run in find_runs(base / "evaluated/runs"):
+        _ = run.settings, run.iters, run.method, run.title
+
+
+def read_record(base: Path) -> None:
+    """Read run.json as every later stage does."""
+    from tools.run.record import net_fingerprint, read_record
+    from tools.train.snapshots import model_of
+
+    run = base / "evaluated/runs/run"
+    content = read_record(run)
+    model_of(run, content)
+    net_fingerprint(content, run / "model.caffemodel")
+
+
+def read_manifest(base: Path) -> None:
+    """Read manifest.json as every command does."""
+    from tools.run.data import read_manifest
+    from tools.run.record import data_part
+
+    content = read_manifest(base / "data/digits/28x1")
+    data_part(content)
+    _ = content["counts"]["test"], len(content["classes"]), content["order"]
+
+
+def measure(base: Path) -> None:
+    """Measure codes.h5."""
+    from eval.protocol import measure
+
+    measure(base / "evaluated/runs/run/codes.h5")
+
+
+def read_features(base: Path) -> None:
+    """Read features.h5 as `make eval` and `make baselines` do."""
+    from eval.features import read_features, read_fingerprint
+
+    path = base / "evaluated/runs/run/features.h5"
+    read_fingerprint(path)
+    read_features(path)
+
+
+def search(base: Path) -> None:
+    """Open index.h5 and search it."""
+    from tools.search.index import create, nearest
+
+    index = create(base / "evaluated/runs/run", "")
+    nearest(index, index.codes[:1], 5)
+
+
+def fill(base: Path) -> None:
+    """Fill a net with a caffemodel."""
+    from tools.net.trained import TrainedNet
+
+    run = base / "evaluated/runs/run"
+    TrainedNet.of_run(run, data=base / "data/digits/28x1", batch=10)
+
+
+def resume(base: Path) -> None:
+    """Look for the newest snapshot that is whole, as a resumed training does."""
+    from tools.train.snapshots import newest_intact
+
+    newest_intact(base / "evaluated/runs/run/snapshots")
+
+
+RUN = "evaluated/runs/run"
+TARGETS = [
+    Target("list of pictures", "list.txt", read_list, False),
+    Target("data set's list", "lists/train.txt", read_folder_lists, False),
+    Target("run.json, paper", f"{RUN}/run.json", read_run, False),
+    Target("run.json, stages", f"{RUN}/run.json", read_record, False),
+    Target("metrics.json", f"{RUN}/metrics.json", read_run, False),
+    Target("manifest.json", "data/digits/28x1/manifest.json", read_manifest, False),
+    Target("codes.h5", f"{RUN}/codes.h5", measure, True),
+    Target("features.h5", f"{RUN}/features.h5", read_features, True),
+    Target("index.h5", f"{RUN}/index.h5", search, True),
+    Target("model.caffemodel", f"{RUN}/model.caffemodel", fill, True),
+    Target("solverstate", f"{RUN}/snapshots/iter_20.solverstate", resume, True),
+]
+
+
+# ---- the damage --------------------------------------------------------------------------------
+
+EDITS = st.lists(
+    st.tuples(
+        st.sampled_from(["flip", "cut", "insert", "zero", "end"]),
+        st.one_of(st.floats(0, 1), st.floats(0, 0.01)),  # where: heads break more than pixels do
+        st.binary(min_size=1, max_size=8),
+    ),
+    min_size=1,
+    max_size=6,
+)
+
+
+def damaged(content: bytes, edits: list[tuple[str, float, bytes]]) -> bytes:
+    """Return a file's content after some edits, each at a share of its length."""
+    for kind, share, data in edits:
+        at = int(share * max(0, len(content) - 1))
+        if kind == "flip":
+            some = bytes(a ^ b for a, b in zip(content[at : at + len(data)], data, strict=False))
+            content = content[:at] + some + content[at + len(some) :]
+        elif kind == "cut":
+            content = content[:at] + content[at + len(data) :]
+        elif kind == "insert":
+            content = content[:at] + data + content[at:]
+        elif kind == "zero":
+            content = content[:at] + bytes(len(data)) + content[at + len(data) :]
+        else:
+            content = content[:at]
+    return content
+
+
+def attempt(target: Target, base: Path) -> str:
+    """Return what is wrong with how a target reads its file, "" where nothing is."""
+    quiet = io.StringIO()
+    try:
+        with contextlib.redirect_stdout(quiet):
+            target.read(base)
+    except (*FAMILY, OSError) as error:
+        sentence = str(error)
+        return "" if sentence.strip() else "an error without a sentence"
+    except MemoryError:
+        return "more than 2 GB of memory"
+    except Exception as error:
+        place = traceback.extract_tb(error.__traceback__)[-1]
+        return f"{type(error).__name__}: {error} ({Path(place.filename).name}:{place.lineno})"
+    return ""
+
+
+def in_child(target: Target, base: Path) -> str:
+    """Return what attempt() does, in a process of its own that may die, hang or take memory."""
+    reader, writer = os.pipe()
+    pid = os.fork()
+    if not pid:
+        try:
+            log = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(log, 2)
+            used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+            resource.setrlimit(resource.RLIMIT_AS, (used + MEMORY, used + MEMORY))
+            resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+            signal.alarm(SECONDS)
+            os.write(writer, attempt(target, base).encode()[:4000])
+        finally:
+            os._exit(0)
+    os.close(writer)
+    with os.fdopen(reader, "rb") as pipe:
+        said = pipe.read().decode()
+    code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    if code == -signal.SIGALRM:
+        return f"it hangs, for {SECONDS} s"
+    return f"a death by {signal.Signals(-code).name}" if code < 0 else said
+
+
+def fuzz(target: Target, base: Path, number: int, examples: int) -> tuple[int, str, bytes]:
+    """Return how many examples were tried, what is wrong with the smallest bad one, and that."""
+    path = base / target.file
+    whole = path.read_bytes()
+    kept = {each: each.read_bytes() for each in path.parent.glob("*") if each.is_file()}
+    run = in_child if target.child else attempt
+    tried, worst = 0, ("", b"")
+
+    @seed(number)
+    @settings(
+        max_examples=examples,
+        deadline=None,
+        database=None,
+        verbosity=Verbosity.quiet,
+        suppress_health_check=list(HealthCheck),
+        phases=[Phase.generate, Phase.shrink],
+    )
+    @given(EDITS)
+    def example(edits: list[tuple[str, float, bytes]]) -> None:
+        nonlocal tried, worst
+        tried += 1
+        content = damaged(whole, edits)
+        for each, before in kept.items():
+            if not each.exists() or each.read_bytes() != before:
+                each.write_bytes(before)
+        path.unlink(missing_ok=True)  # a hard link of another name stays as it is
+        path.write_bytes(content)
+        if wrong := run(target, base):
+            worst = (wrong, content)
+            raise AssertionError(wrong)
+
+    with contextlib.suppress(AssertionError):
+        example()
+    path.unlink(missing_ok=True)
+    path.write_bytes(whole)
+    return tried, *worst
+
+
+def set_up(base: Path) -> None:
+    """Make the good files that are damaged."""
+    prepare(base)
+    names = sorted(path for path in (base / "pictures/train").rglob("*.png"))
+    (base / "list.txt").write_text("".join(f"{name} 1\n" for name in names))
+    shutil.copytree(base / "pictures", base / "lists")
+    for split in ("train", "test"):
+        found = sorted((base / "lists" / split).rglob("*.png"))
+        lines = [
+            f"{path.relative_to(base / 'lists')} {row % 10}\n" for row, path in enumerate(found)
+        ]
+        (base / "lists" / f"{split}.txt").write_text("".join(lines))
+    read_child = multiprocessing.get_context("spawn").Process(target=search, args=(base,))
+    read_child.start()
+    read_child.join()
+
+
+def main() -> None:
+    """Fuzz what the command line asks for."""
+    parser = argparse.ArgumentParser(prog="python -m tools.faults.fuzz", description=__doc__)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--examples", type=int, default=EXAMPLES, help="of each target")
+    parser.add_argument("--target", default="", help="this one alone")
+    parser.add_argument("--keep", type=Path, default=Path(tempfile.gettempdir()))
+    asked = parser.parse_args()
+    targets = [target for target in TARGETS if asked.target in ("", target.name)]
+    if not targets:
+        raise Failure(f"there are the targets {', '.join(target.name for target in TARGETS)}")
+    os.environ["GLOG_minloglevel"] = "3"  # noqa: SIM112, glog's own spelling
+    for module in ("caffe", "eval.protocol", "eval.features", "tools.search.index"):
+        importlib.import_module(module)  # once, and not in each process
+    failed = []
+    with tempfile.TemporaryDirectory(prefix="fuzz-") as name:
+        base = Path(name).resolve()
+        set_up(base)
+        print(f"seed {asked.seed}\n{'target':20}{'examples':>10}  the smallest that is wrong")
+        for target in targets:
+            tried, wrong, content = fuzz(target, base, asked.seed, asked.examples)
+            shown = wrong or "none"
+            if wrong:
+                failed.append(target.name)
+                file = asked.keep / f"fuzz-{target.name.replace(' ', '-')}"
+                file.write_bytes(content)
+                shown += f" ({file}, {len(content)} bytes)"
+            print(f"{target.name:20}{tried:>10}  {shown}", flush=True)
+    if failed:
+        again = f".venv/bin/python -m tools.faults.fuzz --seed {asked.seed}"
+        print(*(f"{again} --target '{name}'" for name in failed), sep="\n", file=sys.stderr)
+        raise Failure(f"{len(failed)} of {len(targets)} readers fail on a damaged file")
+
+
+if __name__ == "__main__":
+    carry_out(main)
