@@ -20,7 +20,7 @@ PYTHON := .venv/bin/python
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .PHONY: help venv caffe data train codes eval report index search serve baselines paper compare \
-        clean-run weights lint test test-fast gpu-check caffe-test bench-train bench-data bench-builds \
+        clean-run weights lint test test-fast faults fuzz gpu-check caffe-test bench-train bench-data bench-builds \
         bench-eval bench-scale bench-search bench-distance bench-serve image shell image-test
 
 # ---- set-up ---------------------------------------------------------------------------------------
@@ -84,6 +84,13 @@ test: caffe lint     ## style and tests
 
 test-fast: caffe lint ## style and the tests that train nothing, a minute
 	@$(PYTHON) -m pytest -n 2 --dist loadfile -m "not slow"
+
+faults: caffe        ## kills, full and broken disks in every stage, all bad inputs; half an hour
+	@$(PYTHON) -m pytest -q tests/test_bad_inputs.py --all-bad-inputs
+	@$(PYTHON) -m tools.faults
+
+fuzz: caffe          ## damaged lists, JSON, HDF5 files and caffemodels, seeded; minutes
+	@$(PYTHON) -m tools.faults.fuzz
 
 gpu-check: caffe     ## a GPU beside the CPU: every layer of every net, a training step, its speed
 	@$(PYTHON) -m tools.setup.gpu_check

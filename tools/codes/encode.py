@@ -23,7 +23,7 @@ from tqdm import tqdm
 
 from data_prep import DataError
 from data_prep.files import file_digest
-from eval.files import write_atomically
+from eval.files import check_room, write_atomically
 from tools.net.trained import TrainedNet
 from tools.run import child
 from tools.run.failure import Failure
@@ -54,6 +54,7 @@ def encode(
     names = class_names(trained)
     width = max(len(os.fsencode(path)) for path in paths)
     done = 0
+    check_room(out / "pictures.h5", len(paths) * row_size(trained, width))
     bar = tqdm(total=len(paths), unit="picture", file=child.terminal(), mininterval=0.5)
     with ExitStack() as stack:
         stack.enter_context(bar)
@@ -104,6 +105,17 @@ def encode(
         file.attrs["caffemodel"] = caffemodel.name
         file.attrs["caffemodel_sha256"] = file_digest(caffemodel, "sha256")
     return done
+
+
+def row_size(trained: TrainedNet, width: int) -> int:
+    """Return about how many bytes a picture takes in the three files; width: of its path."""
+    blobs, caffe_net = trained.blobs, trained.caffe_net
+    latent, features, classes = (
+        caffe_net.blobs[name].data[0].size if name else 0
+        for name in (blobs.code, blobs.features, blobs.probabilities)
+    )
+    in_hdf5 = width + 5 * latent + 4 * (features + classes)
+    return in_hdf5 + 3 * width + latent + 14 * features + 64
 
 
 def read_batches(

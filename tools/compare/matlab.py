@@ -26,11 +26,11 @@ def read_mean(path: Path) -> np.ndarray:
     is no MATLAB file (of any version) with such an image.
     """
     try:
-        try:
-            found = loadmat(path, variable_names=MEAN_NAMES)
-        except NotImplementedError:  # version 7.3 is HDF5, with the axes the other way round
+        if h5py.is_hdf5(path):  # version 7.3, with the axes the other way round
             with h5py.File(path) as file:
                 found = {name: file[name][()].T for name in MEAN_NAMES if name in file}
+        else:
+            found = loadmat(path, variable_names=MEAN_NAMES)
     except (OSError, ValueError, TypeError, KeyError, EOFError) as error:
         why = " ".join(str(error).split())[:80]
         raise Failure(f"{path} is no MATLAB file ({why}): get the release's again") from None

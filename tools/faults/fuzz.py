@@ -12,6 +12,7 @@ import argparse
 import contextlib
 import importlib
 import io
+import json
 import multiprocessing
 import os
 import resource
@@ -147,6 +148,11 @@ TARGETS = [
 
 # ---- the damage --------------------------------------------------------------------------------
 
+VALUE_EDITS = st.lists(
+    st.tuples(st.just("value"), st.floats(0, 1), st.binary(min_size=1, max_size=1)),
+    min_size=1,
+    max_size=2,
+)
 EDITS = st.lists(
     st.tuples(
         st.sampled_from(["flip", "cut", "insert", "zero", "end"]),
@@ -158,9 +164,15 @@ EDITS = st.lists(
 )
 
 
+VALUES = [None, [], {}, "", "x", -1, 1e999, 10**30, True, ["x"], {"x": 1}]
+
+
 def damaged(content: bytes, edits: list[tuple[str, float, bytes]]) -> bytes:
     """Return a file's content after some edits, each at a share of its length."""
     for kind, share, data in edits:
+        if kind == "value":
+            content = with_another_value(content, share, data)
+            continue
         at = int(share * max(0, len(content) - 1))
         if kind == "flip":
             some = bytes(a ^ b for a, b in zip(content[at : at + len(data)], data, strict=False))
@@ -174,6 +186,30 @@ def damaged(content: bytes, edits: list[tuple[str, float, bytes]]) -> bytes:
         else:
             content = content[:at]
     return content
+
+
+def with_another_value(content: bytes, share: float, data: bytes) -> bytes:
+    """Return a JSON text with one value in place of another, or without it; others as they are."""
+    try:
+        whole = json.loads(content)
+    except ValueError:
+        return content
+    places, queue = [], [whole]
+    while queue:
+        some = queue.pop()
+        if not isinstance(some, dict | list):
+            continue
+        keys = list(some) if isinstance(some, dict) else range(len(some))
+        places += [(some, key) for key in keys]
+        queue += [some[key] for key in keys]
+    if not places:
+        return content
+    holder, key = places[int(share * (len(places) - 1))]
+    if data[0] % (len(VALUES) + 1) == len(VALUES):
+        del holder[key]
+    else:
+        holder[key] = VALUES[data[0] % (len(VALUES) + 1)]
+    return json.dumps(whole).encode()
 
 
 def attempt(target: Target, base: Path) -> str:
@@ -234,7 +270,7 @@ def fuzz(target: Target, base: Path, number: int, examples: int) -> tuple[int, s
         suppress_health_check=list(HealthCheck),
         phases=[Phase.generate, Phase.shrink],
     )
-    @given(EDITS)
+    @given(st.one_of(VALUE_EDITS, VALUE_EDITS, EDITS) if path.suffix == ".json" else EDITS)
     def example(edits: list[tuple[str, float, bytes]]) -> None:
         nonlocal tried, worst
         tried += 1

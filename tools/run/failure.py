@@ -6,6 +6,7 @@ tools/, so each has a name of its own for it.
 
 import errno
 import os
+import re
 import signal
 import sys
 from collections.abc import Callable, Iterator
@@ -52,12 +53,24 @@ def sentence_of(error: Exception) -> str:
     return f"{file}{why}; {todo}, then run the command again"
 
 
+def of_hdf5(error: RuntimeError) -> OSError:
+    """Return what the system said to HDF5, of which h5py makes a RuntimeError; raise any other."""
+    said = re.search(r"filename = '([^']*)'.*?errno = (\d+)", str(error), re.DOTALL)
+    if not said:
+        raise error
+    return OSError(int(said[2]), os.strerror(int(said[2])), said[1])
+
+
 def carry_out(main: Callable[[], None]) -> None:
     """Run a command's main; end the process with a sentence and exit code 1 where it fails."""
     try:
         main()
     except (*FAMILY, OSError) as error:
         sys.exit(f"error: {sentence_of(error)}")
+    except RuntimeError as error:
+        print(f"error: {sentence_of(of_hdf5(error))}", file=sys.stderr)
+        sys.stdout.flush()
+        os._exit(1)  # HDF5 would try to write once more as the process ends, and crash
     except Interrupted as interrupted:
         sys.exit(interrupted.args[0])
     except KeyboardInterrupt:
