@@ -141,7 +141,8 @@ def column(found: Found, lists: Path | None, folder: Path) -> dict:
     return {
         "bits": found.job.bits,
         "note": model.note + (CAFFES_MEAN if model.path and lacks_mean(found) else ""),
-        "other_sources": bool(metrics) and sources_of(found) != of_released,
+        # the files of a release's lists are others by nature, and their order another
+        "other_sources": bool(metrics) and lists is None and sources_of(found) != of_released,
         "released": metrics,
         "record": trained.record,
         "trained": trained.metrics,

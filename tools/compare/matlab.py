@@ -11,6 +11,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 from scipy.io import loadmat
+from scipy.io.matlab import MatReadError
 
 from data_prep.picture import decode
 from tools.run.failure import Failure
@@ -31,7 +32,7 @@ def read_mean(path: Path) -> np.ndarray:
                 found = {name: file[name][()].T for name in MEAN_NAMES if name in file}
         else:
             found = loadmat(path, variable_names=MEAN_NAMES)
-    except (OSError, ValueError, TypeError, KeyError, EOFError) as error:
+    except (OSError, ValueError, TypeError, KeyError, MatReadError) as error:
         why = " ".join(str(error).split())[:80]
         raise Failure(f"{path} is no MATLAB file ({why}): get the release's again") from None
     images = [found[name] for name in MEAN_NAMES if name in found]

@@ -34,6 +34,7 @@ from tools.run.failure import FAMILY, Failure, carry_out
 MEMORY = 2 << 30  # bytes, beyond what the process has before
 SECONDS = 30  # of one example
 EXAMPLES = 60  # of a target
+CHEAP = 5  # times as many of what needs no process of its own
 
 
 class Target(NamedTuple):
@@ -263,7 +264,7 @@ def fuzz(target: Target, base: Path, number: int, examples: int) -> tuple[int, s
 
     @seed(number)
     @settings(
-        max_examples=examples,
+        max_examples=examples if target.child else CHEAP * examples,
         deadline=None,
         database=None,
         verbosity=Verbosity.quiet,

@@ -92,6 +92,11 @@ def job_of(values: SimpleNamespace, bits: int) -> Job:
         Path(values.data_root), dataset, net.side, net.channels, subset or None
     )
     name = values.run or run_name(dataset, net, method, bits)
+    if not values.run and not name.isprintable():
+        raise Failure(
+            f"IMAGES={values.images!r}: the run is called after this folder, whose name cannot be "
+            "printed: rename it, or give RUN=name"
+        )
     return Job(
         source=values.dataset,
         dataset=dataset,
