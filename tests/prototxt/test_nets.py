@@ -8,7 +8,8 @@ import pytest
 
 from eval.tables import LOSS_TERMS, METHODS
 from tools.net import render
-from tools.run.nets import nets
+from tools.run.job import weights_of
+from tools.run.nets import PROTOTXT, nets
 
 NETS = nets()
 TRAINED = [(name, method) for name, net in NETS.items() for method in net.methods]
@@ -115,6 +116,14 @@ def test_every_net_has_the_names_that_are_asked_for(net, method):
     tops = {top for layer in param.layer for top in layer.top}
     assert {blobs.data, blobs.label, blobs.accuracy, blobs.classifier} <= tops
     assert {name for name in LOSS_TERMS if name in tops} == set(METHODS[method].losses)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_head_has_the_weights_of_its_method_s_terms_as_placeholders(method):
+    """Those that are refused for the method have none, and would be ignored in silence."""
+    text = (PROTOTXT / "heads" / method / "train_val.prototxt").read_text()
+    found = {name for name in render.loss_weights() if f"${name}" in text}
+    assert found == {variable.lower() for variable in weights_of(METHODS[method])}
 
 
 @pytest.mark.parametrize("net", NETS)
