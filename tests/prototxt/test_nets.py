@@ -78,10 +78,15 @@ def test_deploy_builds_and_gives_codes_and_probabilities(tmp_path, net, method, 
     path.write_text(text.replace("num_output: 4096", "num_output: 16"))
     built = caffe.Net(str(path), caffe.TEST)
     blobs = NETS[net].blobs(method)
-    assert (blobs.latent, blobs.code, blobs.classifier) == names(net, method)
     assert built.blobs[blobs.code].data.shape == (1, bits)
     assert built.blobs[blobs.probabilities].data.shape == (1, classes)
     assert blobs.features in built.blobs and blobs.data in built.inputs
+
+
+@pytest.mark.parametrize(("net", "method"), [pair for pair in HASHING if pair[1] in NAMES])
+def test_the_layers_behind_the_features_are_called_as_in_the_releases(net, method):
+    blobs = NETS[net].blobs(method)
+    assert (blobs.latent, blobs.code, blobs.classifier) == names(net, method)
 
 
 @pytest.mark.parametrize("net", ["alexnet", "lenet", "cifar_small"])
