@@ -27,6 +27,7 @@ class Stage(NamedTuple):
     command: tuple[str, ...]
 
 
+VARIABLES = ("FEATURES", "FINE", "QUERIES", "SCHEDULER", "WORKERS", "PICTURES")
 CODES = Stage("codes.h5", "model.caffemodel", ("tools.codes",))
 FEATURES = Stage("features.h5", "model.caffemodel", ("tools.codes", "--features", "1"))
 INDEX = Stage(
@@ -39,9 +40,7 @@ INDEX = Stage(
 def main() -> None:
     """Bring up to date what is asked for; the run must be the trained run of the job."""
     wanted = sys.argv.pop(1) if len(sys.argv) > 1 else ""
-    job, values = read_job(
-        *(__doc__, "FEATURES", "FINE", "QUERIES", "SCHEDULER", "WORKERS", "PICTURES")
-    )
+    job, values = read_job(__doc__, *VARIABLES)
     own = values.pictures or (values.images and not DATASETS[job.source].pictures)
     if wanted == "codes" and own:
         run_command(("tools.codes.pictures",))
