@@ -203,13 +203,20 @@ def test_unreadable_pictures_are_left_out_when_asked(
 def test_a_build_begun_with_skip_and_ended_without(prepare, refused, own_pictures, tmp_path):
     bad = own_pictures / "train/cat/1.png"
     whole = {path: path.read_bytes() for path in [bad, *(own_pictures / "test/dog").iterdir()]}
+
+    def write(path, content):
+        """Size and time of change, by which a build knows its pictures, stay the same."""
+        time_of_change = path.stat().st_mtime_ns
+        path.write_bytes(content)
+        os.utime(path, ns=(time_of_change, time_of_change))
+
     for path, content in whole.items():
-        path.write_bytes(bytes(len(content)))  # the sources' sizes stay the same
+        write(path, bytes(len(content)))
     stopped = prepare("folder", "--images", own_pictures, "--skip")
     assert "(dog) has no test pictures" in stopped.stderr  # both LMDBs are there
     assert f"{bad} cannot be decoded" in refused(prepare("folder", "--images", own_pictures))
     for path, content in whole.items():
-        path.write_bytes(content)
+        write(path, content)
     made = prepare("folder", "--images", own_pictures)
     assert made.returncode == 0, made.stderr
     assert made.stdout.count("can be read now; starting anew") == 2
