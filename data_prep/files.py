@@ -59,18 +59,14 @@ def read_regular(path: Path | str) -> bytes:
     file cannot be read.
     """
     try:
-        with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb", 0) as file:
-            refuse_irregular(os.fstat(file.fileno()))
-            content = file.read(MOST_BYTES + 1)
+        with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+            status = os.fstat(file.fileno())
+            refuse_irregular(status)
+            return file.read(status.st_size)
     except OSError as error:
         with contextlib.suppress(OSError):
             refuse_irregular(os.stat(path))  # a folder or a socket cannot even be opened
         raise DataError(f"cannot be read: {error.strerror}") from None
-    if len(content) > MOST_BYTES:
-        raise DataError(
-            f"has grown beyond {MOST_BYTES >> 20} MiB, the most that a picture may have"
-        )
-    return content
 
 
 def refuse_irregular(status: os.stat_result) -> None:

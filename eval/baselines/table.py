@@ -3,13 +3,12 @@
 from typing import NamedTuple
 
 from eval.baselines.methods import BASELINES
-from eval.files import read_json
+from eval.records import read_baseline
 from eval.run_folders import Run
 from eval.summary import with_ties
 from eval.tables import METHODS
 
 BESIDE = METHODS["ssdh"]
-NEEDED = ("method", "learned_on", "map", "ties", "precision_at_k")
 
 
 class Row(NamedTuple):
@@ -72,14 +71,16 @@ def lines(run: Run, code_lengths: list[int], runs: list[Run]) -> list[str]:
 def code_lengths(run: Run) -> list[int]:
     """Return the code lengths, ascending, at which the run's folder has some baseline's result."""
     names = (path.stem.rpartition("-") for path in (run.folder / "baselines").glob("*-*.json"))
-    return sorted({int(bits) for baseline, _, bits in names if baseline in BASELINES})
+    return sorted(
+        {int(bits) for baseline, _, bits in names if baseline in BASELINES and bits.isdecimal()}
+    )
 
 
 def _result(run: Run, name: str) -> dict | None:
     path = run.folder / "baselines" / f"{name}.json"
     if run.metrics is None or not path.exists():
         return None
-    result = read_json(path, NEEDED, "make baselines")
+    result = read_baseline(path)
     same = result["learned_on"]["net_fingerprint"] == run.metrics["net_fingerprint"]
     return result if same else None
 
