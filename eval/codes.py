@@ -190,9 +190,11 @@ def _read_file(file: h5py.File, path: str | Path) -> Codes:
     if bits is None:
         raise InputError(f"{path} has no attribute 'bits'; state the code length there")
     if not np.issubdtype(np.asarray(bits).dtype, np.number) or np.ndim(bits):
-        raise InputError(f"{path}: attribute 'bits' is {bits!r}, but must be a number")
+        raise InputError(f"{path}: attribute 'bits' is {bits!r}, but must be a number; correct it")
     if not np.isfinite(bits) or bits != int(bits) or not 1 <= bits <= 65534:
-        raise InputError(f"{path}: attribute 'bits' is {bits}, but must be from 1 to 65534")
+        raise InputError(
+            f"{path}: attribute 'bits' is {bits}, but must be from 1 to 65534; correct it"
+        )
     bits = int(bits)
     bit_order = text_of(file.attrs.get("bit_order", "big"))
     if bit_order != "big":
@@ -281,7 +283,7 @@ def _read_labels(group: h5py.Group, path: str | Path) -> np.ndarray:
         )
     labels = dataset[:].astype(np.int64)
     if labels.ndim == 2 and not np.isin(labels, (0, 1)).all():
-        raise InputError(f"{path}: '{dataset.name}' holds values other than 0 and 1")
+        raise InputError(f"{path}: '{dataset.name}' holds values other than 0 and 1; correct it")
     if labels.min() < 0 or labels.max() >= MOST_CLASSES:
         wrong = labels.min() if labels.min() < 0 else labels.max()
         raise InputError(
@@ -296,7 +298,7 @@ def _check_latent(group: h5py.Group, codes: np.ndarray, bits: int, path: str | P
     if dataset.shape != (len(codes), bits) or dataset.dtype.kind != "f":
         raise InputError(
             f"{path}: '{dataset.name}' is {dataset.dtype} {dataset.shape}, but must be float32 "
-            f"({len(codes)}, {bits})"
+            f"({len(codes)}, {bits}); extract the codes again"
         )
     for rows in _pieces(len(codes)):
         latent = dataset[rows]
@@ -315,7 +317,7 @@ def _check_latent(group: h5py.Group, codes: np.ndarray, bits: int, path: str | P
 def _read_keys(group: h5py.Group, path: str | Path) -> np.ndarray:
     dataset = group["key"]
     if dataset.dtype.kind != "S":
-        raise InputError(f"{path}: '{dataset.name}' must hold fixed-length strings")
+        raise InputError(f"{path}: '{dataset.name}' must hold fixed-length strings; correct it")
     keys = dataset[:]
     stated = text_of(group.attrs.get("row_order_sha256"))
     if stated is not None and stated != row_order_sha256(keys):
@@ -331,7 +333,7 @@ def _read_predictions(group: h5py.Group, path: str | Path) -> np.ndarray:
     if dataset.ndim != 2 or dataset.shape[1] == 0 or dataset.dtype.kind != "f":
         raise InputError(
             f"{path}: '{dataset.name}' is {dataset.dtype} {dataset.shape}, but must be float32, "
-            "one column a class"
+            "one column a class; extract the codes again"
         )
     predictions = np.empty(len(dataset), np.int64)
     for rows in _pieces(len(dataset)):

@@ -12,10 +12,10 @@ NAMES = {
     int: "a whole number",
     float: "a number",
     str: "a text",
-    bool: "true or false",
+    bool: "a true or false",
     dict: "an object",
     list: "a list",
-    None: "null",
+    None: "a null",
 }
 
 
@@ -23,7 +23,7 @@ def misfit(value: Any, pattern: Any, place: str = "") -> str | None:
     """Return what is wrong with a value, as a clause that names the place; None where it fits."""
     if isinstance(pattern, tuple):
         wrong = [misfit(value, each, place) for each in pattern]
-        return None if None in wrong else wrong[0]
+        return None if None in wrong else max(wrong, key=_depth)
     if isinstance(pattern, dict):
         if not isinstance(value, dict):
             return _clause(place, dict)
@@ -43,6 +43,10 @@ def misfit(value: Any, pattern: Any, place: str = "") -> str | None:
     return None if _is(value, pattern) else _clause(place, pattern)
 
 
+def _depth(clause: str) -> int:
+    return clause.count(".") + clause.count("[")
+
+
 def _is(value: Any, kind: type | None) -> bool:
     if kind is None:
         return value is None
@@ -53,7 +57,7 @@ def _is(value: Any, kind: type | None) -> bool:
 
 
 def _clause(place: str, kind: type | None) -> str:
-    return f"has no {NAMES[kind].removeprefix('a ')} as '{place}'" if place else "is no object"
+    return f"has no {NAMES[kind].partition(' ')[2]} as '{place}'" if place else "is no object"
 
 
 def _join(place: str, name: str) -> str:

@@ -19,7 +19,7 @@ def read_training(path: Path) -> dict[str, np.ndarray]:
     try:
         with open(path, newline="", encoding="utf-8") as file:
             reader = csv.DictReader(file)
-            rows = list(reader)
+            names, rows = list(reader.fieldnames or ()), list(reader)
     except FileNotFoundError:
         raise InputError(f"{path} does not exist; run make train") from None
     except OSError as error:
@@ -28,7 +28,7 @@ def read_training(path: Path) -> dict[str, np.ndarray]:
         raise InputError(
             f"{path} is damaged, no table of text ({error}); run make train again"
         ) from None
-    columns = {name: np.full(len(rows), math.nan) for name in reader.fieldnames or ()}
+    columns = {name: np.full(len(rows), math.nan) for name in names}
     if "iteration" not in columns:
         raise InputError(f"{path} has no column 'iteration'; run make train again")
     for line, row in enumerate(rows):

@@ -147,7 +147,7 @@ OTHER = {  # what is not the same, and what the rows then say
 PROTOCOLS = (0, 10)  # queries fewer, and iterations of the test later, than the published
 
 
-@pytest.mark.parametrize("changed", product((False, True), repeat=len(OTHER)))
+@pytest.mark.parametrize("changed", list(product((False, True), repeat=len(OTHER))))
 @pytest.mark.parametrize("fewer", PROTOCOLS)
 def test_one_rule_decides_for_every_kind_of_row(changed, fewer):
     settings, said = dict(SAME), set()

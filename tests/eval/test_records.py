@@ -15,7 +15,7 @@ from eval.files import InputError, read_json, write_atomically
 from eval.pages.report import write_report
 from eval.protocol import measure, metrics_path
 from eval.records import read_baseline, read_metrics, read_run_record
-from eval.run_folders import find_runs
+from eval.run_folders import find_runs, read_run
 from eval.schema import misfit
 from eval.summary import write_metrics
 from eval.training_log import read_training
@@ -36,9 +36,11 @@ def content(tmp_path_factory):
 
 @pytest.fixture
 def folder(content, tmp_path):
+    folder = tmp_path / "run"
+    folder.mkdir()
     for name, data in content.items():
-        (tmp_path / name).write_bytes(data)
-    return tmp_path
+        (folder / name).write_bytes(data)
+    return folder
 
 
 def said_of(read, path):
@@ -114,12 +116,12 @@ def test_run_json(folder, spoil, message):
         (set_in(["k"], 7), "lacks 'map_at_7' or its ties"),
         (
             set_in(["precision_at_k", "precision"], []),
-            "lists of different lengths in 'precision_at",
+            "different lengths in 'precision_at_k'",
         ),
         (set_in(["precision_at_k", "k", 0], "1"), "has no whole number as 'precision_at_k.k[0]'"),
         (
             set_in(["precision_recall", "recall"], [1]),
-            "lists of different lengths in 'precision_re",
+            "different lengths in 'precision_recall'",
         ),
         (set_in(["per_class"], [{}]), "lacks 'per_class[0].class'"),
         (set_in(["subset"], 5), "has no null as 'subset'"),
@@ -165,7 +167,7 @@ def replace(name, value):
     def spoil(path):
         with h5py.File(path, "a") as file:
             del file[name]
-            if value == "group":
+            if isinstance(value, str):
                 file.create_group(name)
             else:
                 file[name] = value
@@ -253,11 +255,9 @@ def test_what_is_no_regular_file_is_neither_read_nor_replaced(folder):
 def test_figures_of_queries_that_were_drawn_otherwise_are_as_if_not_there(folder):
     path = metrics_path(folder / "codes.h5", per_class=2)
     write_metrics(path, measure(folder / "codes.h5", per_class=2))
-    runs = folder.parent
-    find = lambda: next(run for run in find_runs(runs) if run.folder == folder)  # noqa: E731
-    assert [each["queries"] for each in find().subsets] == [8]
+    assert [each["queries"] for each in read_run(folder).subsets] == [8]
     set_in(["subset", "drawn_by"], ...)(path)
-    assert find().subsets == ()
+    assert read_run(folder).subsets == ()
 
 
 def test_a_damaged_run_is_left_out_and_named(folder):

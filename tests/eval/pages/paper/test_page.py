@@ -37,7 +37,7 @@ COST = {
 
 
 def write_ssdh(folder, bits, dataset="mnist", net="lenet", **run):
-    folder.mkdir()
+    folder.mkdir(parents=True)
     write_sample(folder / "codes.h5", bits=bits, dataset=dataset, net=net)
     write_metrics(folder / "metrics.json", measure(folder / "codes.h5"))
     write_run(folder / "run.json", bits=bits, dataset=dataset, net=net, **run)
@@ -233,3 +233,54 @@ def test_stale_metrics_do_not_count(runs, tmp_path):
     write_sample(tmp_path / "digits-lenet-12" / "codes.h5", bits=13, dataset="digits")
     (run,) = find_runs(tmp_path)
     assert run.metrics is None and "was not measured on the codes.h5 beside it" in run.why
+
+
+def of_figures(folder):
+    return {path.name: path.stat().st_mtime_ns for path in (folder / "figures").iterdir()}
+
+
+def test_only_what_changed_is_drawn_again(tmp_path):
+    for bits in (12, 16):
+        write_ssdh(tmp_path / "runs" / f"digits-lenet-{bits}", bits, "digits")
+    write_ssdh(tmp_path / "runs" / "mnist-lenet-12", 12)
+
+    def write():
+        found = find_runs(tmp_path / "runs")
+        path = write_paper(tmp_path / "paper", found, lambda run, *row: picture(*row), COST)
+        return path.read_text(), of_figures(path.parent)
+
+    page, first = write()
+    again, second = write()
+    assert (again, second) == (page, first)
+    path = tmp_path / "runs" / "digits-lenet-16" / "metrics.json"
+    path.write_text(re.sub(r'"map": [0-9.]+,', '"map": 0.123,', path.read_text(), count=1))
+    (tmp_path / "paper/figures/mnist-lenet-top-10.png").unlink()
+    again, third = write()
+    drawn = {name for name in third if third[name] != first[name]}
+    assert drawn == {
+        f"{name}.{suffix}"
+        for name in ("digits-lenet-map-by-bits", "mnist-lenet-top-10")
+        for suffix in ("svg", "png")
+    }
+    assert again != page
+    (tmp_path / "paper/figures.json").write_text("{")
+    assert write()[0] == again
+
+
+def test_what_is_damaged_is_left_out_and_named(runs, tmp_path, capsys):
+    for name in ("mnist-lenet-12", "mnist-lenet-48", "mnist-lenet-finetune"):
+        shutil.copytree(runs[0].folder.parent / name, tmp_path / "runs" / name)
+    (tmp_path / "runs/mnist-lenet-48/metrics.json").write_text('{"map": NaN}')
+    (tmp_path / "runs/mnist-lenet-finetune/baselines/itq-12.json").write_text("{")
+    (tmp_path / "runs/broken").mkdir()
+    (tmp_path / "runs/broken/run.json").write_text('{"settings": []}')
+    left_out = []
+    found = find_runs(tmp_path / "runs", lambda error: left_out.append(str(error)))
+    page = write_paper(tmp_path / "paper", found, lambda run, *row: picture(*row), COST, left_out)
+    text = " ".join(Page(page.read_text()).text.split())
+    said = capsys.readouterr().err.splitlines()
+    for sentence in ("broken/run.json has no object as 'settings'", "itq-12.json is no JSON"):
+        assert f"Left out: {tmp_path}" in text and sentence in text
+        assert any(line.startswith("left out: ") and sentence in line for line in said)
+    assert "mnist-lenet-48" in text and "metrics.json lacks 'codes_sha256'" in text
+    assert "mnist-lenet-12" in text and "LSH" in text
