@@ -12,6 +12,7 @@ from eval.files import InputError
 from eval.pages.figures import PLACEHOLDERS
 from eval.pages.paper.charts import charts
 from eval.pages.paper.groups import group_runs
+from eval.pages.paper.kept import kept_figures
 from eval.pages.paper.page import write_paper
 from eval.pages.paper.tables import accuracy_table, map_table, retrieval_table
 from eval.protocol import measure, metrics_path
@@ -37,7 +38,7 @@ COST = {
 
 
 def write_ssdh(folder, bits, dataset="mnist", net="lenet", **run):
-    folder.mkdir(parents=True)
+    folder.mkdir()
     write_sample(folder / "codes.h5", bits=bits, dataset=dataset, net=net)
     write_metrics(folder / "metrics.json", measure(folder / "codes.h5"))
     write_run(folder / "run.json", bits=bits, dataset=dataset, net=net, **run)
@@ -235,36 +236,50 @@ def test_stale_metrics_do_not_count(runs, tmp_path):
     assert run.metrics is None and "was not measured on the codes.h5 beside it" in run.why
 
 
-def of_figures(folder):
-    return {path.name: path.stat().st_mtime_ns for path in (folder / "figures").iterdir()}
+def test_only_what_changed_is_drawn_again(runs, written, tmp_path):
+    folder = shutil.copytree(written.parent, tmp_path / "paper")
 
+    def write(of_runs):
+        """What the page is and which figures were drawn."""
+        before = {path.name: path.stat().st_mtime_ns for path in (folder / "figures").iterdir()}
+        path = write_paper(folder, of_runs, lambda run, *row: picture(*row), COST)
+        after = {path.name: path.stat().st_mtime_ns for path in (folder / "figures").iterdir()}
+        return path.read_text(), {name for name in after if after[name] != before.get(name)}
 
-def test_only_what_changed_is_drawn_again(tmp_path):
-    for bits in (12, 16):
-        write_ssdh(tmp_path / "runs" / f"digits-lenet-{bits}", bits, "digits")
-    write_ssdh(tmp_path / "runs" / "mnist-lenet-12", 12)
-
-    def write():
-        found = find_runs(tmp_path / "runs")
-        path = write_paper(tmp_path / "paper", found, lambda run, *row: picture(*row), COST)
-        return path.read_text(), of_figures(path.parent)
-
-    page, first = write()
-    again, second = write()
-    assert (again, second) == (page, first)
-    path = tmp_path / "runs" / "digits-lenet-16" / "metrics.json"
-    path.write_text(re.sub(r'"map": [0-9.]+,', '"map": 0.123,', path.read_text(), count=1))
-    (tmp_path / "paper/figures/mnist-lenet-top-10.png").unlink()
-    again, third = write()
-    drawn = {name for name in third if third[name] != first[name]}
+    assert write(runs) == (written.read_text(), set())
+    (folder / "figures/mnist-lenet-map-by-bits.png").unlink()
+    changed = [
+        run._replace(metrics=run.metrics | {"precision_radius_2": 0.123})
+        if run.folder.name == "mnist-lenet-12"
+        else run
+        for run in runs
+    ]
+    page, drawn = write(changed)
+    assert page != written.read_text()
     assert drawn == {
-        f"{name}.{suffix}"
-        for name in ("digits-lenet-map-by-bits", "mnist-lenet-top-10")
+        f"mnist-lenet-{name}.{suffix}"
+        for name in ("map-by-bits", "precision-radius-2")
         for suffix in ("svg", "png")
     }
-    assert again != page
-    (tmp_path / "paper/figures.json").write_text("{")
-    assert write()[0] == again
+
+
+def test_damaged_notes_have_all_drawn_again(tmp_path):
+    made = []
+
+    def write(path):
+        made.append(path.name)
+        for suffix in ("svg", "png"):
+            path.with_name(f"{path.name}.{suffix}").write_text("a figure")
+
+    for notes in (None, None, "{", "[]", '{"one": 7}'):
+        if notes:
+            (tmp_path / "figures.json").write_text(notes)
+        with kept_figures(tmp_path / "figures") as draw:
+            assert draw("one", [1, 2], write, lambda: "shown") == "shown"
+    assert made == ["one"] * 4
+    with kept_figures(tmp_path / "figures") as draw:
+        draw("two", [1, 2], write)
+    assert {path.stem for path in (tmp_path / "figures").iterdir()} == {"two"}
 
 
 def test_what_is_damaged_is_left_out_and_named(runs, tmp_path, capsys):
