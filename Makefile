@@ -80,10 +80,10 @@ lint: venv           ## ruff: lint and format; hadolint: the Dockerfile
 	@.venv/bin/hadolint --config .hadolint.yaml Dockerfile
 
 test: caffe lint     ## style and tests
-	@$(PYTHON) -m pytest
+	@$(PYTHON) -m pytest -n 2 --dist loadfile
 
 test-fast: caffe lint ## style and the tests that train nothing, a minute
-	@$(PYTHON) -m pytest -m "not slow"
+	@$(PYTHON) -m pytest -n 2 --dist loadfile -m "not slow"
 
 gpu-check: caffe     ## a GPU beside the CPU: every layer of every net, a training step, its speed
 	@$(PYTHON) -m tools.setup.gpu_check

@@ -18,6 +18,13 @@ for name in ("MAKEFLAGS", "MFLAGS", "MAKELEVEL"):  # a make started by a test is
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
 
 
+def pytest_collection_modifyitems(items):
+    """Mark what trains a net, or needs one that was trained here, as slow."""
+    for item in items:
+        if {"trained_run", "make"} & set(item.fixturenames):
+            item.add_marker("slow")
+
+
 @pytest.fixture(scope="session")
 def command():
     """Run `python -m module arguments` in the repository; return the finished process."""

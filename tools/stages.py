@@ -29,7 +29,11 @@ class Stage(NamedTuple):
 
 CODES = Stage("codes.h5", "model.caffemodel", ("tools.codes",))
 FEATURES = Stage("features.h5", "model.caffemodel", ("tools.codes", "--features", "1"))
-INDEX = Stage("index.h5", "codes.h5", ("tools.search.indexing",))
+INDEX = Stage(
+    "index.h5",
+    "codes.h5",
+    ("tools.search.indexing", "--add", "", "--remove", ""),  # make index itself changes it
+)
 
 
 def main() -> None:

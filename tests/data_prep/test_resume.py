@@ -14,6 +14,8 @@ from data_prep.dataset import Split
 from data_prep.lmdb_reader import count, iterate, open_rows
 from data_prep.lmdb_writer import write_lmdb
 
+pytestmark = pytest.mark.slow
+
 REPO = Path(__file__).resolve().parents[2]
 
 

@@ -8,7 +8,8 @@ import pytest
 
 from eval.tables import LOSS_TERMS, METHODS
 from tools.net import render
-from tools.run.nets import nets
+from tools.run.job import weights_of
+from tools.run.nets import PROTOTXT, nets
 
 NETS = nets()
 TRAINED = [(name, method) for name, net in NETS.items() for method in net.methods]
@@ -77,10 +78,15 @@ def test_deploy_builds_and_gives_codes_and_probabilities(tmp_path, net, method, 
     path.write_text(text.replace("num_output: 4096", "num_output: 16"))
     built = caffe.Net(str(path), caffe.TEST)
     blobs = NETS[net].blobs(method)
-    assert (blobs.latent, blobs.code, blobs.classifier) == names(net, method)
     assert built.blobs[blobs.code].data.shape == (1, bits)
     assert built.blobs[blobs.probabilities].data.shape == (1, classes)
     assert blobs.features in built.blobs and blobs.data in built.inputs
+
+
+@pytest.mark.parametrize(("net", "method"), [pair for pair in HASHING if pair[1] in NAMES])
+def test_the_layers_behind_the_features_are_called_as_in_the_releases(net, method):
+    blobs = NETS[net].blobs(method)
+    assert (blobs.latent, blobs.code, blobs.classifier) == names(net, method)
 
 
 @pytest.mark.parametrize("net", ["alexnet", "lenet", "cifar_small"])
@@ -115,6 +121,14 @@ def test_every_net_has_the_names_that_are_asked_for(net, method):
     tops = {top for layer in param.layer for top in layer.top}
     assert {blobs.data, blobs.label, blobs.accuracy, blobs.classifier} <= tops
     assert {name for name in LOSS_TERMS if name in tops} == set(METHODS[method].losses)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_head_has_the_weights_of_its_method_s_terms_as_placeholders(method):
+    """Those that are refused for the method have none, and would be ignored in silence."""
+    text = (PROTOTXT / "heads" / method / "train_val.prototxt").read_text()
+    found = {name for name in render.loss_weights() if f"${name}" in text}
+    assert found == {variable.lower() for variable in weights_of(METHODS[method])}
 
 
 @pytest.mark.parametrize("net", NETS)

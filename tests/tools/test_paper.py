@@ -5,20 +5,20 @@ import shutil
 
 import pytest
 
-from tools.run import record as runs
+from tools.run.machine import machine
 
 
 @pytest.fixture
-def folder(trained, options, command, tmp_path):
+def folder(trained, options, command, tmp_path, folder_of):
     """A folder with a trained and measured run, and costs that are there for this machine."""
     done = command("tools.codes", *options(trained))
     assert done.returncode == 0, done.stderr
-    done = command("eval", trained["--run"] / "codes.h5")
+    done = command("eval", folder_of(trained) / "codes.h5")
     assert done.returncode == 0, done.stderr
     folder = tmp_path / "runs"
     (folder / "paper").mkdir(parents=True)
-    shutil.move(trained["--run"], folder / "digits-lenet-16")
-    here = {key: runs.machine()[key] for key in ("cpu", "cores")}
+    shutil.move(folder_of(trained), folder / "digits-lenet-16")
+    here = {key: machine()[key] for key in ("cpu", "cores")}
     costs = {"machine": here, "rows": []}
     (folder / "paper" / "distance_cost.json").write_text(json.dumps(costs))
     return folder

@@ -1,6 +1,6 @@
 """SUN397 and Yahoo-1M at their real number of pictures: build time, peak memory, disk, and kills.
 
-    python -m tools.bench.builds {sun397,yahoo1m} --root FOLDER
+    make bench-builds [DATASET=sun397 or yahoo1m] [DATA_ROOT=FOLDER with 2 and 20 GB of room]
 
 The pictures are generated: 4,096 distinct seeded JPEGs of 48 x 48, hard-linked into SUN397's tree
 (397 class folders, some of them two deep, 108,754 pictures) or under Yahoo-1M's list files
@@ -11,7 +11,6 @@ one SHA-256 over all keys and values in key order. Real photographs cost more: s
 what each of scikit-learn's two sample photographs costs by encoding, and how far JPEG departs.
 """
 
-import argparse
 import json
 import os
 import shutil
@@ -29,7 +28,9 @@ from tqdm import tqdm
 from data_prep import sun397, yahoo1m
 from data_prep.lmdb_reader import count
 from data_prep.picture import from_datum, to_datum
+from tools.run.failure import Failure, carry_out, writing
 from tools.run.job import REPO
+from tools.run.variables import parse
 
 SEED = 0
 DISTINCT, SIDE = 4096, 48
@@ -101,7 +102,7 @@ def finish(process: subprocess.Popen) -> int:
     _, status, usage = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
-        sys.exit("error: the build failed; its words are above")
+        raise Failure("the build failed; what it said is above")
     return usage.ru_maxrss * 1024
 
 
@@ -109,7 +110,7 @@ def killed_at(process: subprocess.Popen, database: Path, size: int) -> int:
     """Kill a build once its training LMDB has size bytes; return the committed pictures."""
     while not database.is_file() or database.stat().st_size < size:
         if process.poll() is not None:
-            sys.exit("error: the build ended before it was to be killed")
+            raise Failure("the build ended before it was to be killed")
         time.sleep(0.02)
     process.kill()
     print("".join(f"  | {line}" for line in process.stdout), end="")
@@ -173,21 +174,23 @@ def photographs() -> None:
 
 
 def main() -> None:
-    p = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    p.add_argument("names", nargs="+", choices=TREES)
-    p.add_argument("--root", type=Path, required=True, help="where there is room: 2 and 20 GB")
-    args = p.parse_args()
-    args.root.mkdir(parents=True, exist_ok=True)
+    """Build DATASET, or else both data sets, in a folder of their own below DATA_ROOT."""
+    values = parse(__doc__, ("DATASET", "DATA_ROOT"))
+    names = [values.dataset] if values.dataset in TREES else list(TREES)
+    root = Path(values.data_root)
+    with writing("choose another folder (DATA_ROOT=)"):
+        root.mkdir(parents=True, exist_ok=True)
     equal = []
-    for name in args.names:
-        with tempfile.TemporaryDirectory(prefix="bench-builds-", dir=args.root) as place:
+    for name in names:
+        with tempfile.TemporaryDirectory(prefix="bench-builds-", dir=root) as place:
             images = Path(place, "images")
             images.mkdir()
             TREES[name](images, generate(Path(place, "distinct")))
             equal.append(build_twice(name, images, Path(place)))
     photographs()
-    sys.exit(0 if all(equal) else "error: a killed build differs from the undisturbed one")
+    if not all(equal):
+        raise Failure("a killed build differs from the undisturbed one")
 
 
 if __name__ == "__main__":
-    main()
+    carry_out(main)

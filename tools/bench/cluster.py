@@ -1,95 +1,81 @@
 """One worker, two, and two of which one is killed: `python -m tools.bench.cluster RUN_A RUN_B`.
 
-A real Dask scheduler and real worker processes on loopback, each worker on one core. Extracts the
-codes of RUN_A and evaluates those of RUN_B, and compares every result with the single-process one.
+Extracts the codes of RUN_A and evaluates those of RUN_B, both folders of trained runs, on a real
+Dask cluster on loopback (tools/bench/loopback.py), and compares every result with the
+single-process one.
 """
 
-import argparse
 import hashlib
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 import threading
 import time
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import h5py
 
+from tools.bench.loopback import running_cluster
+from tools.run import child
+from tools.run.data import SPLITS
+from tools.run.failure import Failure, carry_out
 from tools.run.job import REPO
+from tools.run.variables import parse_known
+
+if TYPE_CHECKING:
+    from distributed import Scheduler
+
+DATASETS = ("latent", "codes", "probabilities", "labels", "key")  # of each group of codes.h5
 
 
-@contextmanager
-def running_cluster(workers):
-    """Yield (address, processes): a scheduler, then workers, each on a core of its own."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    address = f"tcp://127.0.0.1:{port}"
-    dask = str(Path(sys.executable).parent / "dask")
-    words = [["scheduler", "--host", "127.0.0.1", "--port", str(port), "--no-dashboard"]]
-    words += [["worker", address, "--nthreads", "1", "--no-nanny", "--no-dashboard"]] * workers
-    from distributed import Client
+def extract(run: Path, scheduler: str) -> str:
+    """Extract the codes of a run, on one core; return a digest of every dataset.
 
-    processes = []
-    try:
-        for place, arguments in enumerate(words):
-            processes.append(
-                subprocess.Popen(
-                    [dask, *arguments],
-                    env={**os.environ, "PYTHONPATH": str(REPO), "GLOG_minloglevel": "2"},
-                    stdout=subprocess.DEVNULL,
-                    stderr=subprocess.DEVNULL,
-                )
-            )
-            if place:
-                core = sorted(os.sched_getaffinity(0))[place - 1]
-                os.sched_setaffinity(processes[-1].pid, {core})
-        with Client(address, timeout=60) as client:
-            client.wait_for_workers(workers, timeout=60)
-        yield address, processes
-    finally:
-        for process in processes:
-            process.kill()
-            process.wait()
-
-
-def extract(run, words):
-    """Extract the codes of a run; return a digest of every dataset."""
+    scheduler: a Dask scheduler's address, "" for this machine alone.
+    """
     data = re.search(r'source: "(.*)/train_lmdb"', (run / "train_val.prototxt").read_text())[1]
-    command = [sys.executable, "-m", "tools.codes.extract", str(run), data]
-    command += [str(run / "model.caffemodel"), "--threads", "1", *words]
-    environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1", "GLOG_minloglevel": "2"}
     with open(os.devnull, "w") as bar:
-        environment["SSDH_TERMINAL"] = str(bar.fileno())
-        subprocess.run(
-            command, env=environment, cwd=REPO, check=True, stdout=bar, pass_fds=(bar.fileno(),)
+        child.call(
+            "tools.codes.extract.extract",
+            threads=1,
+            log=run / "extract.log",
+            keep=(bar.fileno(),),
+            variables={"SSDH_TERMINAL": str(bar.fileno()), "GLOG_minloglevel": "2"},
+            run=run,
+            data=Path(data),
+            gpus=[],
+            blas_threads=1,
+            features=False,
+            scheduler=scheduler,
+            workers=0,
         )
     digest = hashlib.sha256()
     with h5py.File(run / "codes.h5") as file:
-        for group in ("database", "query"):
-            for name in ("latent", "codes", "probabilities", "labels", "key"):
+        for group in SPLITS:
+            for name in DATASETS:
                 digest.update(file[group][name][:].tobytes())
     return digest.hexdigest()[:16]
 
 
-def evaluate(run, words):
-    """Evaluate the codes of a run; return a digest of metrics.json."""
-    command = [sys.executable, "-m", "tools.evaluate", str(run / "codes.h5"), *words]
+def evaluate(run: Path, scheduler: str) -> str:
+    """Evaluate the codes of a run; return a digest of metrics.json; scheduler: as of extract."""
+    command = [sys.executable, "-m", "tools.evaluate", str(run / "codes.h5")]
+    command += ["--scheduler", scheduler]
     subprocess.run(command, cwd=REPO, check=True, capture_output=True)
     return hashlib.sha256((run / "metrics.json").read_bytes()).hexdigest()[:16]
 
 
-def finished(dask_scheduler):
-    """Partitions that are done; runs on the scheduler."""
+def finished(dask_scheduler: "Scheduler") -> int:
+    """Return how many partitions are done; runs on the scheduler."""
     log = dask_scheduler.transition_log
     return sum(entry[1] == "processing" and entry[2] == "memory" for entry in log)
 
 
-def kill_in_the_middle(address, worker, partitions):
+def kill_in_the_middle(address: str, worker: subprocess.Popen, partitions: int) -> None:
     """Kill a worker process with SIGKILL once so many partitions are done and others are not."""
     from distributed import Client
 
@@ -99,10 +85,12 @@ def kill_in_the_middle(address, worker, partitions):
         worker.send_signal(signal.SIGKILL)
 
 
-def measure(function, run, workers, kill_at=None):
+def measure(
+    function: Callable[[Path, str], str], run: Path, workers: int, kill_at: int = 0
+) -> tuple[float, str, int]:
     """Return (seconds, digest, partitions) on a cluster of some workers.
 
-    kill_at: partitions after which one worker is killed.
+    kill_at: partitions after which one worker is killed, 0 for none.
     """
     from distributed import Client
 
@@ -112,7 +100,7 @@ def measure(function, run, workers, kill_at=None):
             killer = threading.Thread(target=kill_in_the_middle, args=arguments)
             killer.start()
         began = time.monotonic()
-        digest = function(run, ["--scheduler", address])
+        digest = function(run, address)
         seconds = time.monotonic() - began
         if kill_at:
             killer.join()
@@ -121,31 +109,40 @@ def measure(function, run, workers, kill_at=None):
             return seconds, digest, client.run_on_scheduler(finished)
 
 
-def main():
-    p = argparse.ArgumentParser(description=__doc__)
-    p.add_argument("extracted", type=Path, help="run whose codes are extracted")
-    p.add_argument("evaluated", type=Path, help="run whose codes are evaluated")
-    args = p.parse_args()
-    for function, run in ((extract, args.extracted), (evaluate, args.evaluated)):
-        run = run.resolve()
-        began = time.monotonic()
-        expected = function(run, [])
-        alone = time.monotonic() - began
-        print(f"{function.__name__} {run.name}")
-        print(f"  {'one process':28}{alone:8.1f} s  {expected}")
+def compare(function: Callable[[Path, str], str], run: Path) -> None:
+    """Print the table of one kind of work on a run."""
+    began = time.monotonic()
+    expected = function(run, "")
+    alone = time.monotonic() - began
+    print(f"{function.__name__} {run.name}")
+    print(f"  {'one process':28}{alone:8.1f} s  {expected}")
 
-        def row(label, seconds, digest, remark="", expected=expected):
-            print(f"  {label:28}{seconds:8.1f} s  {digest}  same: {digest == expected}{remark}")
+    def row(label: str, seconds: float, digest: str, remark: str = "") -> None:
+        print(f"  {label:28}{seconds:8.1f} s  {digest}  same: {digest == expected}{remark}")
 
-        one, digest, _ = measure(function, run, 1)
-        row("1 worker", one, digest)
-        two, digest, partitions = measure(function, run, 2)
-        row("2 workers", two, digest, f", {one / two:.2f} times one worker's speed")
-        middle = partitions // 2
-        killed, digest, _ = measure(function, run, 2, middle)
-        remark = f", killed after {middle} of {partitions} partitions"
-        row("2, one killed in the middle", killed, digest, remark)
+    one, digest, _ = measure(function, run, 1)
+    row("1 worker", one, digest)
+    two, digest, partitions = measure(function, run, 2)
+    row("2 workers", two, digest, f", {one / two:.2f} times one worker's speed")
+    middle = partitions // 2
+    killed, digest, _ = measure(function, run, 2, middle)
+    remark = f", killed after {middle} of {partitions} partitions"
+    row("2, one killed in the middle", killed, digest, remark)
+
+
+def main() -> None:
+    """Print the tables of both runs that the command line names."""
+    _, folders = parse_known(__doc__, ())
+    if len(folders) != 2:
+        raise Failure(
+            "two folders of runs are wanted: whose codes are extracted, and whose are evaluated"
+        )
+    for function, folder in zip((extract, evaluate), folders, strict=True):
+        run = Path(folder).resolve()
+        if not (run / "codes.h5").is_file():
+            raise Failure(f"{run} has no codes.h5: give the folder of a run that make train made")
+        compare(function, run)
 
 
 if __name__ == "__main__":
-    main()
+    carry_out(main)

@@ -1,6 +1,6 @@
 """Pictures per second of our LMDB writer beside Caffe's convert_imageset, on the same JPEG files.
 
-    python -m tools.bench.data [--archive PICTURES.zip]
+    make bench-data [CIFAR10_ARCHIVE=an archive of pictures; else they are generated]
 
 Both resize the same pictures to 32x32x3 and to 256x256x3, raw, in the same order, on warm file
 caches, in turns within one run. Both LMDBs end on disk: convert_imageset syncs every 1,000
@@ -9,7 +9,6 @@ a few hundredths of a second; ours is write_lmdb's call, without Python's start 
 that it takes of all records. Afterwards the Datums of both are compared byte by byte.
 """
 
-import argparse
 import os
 import shutil
 import statistics
@@ -28,12 +27,13 @@ from data_prep.dataset import Split, subset
 from data_prep.folder import reader
 from data_prep.lmdb_writer import shuffled_rows, write_lmdb
 from tools.run import device
+from tools.run.failure import Failure, carry_out
+from tools.run.variables import parse
 
 ALTERNATIONS = 5
 SEED = 42
 PICTURES = {32: 20_000, 256: 4_000}  # by side
-PREFIX = device.prefix()
-CONVERT_IMAGESET = PREFIX / "bin/convert_imageset"
+CONVERT_IMAGESET = device.prefix() / "bin/convert_imageset"
 
 
 def generated(folder: Path, count: int) -> Split:
@@ -77,7 +77,7 @@ def time_caffe(split: Split, side: int, path: Path, list_file: Path) -> float:
 
 
 def compare(ours: Path, caffes: Path) -> str:
-    """Return in words how the records of two LMDBs in the same order differ."""
+    """Return a sentence on how the records of two LMDBs in the same order differ."""
     count = different = largest = 0
     with (
         lmdb.open(str(ours), readonly=True, lock=False) as first,
@@ -127,24 +127,22 @@ def bench(split: Split, side: int, folder: Path) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--archive", type=Path, help="CIFAR-10 as pictures; default: generated")
-    args = parser.parse_args()
+    """Print the rates of both at both sides, and how their LMDBs differ."""
+    given = parse(__doc__, ("CIFAR10_ARCHIVE",)).cifar10_archive
+    archive = Path(given) if given else None
     if not CONVERT_IMAGESET.is_file():
-        parser.error(f"{CONVERT_IMAGESET} is missing; run `make caffe`, or set CAFFE_PREFIX")
-    if args.archive and not args.archive.is_file():
-        parser.error(f"{args.archive}: there is no such archive")
+        raise Failure(f"{CONVERT_IMAGESET} is missing; run 'make caffe', or set CAFFE_PREFIX")
+    if archive and not archive.is_file():
+        raise Failure(f"CIFAR10_ARCHIVE={archive}: there is no such archive")
     with tempfile.TemporaryDirectory(prefix="bench_data-") as name:
         pictures = Path(name, "pictures")
         pictures.mkdir()
         count = max(PICTURES.values())
-        split = (
-            unpacked(pictures, args.archive, count) if args.archive else generated(pictures, count)
-        )
+        split = unpacked(pictures, archive, count) if archive else generated(pictures, count)
         print(f"OpenCV here {cv2.__version__}; {len(os.sched_getaffinity(0))} cores")
         for side, number in PICTURES.items():
             bench(subset(split, number), side, Path(name))
 
 
 if __name__ == "__main__":
-    main()
+    carry_out(main)

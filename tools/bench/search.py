@@ -14,10 +14,7 @@ process.
 """
 
 import ctypes
-import json
 import os
-import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -30,10 +27,12 @@ from tqdm import tqdm
 
 from data_prep.lmdb_reader import open_rows
 from eval.bench.common import in_child
-from eval.codes import read_codes
+from eval.codes import Codes, read_codes
 from eval.hamming import code_words, nearest
-from tools.run import device
-from tools.run.job import parser, resolve
+from tools.run import child, device
+from tools.run.data import lmdb_of
+from tools.run.failure import carry_out
+from tools.run.job import Job, read_job, require_codes
 from tools.search.faiss_index import build, padded
 
 QUERIES = 1000
@@ -66,7 +65,7 @@ class Model(NamedTuple):
     flips: np.ndarray
 
 
-def measure_run(codes):
+def measure_run(codes: Codes) -> Model:
     """Return the Model of a Codes."""
     database = codes.database
     bits = np.unpackbits(database.codes, axis=1, count=codes.bits).astype(bool)
@@ -80,7 +79,7 @@ def measure_run(codes):
     return Model(bits, database.labels, rates, queries, flips)
 
 
-def generate(model, rows, seed):
+def generate(model: Model, rows: int, seed: int) -> np.ndarray:
     """Return packed codes (rows, ceil(K/8)) uint8."""
     random = np.random.default_rng(seed)
     packed = []
@@ -96,14 +95,14 @@ def generate(model, rows, seed):
     return np.concatenate(packed)
 
 
-def count_distinct(codes):
+def count_distinct(codes: np.ndarray) -> int:
     """Return the number of distinct packed codes (N, bytes), by a 64-bit hash of each."""
     words = code_words(codes)
     odd = np.random.default_rng(0).integers(2**63, size=len(words), dtype=np.uint64) * 2 + 1
     return len(np.unique((words * odd[:, None].astype(np.uint64)).sum(axis=0, dtype=np.uint64)))
 
 
-def private_bytes():
+def private_bytes() -> int:
     """Return this process's private memory, after freed pages went back to the system."""
     ctypes.CDLL(None).malloc_trim(0)
     status = Path("/proc/self/status").read_text().splitlines()
@@ -111,7 +110,9 @@ def private_bytes():
     return 1024 * int(kilobytes)
 
 
-def measure(kind, settings, path, queries, bits):
+def measure(
+    kind: str, settings: list[dict], path: Path, queries: np.ndarray, bits: int
+) -> tuple[float, int, int, list]:
     """Return (build seconds, bytes, lists, searches) of one kind.
 
     settings: [{attribute of the FAISS index: value}]. path: packed codes, .npy. searches: of each
@@ -139,7 +140,7 @@ def measure(kind, settings, path, queries, bits):
     return seconds, size, getattr(index, "nlist", 0), searches
 
 
-def table(model, bits, rows, folder):
+def table(model: Model, bits: int, rows: int, folder: Path) -> None:
     """Print the table of one size."""
     path = folder / "codes.npy"
     codes = generate(model, rows, seed=1)
@@ -166,7 +167,7 @@ def table(model, bits, rows, folder):
             print(line, flush=True)
 
 
-def compare_with_eval(codes):
+def compare_with_eval(codes: Codes) -> None:
     """Print whether the flat index ranks the whole database for each test code as eval does."""
     database, queries, bits = codes.database.codes, codes.query.codes, codes.bits
     index, equal, same = build("flat", database, bits), 0, 0
@@ -183,38 +184,44 @@ def compare_with_eval(codes):
     )
 
 
-def whole_way(job, folder):
+def whole_way(job: Job, folder: Path) -> None:
     """Print how long `make search` takes for pictures of the test set, each in a fresh process."""
-    with open_rows(job["data"] / "test_lmdb") as (keys, read):
+    with open_rows(lmdb_of(job.data, "query")) as (keys, read):
         pictures, _ = read(np.linspace(0, len(keys) - 1, PICTURES, dtype=int))
-    command = [sys.executable, "-m", "tools.search.query", job["run"], job["data"]]
-    threads = str(device.threads(job["spec"]))
     answers, whole = [], []
     for i, picture in enumerate(tqdm(pictures, "search", disable=None)):
         file = folder / f"{i}.png"
         cv2.imwrite(str(file), picture.transpose(1, 2, 0))
         start = time.perf_counter()
-        done = subprocess.run(
-            [*command, file, "--top", "10", "--json"],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            check=True,
-            env=os.environ | {"OPENBLAS_NUM_THREADS": threads},
+        answer, _ = child.call(
+            "tools.search.query.answer_query",
+            threads=device.threads(job.net.threads),
+            log=folder / "search.log",
+            run=job.run,
+            data=job.data,
+            picture=file,
+            top=10,
+            category="",
+            radius=None,
+            grid=False,
+            gpu=None,
         )
         whole.append(time.perf_counter() - start)
-        answers.append(json.loads(done.stdout)["milliseconds"])
-    print(f"one picture against {job['run'].name}, {PICTURES} fresh processes, median (worst) ms:")
+        answers.append(answer["milliseconds"])
+    print(f"one picture against {job.run.name}, {PICTURES} fresh processes, median (worst) ms:")
     for part in answers[0]:
         values = [answer[part] for answer in answers]
         print(f"  {part:8} {np.median(values):6.1f} ({max(values):.1f})")
     print(f"  with the start of Python and Caffe {1000 * np.median(whole):.0f}")
 
 
-def main():
-    job = resolve(parser(__doc__).parse_args())
+def main() -> None:
+    """Measure on the job's run."""
+    job, _ = read_job(__doc__)
+    require_codes(job)
     # For the measured processes: threads that spin while they wait take other work's cores.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-    codes = read_codes(job["run"] / "codes.h5")
+    codes = read_codes(job.run / "codes.h5")
     model = measure_run(codes)
     print(f"FAISS {faiss.__version__}, {len(os.sched_getaffinity(0))} cores")
     compare_with_eval(codes)
@@ -228,4 +235,4 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    carry_out(main)

@@ -5,11 +5,14 @@ the test set. Every answer is compared with codes.h5 and the evaluator's ranking
 """
 
 import asyncio
+import itertools
 import json
 import re
 import subprocess
 import sys
 import time
+from collections.abc import Iterable
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -18,8 +21,10 @@ from tqdm import tqdm
 from data_prep.lmdb_reader import open_rows
 from eval.codes import read_codes
 from eval.hamming import nearest
-from tools.codes.extract import SPLITS
-from tools.run.job import REPO, parser, resolve, stop
+from tools.run.data import lmdb_of
+from tools.run.failure import Failure, carry_out
+from tools.run.job import REPO, Job, read_job, require_codes
+from tools.search.answer import bits_of
 
 CLIENTS = (1, 8, 32)
 SECONDS = 60
@@ -27,21 +32,38 @@ QUERIES = 500
 TOP = 10
 
 
-def questions(job):
-    """Return [(HTTP request, code, rows, distances)], the last three as the answer must be."""
-    codes = read_codes(job["run"] / "codes.h5")
+class Question(NamedTuple):
+    """A request, and the code, rows and distances that the answer to it must have."""
+
+    request: bytes
+    code: str
+    rows: list[int]
+    distances: list[int]
+
+
+class Tally(NamedTuple):
+    """What came of requests: seconds of each, errors of the lost ones, answers that were wrong."""
+
+    seconds: list[float]
+    lost: list[Exception]
+    wrong: list[bytes]
+
+
+def questions(job: Job) -> list[Question]:
+    """Return questions with pictures of the test set."""
+    codes = read_codes(job.run / "codes.h5")
     asked = []
-    with open_rows(job["data"] / f"{SPLITS['query']}_lmdb") as (keys, read):
+    with open_rows(lmdb_of(job.data, "query")) as (keys, read):
         for row in np.linspace(0, len(keys) - 1, min(QUERIES, len(keys))).astype(int):
             picture = cv2.imencode(".png", read([row])[0][0].transpose(1, 2, 0))[1].tobytes()
             code = codes.query.codes[row]
             rows, distances = nearest(code, codes.database.codes, TOP)
-            bits = "".join(map(str, np.unpackbits(code)[: codes.bits]))
-            asked.append((request(picture), bits, rows.tolist(), distances.tolist()))
+            expected = (bits_of(code, codes.bits), rows.tolist(), distances.tolist())
+            asked.append(Question(request(picture), *expected))
     return asked
 
 
-def request(picture):
+def request(picture: bytes) -> bytes:
     """Return the bytes of a request that a picture file is asked with."""
     part = 'Content-Disposition: form-data; name="picture"; filename="query"'
     body = f"--edge\r\n{part}\r\n\r\n".encode() + picture + b"\r\n--edge--\r\n"
@@ -53,66 +75,80 @@ def request(picture):
     return head.encode() + body
 
 
-async def ask(reader, writer, question):
-    """Send a request; return the status and the body of its response."""
-    writer.write(question)
+async def ask(
+    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, question: Question
+) -> tuple[int, bytes]:
+    """Send a question's request; return the status and the body of its response."""
+    writer.write(question.request)
     head = await reader.readuntil(b"\r\n\r\n")
     length = int(re.search(rb"content-length: (\d+)", head)[1])
     return int(head.split(b" ", 2)[1]), await reader.readexactly(length)
 
 
-def is_right(status, body, bits, rows, distances):
-    """Say whether a response is the answer that it must be."""
+def is_right(status: int, body: bytes, question: Question) -> bool:
+    """Return whether a response is the answer that it must be."""
     answer = json.loads(body)
     found = [(one["row"], one["distance"]) for one in answer.get("neighbours", [])]
     return (
         status == 200
-        and answer["code"] == bits
-        and found == list(zip(rows, distances, strict=True))
+        and answer["code"] == question.code
+        and found == list(zip(question.rows, question.distances, strict=True))
     )
 
 
-async def client(port, asked, start, until, times, lost, wrong, bar):
-    """Ask from question `start` on until a time; append seconds to times, questions to others."""
+async def client(
+    port: int, asked: Iterable[Question], *, until: float, tally: Tally, bar: tqdm
+) -> None:
+    """Ask one question after another until a time, and add to the tally what comes of them."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    place = start
-    while time.perf_counter() < until:
-        question, *expected = asked[place % len(asked)]
+    for question in asked:
         began = time.perf_counter()
+        if began >= until:
+            break
         try:
             status, body = await ask(reader, writer, question)
         except (OSError, EOFError) as error:
-            lost.append(error)
+            tally.lost.append(error)
             reader, writer = await asyncio.open_connection("127.0.0.1", port)
         else:
-            times.append(time.perf_counter() - began)
-            if not is_right(status, body, *expected):
-                wrong.append(body)
+            tally.seconds.append(time.perf_counter() - began)
+            if not is_right(status, body, question):
+                tally.wrong.append(body)
         bar.update()
-        place += 1
     writer.close()
 
 
-async def measure(port, asked, clients):
-    """Return (seconds of each request, errors of lost ones, wrong answers) of so many clients."""
-    times, lost, wrong = [], [], []
+async def measure(port: int, asked: list[Question], clients: int) -> Tally:
+    """Return what came of the requests of so many clients, each of which begins at its own place.
+
+    All of them go round the questions, for SECONDS.
+    """
+    tally = Tally([], [], [])
     until = time.perf_counter() + SECONDS
+    starts = [i * len(asked) // clients for i in range(clients)]
     with tqdm(desc=f"{clients} clients", unit="request", mininterval=0.5) as bar:
         await asyncio.gather(
             *(
-                client(port, asked, i * len(asked) // clients, until, times, lost, wrong, bar)
-                for i in range(clients)
+                client(
+                    port,
+                    itertools.cycle(asked[start:] + asked[:start]),
+                    until=until,
+                    tally=tally,
+                    bar=bar,
+                )
+                for start in starts
             )
         )
-    return times, lost, wrong
+    return tally
 
 
-def main():
-    args = parser(__doc__).parse_args()
-    job = resolve(args)
+def main() -> None:
+    """Serve the job's run and ask; raise Failure where an answer is lost or wrong."""
+    job, _ = read_job(__doc__)
+    require_codes(job)
     asked = questions(job)
     server = subprocess.Popen(
-        [sys.executable, "-m", "tools.serve", *sys.argv[1:], "--port", "0"],
+        [sys.executable, "-m", "tools.serve", *sys.argv[1:], "--host", "127.0.0.1", "--port", "0"],
         cwd=REPO,
         stdout=subprocess.PIPE,
         text=True,
@@ -121,16 +157,16 @@ def main():
         lines = iter(server.stdout.readline, "")
         port = next((int(m[1]) for m in (re.search(r":(\d+),", line) for line in lines) if m), None)
         if port is None:
-            stop("the server did not start; its words are above")
-        print(f"{job['run'].name}: {TOP} nearest of each request, {SECONDS} s each")
+            raise Failure("the server did not start; what it said is above")
+        print(f"{job.run.name}: {TOP} nearest of each request, {SECONDS} s each")
         print(f"{'clients':>7} {'requests':>9} {'per s':>7} {'p50 ms':>7} {'p95':>7} {'p99':>7} "
               f"{'lost':>5} {'wrong':>5}")  # fmt: skip
         failed = 0
         for clients in CLIENTS:
-            times, lost, wrong = asyncio.run(measure(port, asked, clients))
-            p50, p95, p99 = 1000 * np.percentile(times, (50, 95, 99))
+            seconds, lost, wrong = asyncio.run(measure(port, asked, clients))
+            p50, p95, p99 = 1000 * np.percentile(seconds, (50, 95, 99))
             print(
-                f"{clients:7} {len(times):9} {len(times) / SECONDS:7.0f} {p50:7.1f} {p95:7.1f} "
+                f"{clients:7} {len(seconds):9} {len(seconds) / SECONDS:7.0f} {p50:7.1f} {p95:7.1f} "
                 f"{p99:7.1f} {len(lost):5} {len(wrong):5}",
                 flush=True,
             )
@@ -139,8 +175,10 @@ def main():
         server.terminate()
         ended = server.wait()
     if failed or ended:
-        stop(f"{failed} requests were lost or answered wrongly; the server ended with {ended}")
+        raise Failure(
+            f"{failed} requests were lost or answered wrongly; the server ended with {ended}"
+        )
 
 
 if __name__ == "__main__":
-    main()
+    carry_out(main)

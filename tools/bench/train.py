@@ -6,53 +6,72 @@ are off. The first pair tells what the two layers cost, the second what the loop
 from the stamps of the lines "Iteration N" that Caffe itself writes into each log.
 """
 
-import argparse
 import os
 import re
 import statistics
 import subprocess
 import sys
 import tempfile
+from contextlib import redirect_stdout
 from pathlib import Path
 
 from google.protobuf import text_format
 
+from data_prep.manifest import data_folder
+from data_prep.prepare import prepare
+from eval.tables import LOSS_TERMS
 from tools.net import render
-from tools.run import child as caffe_process
-from tools.run import device
-from tools.run.job import REPO, nets
+from tools.run import child, device
+from tools.run.failure import carry_out
+from tools.run.job import REPO
+from tools.run.nets import Net, net_of
+from tools.run.variables import parse
 
+METHOD = "ssdh"
 ALTERNATIONS = 5
 ITERATIONS = {"lenet": 500, "alexnet": 6}  # measured in each run, behind as many that warm up
 PICTURES = {"lenet": 1000, "alexnet": 64}
-OURS = ("binarization", "balance")
+DATASET, CLASSES = "digits", 10
 
 
-def make_data(net, root):
+def make_data(net: Net, root: Path) -> Path:
     """Return the data folder of a net with a few of scikit-learn's digits."""
-    spec = nets()["nets"][net]
-    command = [sys.executable, "-m", "data_prep", "digits", "--root", str(root), "--subset"]
-    command += [str(PICTURES[net]), "--side", str(spec["side"])]
-    command += ["--channels", str(spec["channels"]), "--mean", spec["mean"]]
-    subprocess.run(command, cwd=REPO, check=True, stdout=subprocess.DEVNULL)
-    return root / "digits" / f"{spec['side']}x{spec['channels']}-{PICTURES[net]}"
+    asked = {"side": net.side, "channels": net.channels, "subset": PICTURES[net.name]}
+    with open(os.devnull, "w") as quiet, redirect_stdout(quiet):
+        prepare(dataset=DATASET, root=root, mean=net.mean, **asked)
+    return data_folder(root, DATASET, **asked)
 
 
-def write_run(net, data, folder, with_layers):
-    """Write train_val.prototxt and solver.prototxt of a net into a folder."""
-    spec = nets()["nets"][net]
-    values = {"data": data, "folder": folder, "classes": 10, "bits": 48, "batch": spec["batch"]}
-    values |= {"seed": 42, "alpha": 1.0, "beta": 1.0, "gamma": 1.0}
-    files = render.render(net, values | {"iters": 2 * ITERATIONS[net] + 1})
+def write_run(net: Net, data: Path, folder: Path, with_layers: bool) -> None:
+    """Write train_val.prototxt and solver.prototxt of a net into a folder.
+
+    with_layers: with the terms of the loss that are layers of python_layers/.
+    """
+    files = render.render(
+        net,
+        METHOD,
+        bits=48,
+        classes=CLASSES,
+        batch=net.batch,
+        seed=42,
+        iters=2 * ITERATIONS[net.name] + 1,
+        data=data,
+        folder=folder,
+        **render.loss_weights(),
+    )
     param = render.parse(files["train_val.prototxt"], "train_val.prototxt")
     if not with_layers:
-        kept = [layer for layer in param.layer if layer.name not in OURS]
+        kept = [
+            layer
+            for layer in param.layer
+            if not (layer.name in LOSS_TERMS and layer.type == "Python")
+        ]
         del param.layer[:]
         param.layer.extend(kept)
     solver = render.parse(files["solver.prototxt"], "solver.prototxt")
     for field in ("test_iter", "test_interval", "snapshot"):
         solver.ClearField(field)
-    solver.display = ITERATIONS[net]
+    solver.display = ITERATIONS[net.name]
     solver.snapshot_after_train = False
     folder.mkdir(parents=True)
     (folder / "snapshots").mkdir()
@@ -60,7 +79,7 @@ def write_run(net, data, folder, with_layers):
     (folder / "solver.prototxt").write_text(text_format.MessageToString(solver))
 
 
-def seconds_between(log, first, last):
+def seconds_between(log: Path, first: int, last: int) -> float:
     """Return the seconds from Caffe's line "Iteration first" to "Iteration last" in a log."""
     stamps = {}
     for line in log.read_text().splitlines():
@@ -70,11 +89,11 @@ def seconds_between(log, first, last):
     return (stamps[last] - stamps[first]) % 86400
 
 
-def caffe_train(folder, threads):
+def caffe_train(net: Net, folder: Path, threads: int) -> Path:
     """Run `caffe train` on a folder's solver; return its log."""
     caffe = device.prefix() / "bin" / "caffe"
     paths = [str(REPO / "python_layers"), *(path for path in sys.path if path)]
-    environment = caffe_process.environment(threads) | {"PYTHONPATH": os.pathsep.join(paths)}
+    environment = child.environment(threads) | {"PYTHONPATH": os.pathsep.join(paths)}
     environment["GLOG_logtostderr"] = "1"  # and no files in the folder for temporary ones
     log = folder / "caffe.log"
     with open(log, "w") as file:
@@ -83,49 +102,57 @@ def caffe_train(folder, threads):
     return log
 
 
-def our_loop(folder, threads):
+def our_loop(net: Net, folder: Path, threads: int) -> Path:
     """Run this project's training loop on a folder's solver; return its log."""
     log = folder / "train.log"
-    (folder / "run.json").write_text("{}")
-    with open(log, "w") as file, open(os.devnull, "w") as bar:
-        subprocess.run(
-            [sys.executable, "-m", "tools.train.loop", str(folder), "--pictures=1", "--classes=10"],
-            env=caffe_process.environment(threads) | {"SSDH_TERMINAL": str(bar.fileno())},
-            stderr=file,
-            pass_fds=(bar.fileno(),),
-            cwd=REPO,
-            check=True,
+    with open(os.devnull, "w") as bar:
+        child.call(
+            "tools.train.loop.train",
+            threads=threads,
+            log=log,
+            keep=(bar.fileno(),),
+            variables={"SSDH_TERMINAL": str(bar.fileno())},
+            run=folder,
+            blobs=net.blobs(METHOD),
+            gpus=[],
+            start=0,
+            caffemodel=None,
+            pictures=1,
+            classes=CLASSES,
+            solvers=1,
+            warnings=[],
         )
     return log
 
 
-def measure(net, root):
+def measure(net: Net, root: Path) -> tuple[dict[str, list[float]], int]:
     """Return ({row: iterations a second of each alternation}, threads) of a net."""
-    data, threads = make_data(net, root), device.threads(nets()["nets"][net])
+    data, threads = make_data(net, root), device.threads(net.threads)
     rows = {
         "caffe train, without the two layers": (caffe_train, False),
         "caffe train, with them": (caffe_train, True),
         "this loop, with them": (our_loop, True),
     }
     rates = {row: [] for row in rows}
+    n = ITERATIONS[net.name]
     for turn in range(ALTERNATIONS):
         for row, (runner, with_layers) in rows.items():
-            folder = root / f"{net}-{turn}-{row}"
+            folder = root / f"{net.name}-{turn}-{row}"
             write_run(net, data, folder, with_layers)
-            n = ITERATIONS[net]
-            rates[row].append(n / seconds_between(runner(folder, threads), n, 2 * n))
+            rates[row].append(n / seconds_between(runner(net, folder, threads), n, 2 * n))
     return rates, threads
 
 
-def main():
-    argparse.ArgumentParser(description=__doc__).parse_args()
+def main() -> None:
+    """Print the table of each net."""
+    parse(__doc__, ())
     with tempfile.TemporaryDirectory() as folder:
-        for net in ITERATIONS:
+        for net in map(net_of, ITERATIONS):
             rates, threads = measure(net, Path(folder))
             base = statistics.median(rates["caffe train, without the two layers"])
-            batch = nets()["nets"][net]["batch"]
             print(
-                f"{net}: CPU, {threads} OpenBLAS thread(s), batch {batch}, {ALTERNATIONS} runs each"
+                f"{net.name}: CPU, {threads} OpenBLAS thread(s), batch {net.batch}, "
+                f"{ALTERNATIONS} runs each"
             )
             print(f"  {'':36}{'it/s':>9}{'range':>20}{'ratio':>8}")
             for row, values in rates.items():
@@ -135,4 +162,4 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    carry_out(main)

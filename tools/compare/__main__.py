@@ -4,184 +4,198 @@ For each code length one released caffemodel is evaluated twice, with its MATLAB
 preprocessing and with Caffe's. The table is printed, and kept as compare.txt, .json and .html.
 """
 
-import json
-import tempfile
 from pathlib import Path
+from typing import NamedTuple
 
 from data_prep.files import file_digest
 from data_prep.mean_image import imagenet_mean, to_binaryproto
-from eval.files import InputError
 from eval.pages import compare
 from eval.progress import evaluate_with_bar
 from eval.protocol import measure
 from eval.run_folders import read_run
 from tools.compare import released
+from tools.compare.preparation import PREPROCESSINGS
 from tools.net import preprocess, render, weights
-from tools.run import child as caffe_process
-from tools.run import device
-from tools.run import record as runs
-from tools.run.job import parser, resolve, stop
-
-PREPROCESSINGS = ("matlab", "caffe")
+from tools.run import child, device, machine, record
+from tools.run.failure import Failure, carry_out, writing
+from tools.run.job import VARIABLES, Job, job_of, require_codes
+from tools.run.variables import parse
 
 
-def mean_file(job, folder):
-    """Return the path of the mean image that NET subtracts, written into folder for ImageNet's."""
-    spec = job["spec"]
-    if spec["mean"] == "imagenet":
-        path = folder / "imagenet_mean.binaryproto"
-        path.write_bytes(to_binaryproto(imagenet_mean(spec["side"], spec["channels"])))
-        return path
-    path = job["data"] / "mean.binaryproto"
-    if not path.is_file():
-        stop(f"{path}, the mean image that NET={job['net']} subtracts, is missing: run 'make data'")
-    return path
+class Trained(NamedTuple):
+    """The net trained here: its run.json and metrics, None without; why there are none; its files.
 
-
-def our_deploy(job, folder):
-    """Return (deploy file of the net up to its codes, the layers around them, TransformParam)."""
-    files = runs.render_job(job, {"classes": range(1)}, "data", "run", 0)
-    deploy = render.parse(files["deploy.prototxt"], "deploy.prototxt")
-    head = render.cut_at_codes(deploy)
-    path = folder / f"deploy-{job['bits']}.prototxt"
-    path.write_text(str(deploy))
-    train_val = render.parse(files["train_val.prototxt"], "train_val.prototxt")
-    return path, head, preprocess.transform_param(train_val)
-
-
-def given_deploy(job, args):
-    """Return the deploy file that RELEASED_DEPLOY has for a job, None where it was not given."""
-    if not args.released_deploy:
-        return None
-    given = Path(args.released_deploy)
-    deploy = released.pick(given, job["bits"], "*.prototxt", "RELEASED_DEPLOY")
-    if deploy is None:
-        stop(f"RELEASED_DEPLOY={given} has no prototxt with {job['bits']} in its name")
-    return deploy
-
-
-def evaluate(job, args, caffemodel, deploy, folder, scratch):
-    """Return ({preprocessing: metrics}, [input files]) of a released caffemodel.
-
-    deploy: its own deploy file, None for ours.
+    files: each a dict of role, file and sha256.
     """
-    ours, head, param = our_deploy(job, folder)
-    gpu, _ = device.choose(job["device"])
-    request = {
-        **{name: job[name] for name in ("dataset", "net", "method", "bits", "subset")},
-        "caffemodel": str(caffemodel),
-        "deploy": str(deploy or ours),
-        "head": head,
-        "mean": str(mean_file(job, folder)),
-        "crop": param.crop_size,
-        "scale": param.scale,
-        "raw": str(job["data"].parent / "raw"),
-        "archive": args.cifar10_archive,
-        "lists": args.list,
-        "gpu": gpu,
-    }
-    metrics = {}
-    for preprocessing in PREPROCESSINGS:
-        out = folder / f"released-{job['bits']}-{preprocessing}.h5"
-        path = scratch / "request.json"
-        path.write_text(json.dumps(request | {"preprocessing": preprocessing, "out": str(out)}))
-        caffe_process.run(
-            *("tools.compare.extract", [str(path)], device.threads(job["spec"])),
-            folder / "compare.log",
-        )
-        metrics[preprocessing] = measure(out, evaluate=evaluate_with_bar)
-    return metrics, json.loads(out.with_suffix(".json").read_text())
+
+    record: dict | None
+    metrics: dict | None
+    why: str
+    files: list[dict]
 
 
-def trained_here(job):
-    """Return (run record, metrics or None, a word where there are none, [its files]).
+class Found(NamedTuple):
+    """What is compared at one code length; deploy: RELEASED_DEPLOY's file, None for our own."""
 
-    Stop where the run is of another data set, net, method or code length.
-    """
-    if not (job["run"] / "run.json").exists():
-        return None, None, "not trained here", []
-    run = read_run(job["run"])
-    for name, of_run in (run.settings | {"method": run.method}).items():
-        if name in ("dataset", "net", "method", "bits") and of_run != job[name]:
-            stop(f"{job['run']} was trained with {name.upper()}={of_run}, not {job[name]}")
-    files = [
-        {"role": "trained here", "file": f"{job['run'].name}/{name}", "sha256": digest}
-        for name in ("model.caffemodel", "codes.h5")
-        for path in [job["run"] / name]
-        if path.exists()
-        for digest in [file_digest(path, "sha256")]
-    ]
-    return run.record, run.metrics, "" if run.metrics else "no metrics", files
+    job: Job
+    model: released.Model
+    deploy: Path | None
+    trained: Trained
 
 
-def inputs(job, args):
-    """Return (released Model, its own deploy file or None, trained_here), all of them looked at.
-
-    So what is wrong with one code length is said before hours are spent on another.
-    """
-    model = released.find(job, args.released)
-    if model.path:
-        weights.read(model.path)
-    return model, given_deploy(job, args), trained_here(job)
-
-
-def column(job, args, found, folder, scratch):
-    """Return what eval.compare.table takes for one code length; found: inputs()."""
-    model, deploy, (record, trained, why, trained_files) = found
-    metrics, files = {}, []
-    if model.path:
-        print(f"{job['bits']} bits: {model.path} ({model.note})", flush=True)
-        metrics, files = evaluate(job, args, model.path, deploy, folder, scratch)
-    return {
-        "bits": job["bits"],
-        "note": model.note,
-        "released": metrics,
-        "record": record,
-        "trained": trained,
-        "why": why,
-        "files": files + trained_files,
-    }
-
-
-def main():
-    p = parser(__doc__)
-    p.add_argument("--released", default="", help="a caffemodel, or a folder with some")
-    p.add_argument("--released-deploy", default="", help="its deploy file, or a folder with some")
-    p.add_argument("--list", default="", help="the folder of the release's list files")
-    p.add_argument(
-        "--trained", nargs="+", required=True, help="a run's folder for each code length"
-    )
-    p.add_argument("--out", type=Path, required=True)
-    args = p.parse_args()
-    if args.method == "finetune":
-        stop("a METHOD=finetune net has no codes to compare: take ssdh or kevinnet")
-    lengths = args.bits.split()
-    if len(lengths) > 1:
+def main() -> None:
+    """Compare at every code length of BITS, and write the table into RUNS/compare-..."""
+    values = parse(__doc__, (*VARIABLES, "RELEASED", "RELEASED_DEPLOY", "LIST"))
+    if not values.bits:
+        raise Failure("BITS has no code length in it: give one, or several as BITS='12 32 48'")
+    if len(values.bits) > 1:
         for name in ("released", "released_deploy"):
-            if Path(getattr(args, name) or ".").is_file():
-                stop(f"{name.upper()}= is one file, and BITS has several lengths: give a folder")
-    if len(args.trained) != len(lengths):
-        stop("RUN= names one run, and BITS has several lengths: leave it out")
-    jobs = []
-    for bits, run in zip(lengths, args.trained, strict=True):
-        args.bits, args.run = bits, run
-        jobs.append(resolve(args))
-    folder = args.out.resolve()
-    folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory() as scratch:
-        try:
-            found = [inputs(job, args) for job in jobs]
-            columns = [
-                column(job, args, each, folder, Path(scratch))
-                for job, each in zip(jobs, found, strict=True)
-            ]
-            facts = {name: jobs[0][name] for name in ("dataset", "net", "method", "subset")}
-            text = compare.write(folder, facts | {"command": runs.command()}, columns)
-        except InputError as error:
-            stop(str(error))
-    print(text)
+            if Path(getattr(values, name) or ".").is_file():
+                raise Failure(
+                    f"{name.upper()}= is one file, and BITS has several lengths: give a folder"
+                )
+        if values.run:
+            raise Failure("RUN= names one run, and BITS has several lengths: leave it out")
+    jobs = [job_of(values, bits) for bits in values.bits]
+    first = jobs[0]
+    require_codes(first)
+    name = f"compare-{first.source}-{first.net.name}-{first.method.name}"
+    folder = (Path(values.runs) / name).resolve()
+    with writing():
+        folder.mkdir(parents=True, exist_ok=True)
+    # all of them are looked at before hours are spent on one
+    found = [find(job, values.released, values.released_deploy) for job in jobs]
+    lists = Path(values.list) if values.list else None
+    columns = [column(each, lists, folder) for each in found]
+    facts = {
+        "dataset": first.dataset,
+        "net": first.net.name,
+        "method": first.method.name,
+        "subset": first.subset,
+        "command": machine.command(),
+    }
+    print(compare.write(folder, facts, columns))
     print(f"written to {folder}/compare.txt, compare.json and compare.html")
 
 
+def find(job: Job, given: str, given_deploy: str) -> Found:
+    """Return what there is to compare at a job's code length.
+
+    given, given_deploy: RELEASED and RELEASED_DEPLOY. Raise Failure where one of the files, or the
+    run, is not what the job asks for.
+    """
+    model = released.find(job, given)
+    if model.path:
+        weights.read(model.path)
+    deploy = None
+    if given_deploy:
+        deploy = released.pick(Path(given_deploy), job.bits, "*.prototxt", "RELEASED_DEPLOY")
+        if deploy is None:
+            raise Failure(
+                f"RELEASED_DEPLOY={given_deploy} has no prototxt with {job.bits} in its name"
+            )
+    return Found(job, model, deploy, trained_here(job))
+
+
+def trained_here(job: Job) -> Trained:
+    """Return the job's own run.
+
+    Raise Failure where it is of another data set, net, method or code length.
+    """
+    if not (job.run / "run.json").exists():
+        return Trained(None, None, "not trained here", [])
+    run, asked = read_run(job.run), record.settings_of(job)
+    there = run.settings | {"method": run.method}
+    for name in ("dataset", "net", "method", "bits"):
+        if there.get(name) != asked[name]:
+            raise Failure(
+                f"{job.run} was trained with {name.upper()}={there.get(name)}, not {asked[name]}"
+            )
+    files = [
+        {
+            "role": "trained here",
+            "file": f"{job.run.name}/{name}",
+            "sha256": file_digest(job.run / name, "sha256"),
+        }
+        for name in ("model.caffemodel", "codes.h5")
+        if (job.run / name).exists()
+    ]
+    return Trained(run.record, run.metrics, "" if run.metrics else "no metrics", files)
+
+
+def column(found: Found, lists: Path | None, folder: Path) -> dict:
+    """Return one code length as eval.pages.compare takes it: a column of its table."""
+    model, trained = found.model, found.trained
+    metrics, files = {}, []
+    if model.path:
+        print(f"{found.job.bits} bits: {model.path} ({model.note})", flush=True)
+        metrics, files = evaluate(found, lists, folder)
+    return {
+        "bits": found.job.bits,
+        "note": model.note,
+        "released": metrics,
+        "record": trained.record,
+        "trained": trained.metrics,
+        "why": trained.why,
+        "files": files + trained.files,
+    }
+
+
+def evaluate(found: Found, lists: Path | None, folder: Path) -> tuple[dict[str, dict], list[dict]]:
+    """Return ({preprocessing: metrics}, input files) of a released caffemodel.
+
+    lists: LIST, the folder of the release's list files. folder: the codes files go there.
+    """
+    job = found.job
+    files = render.render_job(job, classes=1, data="data", run="run", iters=0)
+    train_val = render.parse(files["train_val.prototxt"], "train_val.prototxt")
+    param = preprocess.transform_param(train_val)
+    deploy = found.deploy or write_deploy(job, files["deploy.prototxt"], folder)
+    mean, (gpu, _) = mean_file(job, folder), device.choose(job.device)
+    metrics = {}
+    for preprocessing in PREPROCESSINGS:
+        out = folder / f"released-{job.bits}-{preprocessing}.h5"
+        inputs = child.call(
+            "tools.compare.extract.extract",
+            threads=device.threads(job.net.threads),
+            log=folder / "compare.log",
+            job=job,
+            caffemodel=found.model.path,
+            deploy=deploy,
+            mean_file=mean,
+            crop=param.crop_size,
+            scale=param.scale,
+            lists=lists,
+            preprocessing=preprocessing,
+            gpu=gpu,
+            out=out,
+        )
+        metrics[preprocessing] = measure(out, evaluate=evaluate_with_bar)
+    return metrics, inputs
+
+
+def write_deploy(job: Job, text: str, folder: Path) -> Path:
+    """Write our own deploy file up to the codes, where the released ones end; return its path."""
+    deploy = render.parse(text, "deploy.prototxt")
+    render.cut_behind(deploy, job.blobs.code)
+    path = folder / f"deploy-{job.bits}.prototxt"
+    path.write_text(str(deploy))
+    return path
+
+
+def mean_file(job: Job, folder: Path) -> Path:
+    """Return the mean image that NET subtracts; ImageNet's is written into the folder."""
+    if job.net.mean == "imagenet":
+        path = folder / "imagenet_mean.binaryproto"
+        path.write_bytes(to_binaryproto(imagenet_mean(job.net.side, job.net.channels)))
+        return path
+    path = job.data / "mean.binaryproto"
+    if not path.is_file():
+        raise Failure(
+            f"{path}, the mean image that NET={job.net.name} subtracts, is missing: run 'make data'"
+        )
+    return path
+
+
 if __name__ == "__main__":
-    main()
+    carry_out(main)

@@ -13,7 +13,7 @@ from data_prep.picture import decode
 
 
 @lru_cache(maxsize=64)
-def resize_matrix(size, wanted):
+def resize_matrix(size: int, wanted: int) -> np.ndarray:
     """Return the float64 wanted x size matrix that imresize(..., 'bilinear') applies to one axis.
 
     Each output is a triangle-weighted mean of inputs; when shrinking, the triangle is stretched by
@@ -33,19 +33,26 @@ def resize_matrix(size, wanted):
     return matrix
 
 
-def resize(picture, side):
+def resize(picture: np.ndarray, side: int) -> np.ndarray:
     """Return a picture, H x W x C of any type, as float32, side x side x C."""
     rows, columns = (resize_matrix(size, side) for size in picture.shape[:2])
     half = np.tensordot(rows, picture.astype(np.float64), (1, 0))  # side x W x C
     return np.tensordot(columns, half, (1, 1)).transpose(1, 0, 2).astype(np.float32)
 
 
-def crop_offset(side, crop):
+def crop_offset(side: int, crop: int) -> int:
     """Return where the centre crop starts, counted from 0: 15 for 227 of 256 (prepare_batch.m)."""
     return (side - crop + 1) // 2
 
 
-def transform(source, mean, crop, scale, transposed_mean):
+def transform(
+    source: bytes | np.ndarray,
+    *,
+    mean: np.ndarray,
+    crop: int,
+    scale: float,
+    transposed_mean: bool,
+) -> np.ndarray:
     """Return a picture as the release's net gets it, float32 C x S x S, BGR.
 
     source: a picture file's bytes, or a uint8 array, H x W grey or H x W x 3 BGR. mean: float32,

@@ -15,7 +15,8 @@ from data_prep.download import download
 from data_prep.files import file_digest
 from eval.files import write_atomically
 from tools.net import weights
-from tools.run.job import REPO, stop, writing
+from tools.run.failure import Failure, writing
+from tools.run.job import REPO, Job
 
 FOLDER = REPO / "weights" / "released"
 DOWNLOADS = {  # (data set, net, method, bits): file and address, from the releases' own scripts
@@ -43,52 +44,57 @@ class Model(NamedTuple):
     note: str
 
 
-def find(job, given):
+def find(job: Job, given: str) -> Model:
     """Return the Model of a job's data set, net, method and bits.
 
     given: RELEASED, a caffemodel or a folder with some, or "". What it does not have is downloaded
-    where that is possible. Stop where a file is missing, ambiguous, or not what was recorded.
+    where that is possible. Raise Failure where a file is missing, ambiguous, or not what was
+    recorded.
     """
     if given:
-        path = pick(Path(given), job["bits"], "*.caffemodel", "RELEASED")
+        path = pick(Path(given), job.bits, "*.caffemodel", "RELEASED")
         if path:
             return Model(path, origin(path))
-    key = (job["dataset"], job["net"], job["method"], job["bits"])
+    key = (job.dataset, job.net.name, job.method.name, job.bits)
     if key in DOWNLOADS:
         name, url = DOWNLOADS[key]
         path = fetch(name, url)
         return Model(path, origin(path))
-    lengths, where = ELSEWHERE.get(key[:3], ((), ""))
-    if job["bits"] in lengths:
+    lengths, place = ELSEWHERE.get(key[:3], ((), ""))
+    if job.bits in lengths:
         print(
-            f"the released model of {job['bits']} bits is on {where}; fetch it by hand and give "
+            f"the released model of {job.bits} bits is on {place}; fetch it by hand and give "
             "RELEASED=file or folder"
         )
         return Model(None, "not here")
     return Model(None, "not released")
 
 
-def pick(path, bits, pattern, variable):
+def pick(path: Path, bits: int, pattern: str, variable: str) -> Path | None:
     """Return the file that a path means for a code length; None where a folder has none for it.
 
-    In a folder it is the one whose name has the code length as a number of its own.
+    In a folder it is the one whose name has the code length as a number of its own. variable: the
+    one that named the path, for messages. Raise Failure where it is not there, or ambiguous.
     """
     if path.is_file():
         return path
     if not path.is_dir():
-        stop(f"{variable}={path}: there is no such file or folder")
+        raise Failure(f"{variable}={path}: there is no such file or folder")
     number = re.compile(rf"(?<!\d){bits}(?!\d)")
     found = [file for file in sorted(path.glob(pattern)) if number.search(file.stem)]
     if len(found) > 1:
         names = ", ".join(file.name for file in found)
-        stop(f"{variable}={path}: several files have {bits} in their name ({names}): name one")
+        raise Failure(
+            f"{variable}={path}: several files have {bits} in their name ({names}): name one"
+        )
     return found[0] if found else None
 
 
-def fetch(name, url):
+def fetch(name: str, url: str) -> Path:
     """Return the path of a released model in weights/released/, downloaded and its SHA-256 kept.
 
-    A copy that somebody put there is kept by its SHA-256, too, without an address.
+    A copy that somebody put there is kept by its SHA-256, too, without an address. Raise Failure
+    where it cannot be fetched, is no caffemodel, or is not the file that was recorded.
     """
     path = FOLDER / name
     known = records().get(name)
@@ -97,10 +103,10 @@ def fetch(name, url):
             with writing("give a copy that you have, RELEASED=file"):
                 download([url], path, known and f"sha256:{known['sha256']}")
         except DataError as error:
-            stop(f"{error}. Or give RELEASED=, a copy that you have")
+            raise Failure(f"{error}. Or give RELEASED=, a copy that you have") from None
         try:
             weights.read(path)
-        except SystemExit:
+        except Failure:
             path.unlink()
             raise
         if known is None:
@@ -109,27 +115,27 @@ def fetch(name, url):
         weights.read(path)
         record(path, "")
     elif file_digest(path, "sha256") != known["sha256"]:
-        stop(
+        raise Failure(
             f"{path} is not the file that came on {known['date']} (another SHA-256 than in "
             f"{FOLDER / 'sha256.json'}): remove it to fetch it again"
         )
     return path
 
 
-def record(path, url):
+def record(path: Path, url: str) -> None:
     """Record a file's SHA-256 under its name."""
     entry = {"sha256": file_digest(path, "sha256"), "url": url, "date": str(date.today())}
     with write_atomically(FOLDER / "sha256.json") as partial:
         partial.write_text(json.dumps(records() | {path.name: entry}, indent=1) + "\n")
 
 
-def records():
+def records() -> dict[str, dict[str, str]]:
     """Return {file name: sha256, url, date} of what came; url is "" for a copy put there."""
     path = FOLDER / "sha256.json"
     return json.loads(path.read_text()) if path.exists() else {}
 
 
-def origin(path):
+def origin(path: Path) -> str:
     """Return what is known of a caffemodel's origin."""
     digest = file_digest(path, "sha256")
     for entry in records().values():

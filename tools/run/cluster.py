@@ -15,6 +15,7 @@ from tools.run.failure import Failure
 if TYPE_CHECKING:
     from distributed import Client
 
+TLS = ("CA_FILE", "CLIENT__CERT", "CLIENT__KEY")  # of Dask's variables, what a client needs
 AHEAD = 3  # partitions in flight for each worker: bounds what waits in memory for its turn
 
 
@@ -46,6 +47,8 @@ def partitions(scheduler: str, workers: int) -> Iterator[Callable]:
         return
     from distributed import Client, LocalCluster
 
+    if scheduler.startswith("tls://"):
+        check_tls()
     try:
         if scheduler:
             client = Client(scheduler, timeout=10)
@@ -76,6 +79,22 @@ def partitions(scheduler: str, workers: int) -> Iterator[Callable]:
         yield lambda *work, **shared: ordered(client, len(present), *work, **shared)
         if workers:
             client.shutdown()
+
+
+def check_tls() -> None:
+    """Raise Failure where Dask has not been told what it connects by TLS with."""
+    from distributed import Security
+
+    variables = [f"DASK_DISTRIBUTED__COMM__TLS__{name}" for name in TLS]
+    try:
+        if Security().get_connection_args("client").get("ssl_context"):
+            return
+    except OSError as error:
+        raise Failure(f"one of the files {', '.join(variables)} is of no use: {error}") from None
+    raise Failure(
+        f"SCHEDULER=tls://... is reached with the files that {', '.join(variables)} name; see "
+        "tools/run/README.md"
+    )
 
 
 def share_cores(client: "Client", addresses: Iterable[str]) -> None:

@@ -80,11 +80,7 @@ def job_of(values: SimpleNamespace, bits: int) -> Job:
         name: getattr(values, term.variable.lower()) if term.variable else 1.0
         for name, term in LOSS_TERMS.items()
     }
-    if set(method.losses) != set(LOSS_TERMS) and set(loss_weights.values()) != {1}:
-        raise Failure(
-            f"{', '.join(WEIGHTS_OF_LOSSES[:-1])} and {WEIGHTS_OF_LOSSES[-1]} weigh the terms of "
-            f"METHOD=ssdh; {method.name} has only one"
-        )
+    check_weights(method, loss_weights)
     weights = values.weights or net.weights
     if weights == "none" and not net.fillers:
         raise Failure(
@@ -115,6 +111,31 @@ def job_of(values: SimpleNamespace, bits: int) -> Job:
         data=data.resolve(),
         run=run_folder(Path(values.runs), name),
     )
+
+
+def weights_of(method: Method) -> list[str]:
+    """Return the variables that weigh the terms of a method's objective, none where it has one."""
+    variables = [LOSS_TERMS[name].variable for name in method.losses]
+    return [variable for variable in variables if variable] if len(variables) > 1 else []
+
+
+def check_weights(method: Method, loss_weights: dict[str, float]) -> None:
+    """Raise Failure where a loss has a weight other than 1 and the method's head does not take it.
+
+    loss_weights: by the terms' names.
+    """
+    for name, weight in loss_weights.items():
+        variable = LOSS_TERMS[name].variable
+        if weight == 1 or variable in weights_of(method):
+            continue
+        weighed = "; ".join(
+            f"{', '.join(of_one[:-1])} and {of_one[-1]} weigh the terms of METHOD={other.name}"
+            for other in METHODS.values()
+            if len(of_one := weights_of(other)) > 1
+        )
+        raise Failure(
+            f"{variable}={weight:g} has nothing to weigh in METHOD={method.name}: {weighed}"
+        )
 
 
 def method_of(name: str, net: Net) -> Method:

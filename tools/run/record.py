@@ -126,10 +126,11 @@ def check_same(job: Job, fingerprint: dict) -> None:
     if not there or known_as(there["fingerprint"], fingerprint):
         return
     asked = settings_of(job)
+    had = asked | there["settings"]  # an older record may lack a variable
     differs = [
-        f"{key.upper()}={there['settings'].get(key)} there, {key.upper()}={asked[key]} here"
+        f"{key.upper()}={had[key]} there, {key.upper()}={asked[key]} here"
         for key in (*DECIDING, "weights")
-        if there["settings"].get(key) != asked[key]
+        if had[key] != asked[key]
     ]
     if not differs:
         parts, here = there["fingerprint"]["parts"], fingerprint["parts"]

@@ -1,41 +1,53 @@
 """The pictures of a run's index that are nearest to a picture: `make search QUERY=photo.jpg`."""
 
+import json
 from pathlib import Path
 
-from tools.run import child as caffe_process
-from tools.run import device
-from tools.run.job import parser, resolve, stop, whole
+from eval.files import write_atomically
+from tools.run import child, device
+from tools.run.failure import Failure, carry_out
+from tools.run.job import read_job, require_codes
+from tools.run.variables import whole
+from tools.search.answer import table
 
 
-def main():
-    p = parser(__doc__)
-    p.add_argument("--query", default="")
-    p.add_argument("--top", default="10")
-    p.add_argument("--category", default="", help="a class name: search its pictures alone")
-    p.add_argument("--fine", default="", help="not empty: the second stage, by features")
-    p.add_argument("--radius", default="2", help="of the second stage's candidates, in bits")
-    p.add_argument("--grid", default="", help="a PNG to draw the pictures into")
-    p.add_argument("--json", default="", help="not empty: print JSON")
-    args = p.parse_args()
-    job = resolve(args)
-    if job["method"] == "finetune":
-        stop("a METHOD=finetune net has no codes to search by: take ssdh or kevinnet")
-    if not Path(args.query).is_file():
-        stop(f"QUERY={args.query}: there is no such picture")
-    if args.grid and not Path(args.grid).parent.is_dir():
-        stop(f"GRID={args.grid}: there is no such folder")
-    gpu, _ = device.choose(job["device"])
-    arguments = [str(job["run"]), str(job["data"]), args.query]
-    arguments += ["--top", str(whole("TOP", args.top, 1, 10000)), "--category", args.category]
-    arguments += ["--gpu", str(gpu)] if gpu is not None else []
-    if args.fine:
-        arguments += ["--radius", str(whole("RADIUS", args.radius, 0, job["bits"]))]
-    arguments += ["--grid", args.grid] if args.grid else []
-    arguments += ["--json"] if args.json else []
-    caffe_process.run(
-        "tools.search.query", arguments, device.threads(job["spec"]), job["run"] / "search.log"
+def main() -> None:
+    """Search the index of the job's run for the pictures that are like QUERY."""
+    job, values = read_job(*(__doc__, "QUERY", "TOP", "CATEGORY", "FINE", "RADIUS", "GRID", "JSON"))
+    require_codes(job)
+    query, grid = Path(values.query), Path(values.grid) if values.grid else None
+    if not query.is_file():
+        raise Failure(f"QUERY={values.query}: there is no such picture")
+    if grid and not grid.parent.is_dir():
+        raise Failure(f"GRID={grid}: there is no such folder")
+    gpu, _ = device.choose(job.device)
+    answer, drawn = child.call(
+        "tools.search.query.answer_query",
+        threads=device.threads(job.net.threads),
+        log=job.run / "search.log",
+        run=job.run,
+        data=job.data,
+        picture=query,
+        top=values.top,
+        category=values.category,
+        radius=whole("RADIUS", str(values.radius), 0, job.bits) if values.fine else None,
+        grid=grid is not None,
+        gpu=gpu,
     )
+    if values.json:
+        print(json.dumps({"query": str(query)} | answer))
+    else:
+        print(*table(str(query), answer), sep="\n")
+        if values.fine and not answer["neighbours"]:
+            print(f"no picture lies within {values.radius} bits: widen it with RADIUS=")
+        print(
+            "answered in {total} ms after the net was loaded: index {index}, picture {picture}, "
+            "net {net}, search {search}".format(**answer["milliseconds"])
+        )
+    if grid:
+        with write_atomically(grid) as partial:
+            partial.write_bytes(drawn)
 
 
 if __name__ == "__main__":
-    main()
+    carry_out(main)

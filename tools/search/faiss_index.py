@@ -9,7 +9,7 @@ from pathlib import Path
 import faiss
 import numpy as np
 
-from eval.files import InputError
+from tools.run.failure import Failure
 
 KINDS = ("flat", "ivf", "multihash")
 FAST_BYTES = (4, 8, 16, 32, 64)  # code sizes that FAISS has compiled comparisons for
@@ -57,15 +57,14 @@ def read(path: Path, mapped: str = "") -> faiss.IndexBinary:
     """Read a FAISS index into memory, to change it; or by memory map, to search it.
 
     mapped: the kind of an index that is to be mapped. FAISS maps codes of flat ones and lists of
-    IVF ones, and reads multihash's tables. Raises FileNotFoundError, and InputError for a damaged
-    file.
+    IVF ones, and reads multihash's tables. Raise FileNotFoundError, or Failure for a damaged file.
     """
     if not path.exists():
         raise FileNotFoundError(path)
     try:
         return _counting(faiss.read_index_binary(str(path), MAP_FLAGS.get(mapped, 0)))
     except (RuntimeError, MemoryError):
-        raise InputError(f"{path} is damaged: remove it and run 'make index' again") from None
+        raise Failure(f"{path} is damaged: remove it and run 'make index' again") from None
 
 
 def _counting(index: faiss.IndexBinary) -> faiss.IndexBinary:

@@ -1,40 +1,26 @@
-"""The pictures behind an index's rows, and a grid of them."""
+"""A query and the pictures that were found for it, drawn side by side."""
 
 import io
-from contextlib import contextmanager
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from data_prep.lmdb_reader import open_rows
 from eval.pages.figures import drawing
-from tools.codes.extract import SPLITS
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 COLUMNS = 5
 CELL = 1.6  # inches
 
 
-@contextmanager
-def open_pictures(index, data):
-    """Yield read(row), which returns the picture of an index's row, uint8 C x H x W, BGR.
+def draw_grid(query: np.ndarray, pictures: Sequence[np.ndarray], answer: dict) -> bytes:
+    """Return a PNG: the query and, by rank, the pictures found, with class and distance.
 
-    data: the run's data folder; pictures that were added later come from the index itself.
-    """
-    with open_rows(data / f"{SPLITS['database']}_lmdb") as (_, read):
-        yield lambda row: picture_of(index, row, read)
-
-
-def picture_of(index, row, read):
-    """Return the picture of an index's row, uint8 C x H x W, BGR; read: the LMDB's, by rows."""
-    base = len(index.codes) - len(index.added_pictures)
-    return index.added_pictures[row - base] if row >= base else read([row])[0][0]
-
-
-def draw_grid(query, pictures, answer):
-    """Return a PNG's bytes: the query and, by rank, the pictures found, with class and distance.
-
-    query: uint8 H x W x 3, BGR. pictures: uint8 C x H x W, BGR. answer: search_loop.described.
+    query: uint8 H x W x 3, BGR. pictures: uint8 C x H x W, BGR. answer: answer.describe's.
     """
     lines = 1 + -(-len(pictures) // COLUMNS)
     buffer = io.BytesIO()
@@ -56,7 +42,7 @@ def draw_grid(query, pictures, answer):
     return buffer.getvalue()
 
 
-def _show(cell, picture, title):
+def _show(cell: "Axes", picture: np.ndarray, title: str) -> None:
     """Draw uint8 H x W x 1 or 3, BGR, into a cell; small pictures keep their pixels."""
     picture = np.repeat(picture, 3, axis=2) if picture.shape[2] == 1 else picture[:, :, ::-1]
     cell.imshow(picture, interpolation="nearest" if max(picture.shape) < 100 else "antialiased")

@@ -2,7 +2,8 @@
 
 Two files in the run's folder:
 
-    index-<name>.faiss  a FAISS binary index (tools/search/faiss_index.py); its ids are rows of index.h5
+    index-<name>.faiss  a FAISS binary index (tools/search/faiss_index.py); its ids are rows of
+                        index.h5
     index.h5            attributes: faiss (that file's name), kind, bits, class_names,
                         net_fingerprint, codes_sha256 (of the codes.h5 it was made from);
                         one row a picture: codes (uint8, packed), labels (int32, -1 for none), keys,
@@ -15,6 +16,7 @@ Row r is row r of codes.h5, features.h5 and the LMDB as well.
 """
 
 import os
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
@@ -24,7 +26,8 @@ import faiss
 import h5py
 import numpy as np
 
-from eval.files import InputError, write_atomically
+from eval.files import write_atomically
+from tools.run.failure import Failure
 
 ATTRIBUTES_BYTES = 64 << 10  # and HDF5's own headers, at most
 
@@ -32,15 +35,15 @@ ATTRIBUTES_BYTES = 64 << 10  # and HDF5's own headers, at most
 def read_tables(path: Path) -> tuple[dict[str, np.ndarray], dict]:
     """Return memory maps of index.h5's datasets, and its attributes.
 
-    Raises InputError where it is missing or damaged.
+    Raise Failure where it is missing or damaged.
     """
     try:
         with open(path, "rb") as raw, h5py.File(raw) as file:
             return {name: _map(raw, file[name]) for name in file}, dict(file.attrs)
     except FileNotFoundError:
-        raise InputError(f"{path} does not exist: run 'make index'") from None
+        raise Failure(f"{path} does not exist: run 'make index'") from None
     except OSError:
-        raise InputError(
+        raise Failure(
             f"{path} is damaged, or no HDF5: remove it and run 'make index' again"
         ) from None
 
@@ -57,14 +60,20 @@ def read_features(run: Path, attributes: dict, rows: int) -> np.ndarray | None:
     return features if len(features) == rows else None
 
 
-def write(run, tables, attributes, built=None):
+def write(
+    run: Path,
+    tables: dict[str, Sequence[np.ndarray]],
+    attributes: dict,
+    built: faiss.IndexBinary | None = None,
+) -> None:
     """Write index.h5, and the FAISS index that it names where a new one was built.
 
-    tables: {name: arrays that follow one another}. Raises InputError where that cannot be written.
+    tables: {name: arrays that follow one another}. Raise Failure where that cannot be written.
     """
+    if built is not None:
+        attributes = attributes | {"faiss": f"index-{uuid4().hex[:12]}.faiss"}
     try:
         if built is not None:
-            attributes["faiss"] = f"index-{uuid4().hex[:12]}.faiss"
             with write_atomically(run / attributes["faiss"]) as partial, open(partial, "wb") as raw:
                 # FAISS's own file writer keeps the last block's failure to itself
                 faiss.write_index_binary(built, faiss.PyCallbackIOWriter(raw.write))
@@ -78,8 +87,8 @@ def write(run, tables, attributes, built=None):
         if built is not None:
             with suppress(OSError):
                 (run / attributes["faiss"]).unlink()
-        why = os.strerror(error.errno) if error.errno else error  # HDF5's words are a paragraph
-        raise InputError(
+        why = os.strerror(error.errno) if error.errno else error  # HDF5 says a paragraph
+        raise Failure(
             f"{run / 'index.h5'} cannot be written: {why}; mend that and run 'make index' again"
         ) from None
     for path in run.glob("index-*.faiss"):
@@ -87,7 +96,7 @@ def write(run, tables, attributes, built=None):
             path.unlink()
 
 
-def _find_room(path: Path, tables: dict[str, list[np.ndarray]]) -> None:
+def _find_room(path: Path, tables: dict[str, Sequence[np.ndarray]]) -> None:
     """Raise OSError where the disk has no room for the tables: HDF5 takes the process with it."""
     size = ATTRIBUTES_BYTES
     for parts in tables.values():
@@ -97,7 +106,7 @@ def _find_room(path: Path, tables: dict[str, list[np.ndarray]]) -> None:
         os.posix_fallocate(file.fileno(), 0, size)
 
 
-def _write_table(file: h5py.File, name: str, parts: list[np.ndarray]) -> None:
+def _write_table(file: h5py.File, name: str, parts: Sequence[np.ndarray]) -> None:
     """Write arrays that follow one another as one contiguous dataset."""
     parts = [part for part in parts if len(part)] or parts[-1:]
     kind = max((part.dtype for part in parts), key=lambda dtype: dtype.itemsize)
@@ -111,7 +120,7 @@ def _write_table(file: h5py.File, name: str, parts: list[np.ndarray]) -> None:
 
 
 def _map(raw: BinaryIO, dataset: h5py.Dataset) -> np.ndarray:
-    """A contiguous dataset of an open file as a memory map."""
+    """Return a contiguous dataset of an open file as a memory map."""
     if dataset.id.get_offset() is None:  # no rows
         return dataset[:]
     return np.memmap(raw, dataset.dtype, "r", dataset.id.get_offset(), dataset.shape)

@@ -9,73 +9,101 @@ import sys
 import tempfile
 from contextlib import ExitStack
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tools.run import device
-from tools.run.job import parser, resolve, stop, whole
-from tools.serve.limits import PICTURE_BYTES, Refused
+from tools.run.failure import Failure, carry_out
+from tools.run.job import Job, read_job, require_codes
+from tools.run.variables import whole
+from tools.serve.limits import PICTURE_BYTES
+
+if TYPE_CHECKING:  # these take their time: only once signals are handled and the address is free
+    import uvicorn
+
+    from tools.serve.service import Service
 
 LOG = logging.getLogger("serve")
 DRAIN_SECONDS = 30  # for requests at work when the server is stopped
 LOOPBACK = ("127.0.0.1", "localhost")
 
 
-def main():
-    p = parser(__doc__)
-    p.add_argument("--host", default="127.0.0.1")
-    p.add_argument("--port", default="7860")
-    p.add_argument("--radius", default="2", help="of fine search's candidates, in bits")
-    args = p.parse_args()
-    job, port = resolve(args), whole("PORT", args.port, 0, 65535)
-    job["radius"] = whole("RADIUS", args.radius, 0, job["bits"])
+def main() -> None:
+    """Serve the job's run until a signal says to stop."""
+    job, values = read_job(__doc__, "HOST", "PORT", "RADIUS")
+    require_codes(job)
+    radius = whole("RADIUS", str(values.radius), 0, job.bits)
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(name)s %(message)s")
     LOG.setLevel(logging.INFO)
     for name in (signal.SIGTERM, signal.SIGINT):  # while starting
         signal.signal(name, lambda *_: sys.exit(0))
     with ExitStack() as files:
-        sock = files.enter_context(listen(args.host, port))
+        sock = files.enter_context(listen(values.host, values.port))
         uploads = Path(tempfile.mkdtemp(prefix="ssdh-uploads-")).resolve()
         files.callback(shutil.rmtree, uploads, ignore_errors=True)
-        os.environ.update(  # before Gradio's import
-            GRADIO_TEMP_DIR=str(uploads), GRADIO_ANALYTICS_ENABLED="False", HF_HUB_OFFLINE="1"
-        )
-        serve(job, Path(args.data_root), args.host, sock, uploads, files)
+        gpu, device_sentence = device.choose(job.device)
+        service = open_service(job, radius, gpu, files)
+        server = make_server(service, values.host, sock, uploads)
+        address = f"http://{values.host}:{sock.getsockname()[1]}"
+        print(f"serving {', '.join(service.runs)} on {device_sentence}", flush=True)
+        print(f"  the page is {address}, the JSON API {address}/docs", flush=True)
+        if values.host not in LOOPBACK:
+            LOG.warning(
+                "HOST=%s: others reach this server, which has no log-in and no TLS", values.host
+            )
+        for name in (signal.SIGTERM, signal.SIGINT):  # uvicorn raises them again when it is done
+            signal.signal(name, lambda *_: None)
+        server.run([sock])
+        print("stopped", flush=True)
 
 
-def listen(host, port):
-    """Return a socket that listens there; stop where that cannot be."""
+def listen(host: str, port: int) -> socket.socket:
+    """Return a socket that listens there; raise Failure where that cannot be."""
     try:
         kinds = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
         sock = socket.create_server(kinds[0][4][:2], family=kinds[0][0], backlog=1024)
     except OSError as error:
-        stop(f"HOST={host} PORT={port}: {error.strerror.lower()}; choose others")
+        raise Failure(f"HOST={host} PORT={port}: {error.strerror.lower()}; choose others") from None
     # asyncio leaves such a socket's Nagle delay on (its proto is 0): 40 ms between head and body
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return sock
 
 
-def serve(job, data_root, host, sock, uploads, files):
-    """Serve until a signal says to stop; files: an ExitStack for what is opened."""
+def open_service(job: Job, radius: int, gpu: int | None, files: ExitStack) -> "Service":
+    """Return the service of the job's run, with Caffe's process started; files: ends what is open.
+
+    radius: of fine search's candidates, in bits. Raise Failure where the run cannot be searched.
+    """
+    from tools.serve.encoder import Encoder
+    from tools.serve.runs import open_runs
+    from tools.serve.service import Service
+
+    runs = open_runs(job.run, job.data_root, files)
+    threads = device.threads(job.net.threads)
+    encoder = Encoder(gpu=gpu, threads=threads, log=job.run / "serve.log")
+    files.callback(encoder.close)
+    return Service(runs, encoder, radius)
+
+
+def make_server(
+    service: "Service", host: str, sock: socket.socket, uploads: Path
+) -> "uvicorn.Server":
+    """Return a server of page and API behind their gate.
+
+    sock: listens on host. uploads: the folder for the pictures that the page uploads.
+    """
+    os.environ.update(  # before Gradio's import
+        GRADIO_TEMP_DIR=str(uploads), GRADIO_ANALYTICS_ENABLED="False", HF_HUB_OFFLINE="1"
+    )
     import gradio as gr
     import uvicorn
     from starlette.middleware.trustedhost import TrustedHostMiddleware
 
     from tools.serve.api import make_api
-    from tools.serve.encoder import Encoder
     from tools.serve.gate import Gate
     from tools.serve.page import STYLE, make_page
-    from tools.serve.service import Service, open_runs
 
-    runs = open_runs(job["run"], data_root, files)
-    gpu, where = device.choose(job["device"])
-    try:
-        encoder = Encoder(gpu, device.threads(job["spec"]), job["run"] / "serve.log")
-    except Refused as refused:
-        stop(str(refused))
-    files.callback(encoder.close)
-    service = Service(runs, encoder, job["radius"])
-    app = make_api(service, lambda scope, refused: gate.log(scope, refused))
     app = gr.mount_gradio_app(
-        app,
+        make_api(service),
         make_page(service),
         "/",
         server_name=host,
@@ -86,10 +114,9 @@ def serve(job, data_root, host, sock, uploads, files):
         max_file_size=PICTURE_BYTES,
         css_paths=[STYLE],
     )
-    gate = Gate(app, uploads, lambda: server.should_exit)
-    guarded = gate
+    guarded = Gate(app, uploads, lambda: server.should_exit)
     if host in LOOPBACK:  # a web site that gives its name our address gets nothing
-        guarded = TrustedHostMiddleware(gate, ["127.0.0.1", "localhost"])
+        guarded = TrustedHostMiddleware(guarded, ["127.0.0.1", "localhost"])
     config = uvicorn.Config(
         guarded,
         log_level="warning",
@@ -99,16 +126,8 @@ def serve(job, data_root, host, sock, uploads, files):
         server_header=False,
     )
     server = uvicorn.Server(config)
-    at = f"http://{host}:{sock.getsockname()[1]}"
-    print(f"serving {', '.join(runs)} on {where}", flush=True)
-    print(f"  the page is {at}, the JSON API {at}/docs", flush=True)
-    if host not in LOOPBACK:
-        LOG.warning("HOST=%s: others reach this server, which has no log-in and no TLS", host)
-    for name in (signal.SIGTERM, signal.SIGINT):  # uvicorn raises them again when it is done
-        signal.signal(name, lambda *_: None)
-    server.run([sock])
-    print("stopped", flush=True)
+    return server
 
 
 if __name__ == "__main__":
-    main()
+    carry_out(main)

@@ -7,8 +7,10 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from fastapi_offline import FastAPIOffline
 
-from tools.serve.answer import Answer, Health, Problem, RunInfo
+from tools.serve.gate import log_refusal
 from tools.serve.limits import TOP, Refused
+from tools.serve.schema import Answer, Health, Problem, RunInfo
+from tools.serve.service import Service
 
 REFUSALS = {
     404: "no such run or picture",
@@ -19,11 +21,8 @@ REFUSALS = {
 }
 
 
-def make_api(service, log_refusal):
-    """Return the FastAPI app of a Service, its page of documentation at /docs.
-
-    log_refusal(scope, Refused) is called for each request that is refused.
-    """
+def make_api(service: Service) -> FastAPIOffline:
+    """Return the FastAPI app of a Service, its page of documentation at /docs."""
     api = FastAPIOffline(
         title="Search by deep binary codes",
         description="Pictures in, the nearest pictures of a data set out.",
@@ -51,12 +50,12 @@ def make_api(service, log_refusal):
 
     @api.get("/api/runs")
     def runs() -> list[RunInfo]:
-        """The runs that can be searched, by code length."""
+        """List the runs that can be searched, by code length."""
         return [run.info for run in service.runs.values()]
 
     @api.get("/api/health")
     def health() -> Health:
-        """How often Caffe was started, and what waits for it."""
+        """Say how often Caffe was started, and what waits for it."""
         return service.health()
 
     @api.post("/api/search")
@@ -67,12 +66,14 @@ def make_api(service, log_refusal):
         category: Annotated[str | None, Form(description="only neighbours of this label")] = None,
         fine: Annotated[bool, Form(description="rank near codes again by features")] = False,
     ) -> Answer:
-        """The database's pictures that are nearest to a picture."""
-        return await service.search(await picture.read(), run, top, category or None, fine)
+        """Find the database's pictures that are nearest to a picture."""
+        return await service.search(
+            await picture.read(), run_name=run, top=top, category=category or None, fine=fine
+        )
 
     @api.get("/api/runs/{run}/pictures/{row}", response_class=Response)
     def picture(run: str, row: int) -> Response:
-        """A picture of a run's database, as PNG."""
+        """Show a picture of a run's database, as PNG."""
         png = service.picture(run, row)
         return Response(png, media_type="image/png", headers={"Cache-Control": "max-age=3600"})
 

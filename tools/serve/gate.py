@@ -9,7 +9,10 @@ import asyncio
 import json
 import logging
 import re
+from collections.abc import Callable
 from pathlib import Path
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tools.serve.limits import (
     BODIES_BYTES,
@@ -44,26 +47,28 @@ HEADERS = [
 
 
 class Gate:
-    """The middleware around an ASGI app.
+    """The middleware around an ASGI app."""
 
-    uploads: the folder of Gradio's uploads. stopping: () -> bool; once true, connections that the
-    page holds open are ended.
-    """
+    def __init__(self, app: ASGIApp, uploads: Path, stopping: Callable[[], bool]) -> None:
+        """Stand before an app.
 
-    def __init__(self, app, uploads: Path, stopping):
+        uploads: the folder of Gradio's uploads. stopping: once it says so, connections that the
+        page holds open are ended.
+        """
         self.app = app
         self.uploads = uploads
         self.stopping = stopping
         self.bodies = 0  # bytes of the bodies that are held now
         self.upload_name = re.compile(re.escape(str(uploads)) + r"/[0-9a-f]{64}/[^/\x00]+")
 
-    async def __call__(self, scope, receive, send):
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on to the app, or refuse it."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
         body, unread = bytearray(), True
 
-        async def answer(message):
+        async def answer(message: Message) -> None:
             if message["type"] == "http.response.start":
                 message["headers"] = [*message["headers"], *HEADERS]
             await send(message)
@@ -76,18 +81,12 @@ class Gate:
                 self.check_body(scope["path"], body)
             await self.pass_on(scope, bytes(body), receive, answer)
         except Refused as refused:
-            self.log(scope, refused)
+            log_refusal(scope, refused)
             await self.refuse(refused, receive if unread else None, answer)
         finally:
             self.bodies -= len(body)
 
-    def log(self, scope, refused):
-        """Log a refused request: who, what, why."""
-        client = scope["client"][0] if scope.get("client") else "-"
-        path = scope["path"][:200].encode("unicode_escape").decode()
-        LOG.warning("%s %s %s: %d %s", client, scope["method"], path, refused.status, refused)
-
-    def check_route(self, scope):
+    def check_route(self, scope: Scope) -> None:
         """Raise Refused where no route of page or API has this path and method."""
         path, method = scope["path"], scope["method"]
         if path.startswith(FILE) and method in ("GET", "HEAD"):
@@ -99,12 +98,12 @@ class Gate:
         elif method not in ("GET", "HEAD", "POST"):
             raise Refused(405, "Only GET and POST are answered.")
 
-    def check_upload(self, path):
+    def check_upload(self, path: object) -> None:
         """Raise Refused unless a path is one that the upload route gives out."""
         if not (isinstance(path, str) and self.upload_name.fullmatch(path)) or path.endswith("/.."):
             raise Refused(403, "Only pictures that this page uploaded are opened.")
 
-    async def read(self, scope, receive, body):
+    async def read(self, scope: Scope, receive: Receive, body: bytearray) -> None:
         """Read a request's body into a bytearray; raise Refused as soon as it is too large."""
         most = POST[scope["path"]]
         sentence = f"The request is larger than {max(1, most // MIB)} MiB."
@@ -131,7 +130,7 @@ class Gate:
         except TimeoutError:
             raise Refused(408, f"The request took more than {BODY_SECONDS} s to arrive.") from None
 
-    def check_body(self, path, body):
+    def check_body(self, path: str, body: bytearray) -> None:
         """Raise Refused where an event of the page names a file that the page did not upload."""
         if path != JOIN:
             return
@@ -149,14 +148,14 @@ class Gate:
             elif isinstance(value, list):
                 waiting += value
 
-    async def pass_on(self, scope, body, receive, answer):
+    async def pass_on(self, scope: Scope, body: bytes, receive: Receive, answer: Send) -> None:
         """Run the app on a request whose body was read.
 
         A page's heartbeat, which never ends by itself, is ended once the server stops.
         """
         sent = scope["method"] != "POST"
 
-        async def replay():
+        async def replay() -> Message:
             nonlocal sent
             if sent:
                 return await receive()
@@ -173,7 +172,7 @@ class Gate:
                 return
         await work
 
-    async def refuse(self, refused, receive, send):
+    async def refuse(self, refused: Refused, receive: Receive | None, send: Send) -> None:
         """Answer with a sentence and hang up; receive: to let the sender finish a little, or None.
 
         Who is still sending when the connection goes down never sees the answer.
@@ -202,6 +201,13 @@ class Gate:
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
-def folder_bytes(folder):
+def log_refusal(scope: Scope, refused: Refused) -> None:
+    """Log a refused request: who, what, why."""
+    client = scope["client"][0] if scope.get("client") else "-"
+    path = scope["path"][:200].encode("unicode_escape").decode()
+    LOG.warning("%s %s %s: %d %s", client, scope["method"], path, refused.status, refused)
+
+
+def folder_bytes(folder: Path) -> int:
     """Return the bytes of the files in a folder, subfolders included."""
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())

@@ -4,6 +4,8 @@ import io
 
 import PIL.Image
 
+from tools.run.failure import Failure
+
 MIB = 2**20
 PICTURE_BYTES = 20 * MIB
 PICTURE_PIXELS = 50_000_000  # a phone's largest; 150 MB as BGR
@@ -16,10 +18,11 @@ QUEUE = 64  # pictures that wait for Caffe
 TOP = 100  # neighbours of one answer
 
 
-class Refused(Exception):
+class Refused(Failure):
     """A request that gets no answer. status: HTTP's; str(): one sentence for the person."""
 
-    def __init__(self, status: int, sentence: str):
+    def __init__(self, status: int, sentence: str) -> None:
+        """Refuse a request with a status and a sentence."""
         super().__init__(sentence)
         self.status = status
 
@@ -46,5 +49,5 @@ def check_picture(picture: bytes) -> None:
         raise Refused(413, _too_many_pixels(f" ({width} x {height})"))
 
 
-def _too_many_pixels(size=""):
+def _too_many_pixels(size: str = "") -> str:
     return f"The picture has more than {PICTURE_PIXELS // 10**6} million pixels{size}."

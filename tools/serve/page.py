@@ -4,11 +4,14 @@ import asyncio
 import functools
 import html
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 
 import gradio as gr
 
 from tools.serve.limits import MIB, PICTURE_BYTES, QUEUE, TOP, Refused
+from tools.serve.schema import Answer, Neighbour, RunInfo
+from tools.serve.service import Service
 
 LOG = logging.getLogger("serve")
 ALL = "All categories"
@@ -24,8 +27,8 @@ SHOW_ANSWER = """() => {
 }"""
 
 
-def make_page(service):
-    """Return the page of a Service, gr.Blocks, to be mounted."""
+def make_page(service: Service) -> gr.Blocks:
+    """Return the page of a Service, to be mounted."""
     runs = [run.info for run in service.runs.values()]
     first = runs[0]
     title = f"Pictures like yours: {first.dataset}"
@@ -83,14 +86,19 @@ def make_page(service):
     return page
 
 
-def length(info, runs):
+def length(info: RunInfo, runs: Sequence[RunInfo]) -> str:
     """Return a run's label: its code length, and what tells it from others of that length."""
     alike = [other for other in runs if other.bits == info.bits]
     return f"{info.bits} bits" + (f" ({info.name})" if len(alike) > 1 else "")
 
 
-async def answer(service, picture, run, category, order, top):
-    """Return the HTML that answers the page's values; picture is what the upload route gave out."""
+async def answer(
+    service: Service, picture: object, run: object, category: object, order: object, top: object
+) -> str:
+    """Return the HTML that answers the page's values, which a client may have made up.
+
+    picture: what the upload route gave out.
+    """
     if not picture:
         return WELCOME
     try:
@@ -100,7 +108,11 @@ async def answer(service, picture, run, category, order, top):
             raise Refused(422, "The page sent a value that it does not offer.")
         content = await asyncio.to_thread(read_upload, path)
         found = await service.search(
-            content, run, top, None if category == ALL else category, order == FINE
+            content,
+            run_name=run,
+            top=top,
+            category=None if category == ALL else category,
+            fine=order == FINE,
         )
     except Refused as refused:
         LOG.warning("page: %d %s", refused.status, refused)
@@ -108,7 +120,7 @@ async def answer(service, picture, run, category, order, top):
     return show(found)
 
 
-def read_upload(path):
+def read_upload(path: str) -> bytes:
     """Return the bytes of an uploaded picture, whose path the gate has let through."""
     try:
         return Path(path).read_bytes()
@@ -118,7 +130,7 @@ def read_upload(path):
         ) from None
 
 
-def show(found):
+def show(found: Answer) -> str:
     """Return an Answer as HTML."""
     classes = "".join(
         f"<li><span class='label'>{html.escape(one.name)}</span>"
@@ -127,7 +139,7 @@ def show(found):
         for one in found.classes
     )
     cells = "".join(f"<i class='b{bit}'></i>" for bit in found.code)
-    where = f" in {html.escape(found.category)}" if found.category else ""
+    among = f" in {html.escape(found.category)}" if found.category else ""
     neighbours = "".join(
         f"<li><img src='{html.escape(one.picture[1:])}' alt='{html.escape(one.label or '')}' "
         f"loading='lazy'><b>{html.escape(one.label or '')}</b>"
@@ -141,13 +153,13 @@ def show(found):
         f"<section><h2>Predicted classes</h2><ol class='classes'>{classes}</ol></section>"
         f"<section><h2>Code, {found.bits} bits</h2>"
         f"<div class='code' role='img' aria-label='Code {found.code}'>{cells}</div></section>"
-        f"<section><h2>Nearest pictures{where}</h2>{'' if neighbours else empty}"
+        f"<section><h2>Nearest pictures{among}</h2>{'' if neighbours else empty}"
         f"<ol class='neighbours'>{neighbours}</ol></section>"
         f"<p class='seconds'>{found.milliseconds:.0f} ms</p>"
     )
 
 
-def distance(one):
-    """Return a Neighbour's distance in words."""
+def distance(one: Neighbour) -> str:
+    """Return a Neighbour's distance as the page shows it."""
     bits = f"{one.distance} bit{'s' * (one.distance != 1)}"
     return bits if one.euclidean is None else f"{one.euclidean:.2f}, {bits}"

@@ -15,6 +15,8 @@ from data_prep.lmdb_reader import open_rows
 from eval.codes import read_codes
 from tools.codes.listing import list_pictures
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def pictures(tmp_path, data_root):

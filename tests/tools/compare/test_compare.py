@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import shutil
 
 import cv2
 import numpy as np
@@ -9,31 +10,43 @@ import pytest
 
 from data_prep import digits
 from data_prep.datasets import Source
-from tools.compare import extract as compare_loop
 from tools.compare import matlab
+from tools.compare.preparation import preparation
 from tools.net import render
+from tools.run.nets import net_of
+
+OUT = "compare-digits-lenet-ssdh"
+
+
+@pytest.fixture(scope="module")
+def evaluated_run(trained_run, tmp_path_factory, options, command, folder_of):
+    """A trained job with its codes and metrics; tests get copies of its run."""
+    job = trained_run | {"--runs": tmp_path_factory.mktemp("evaluated")}
+    shutil.copytree(folder_of(trained_run), folder_of(job))
+    assert command("tools.codes", *options(job)).returncode == 0
+    assert command("eval", folder_of(job) / "codes.h5").returncode == 0
+    return job
 
 
 @pytest.fixture
-def evaluated(trained, options, command):
-    """A trained job with its codes and metrics."""
-    assert command("tools.codes", *options(trained)).returncode == 0
-    assert command("eval", trained["--run"] / "codes.h5").returncode == 0
-    return trained
+def evaluated(evaluated_run, folder_of, tmp_path):
+    """A trained job with its codes and metrics, in a folder of the test's own."""
+    job = evaluated_run | {"--runs": tmp_path}
+    shutil.copytree(folder_of(evaluated_run), folder_of(job))
+    return job
 
 
-def compare(command, options, job, out, *words):
-    return command(
-        *("tools.compare", *options(job), "--out", out, "--trained", job["--run"], *words)
-    )
+@pytest.fixture
+def compare(command, options):
+    """Run make compare of a job, with more options."""
+    return lambda job, *more: command("tools.compare", *options(job), *more)
 
 
-def test_a_caffemodel_made_here(evaluated, options, command, tmp_path):
-    run, out = evaluated["--run"], tmp_path / "compared"
+def test_a_caffemodel_made_here(evaluated, compare, folder_of, tmp_path):
+    run, out = folder_of(evaluated), tmp_path / OUT
     model = tmp_path / "Mine16.caffemodel"
     model.write_bytes((run / "model.caffemodel").read_bytes())
-    words = ("--released", model)
-    done = compare(command, options, evaluated, out, *words)
+    done = compare(evaluated, "--released", model)
     assert done.returncode == 0, done.stderr
     assert "not verified as the release" in done.stdout
     content = json.loads((out / "compare.json").read_text())
@@ -49,26 +62,27 @@ def test_a_caffemodel_made_here(evaluated, options, command, tmp_path):
     assert files["caffemodel"]["file"] == "Mine16.caffemodel"
     assert files["caffemodel"]["sha256"] == hashlib.sha256(model.read_bytes()).hexdigest()
     assert {"deploy", "mean", "data", "trained here"} <= set(files)
+    assert json.loads((out / "released-16-caffe.json").read_text()) == [
+        file for file in content["models"][0]["files"] if file["role"] != "trained here"
+    ]
     page = (out / "compare.html").read_text()
     assert "16 bits: not verified as the release" in page
     assert files["mean"]["sha256"] in page
     assert (out / "compare.txt").read_text() in done.stdout
 
     stamp = (out / "released-16-caffe.h5").stat().st_mtime_ns
-    again = compare(command, options, evaluated, out, *words)
+    again = compare(evaluated, "--released", model)
     assert again.returncode == 0
     assert (out / "released-16-caffe.h5").stat().st_mtime_ns == stamp  # from the same: kept
 
 
-def test_several_lengths_without_a_released_model(evaluated, options, command, tmp_path):
-    out = tmp_path / "compared"
-    job = evaluated | {"--bits": "12 16"}
-    gone = tmp_path / "gone"
-    done = command(
-        *("tools.compare", *options(job), "--out", out, "--trained", gone, evaluated["--run"])
-    )
+def test_several_lengths_without_a_released_model(evaluated, compare, folder_of, tmp_path):
+    """Each beside the run of its length."""
+    folder_of(evaluated).rename(tmp_path / "digits-lenet-16")
+    job = evaluated | {"--bits": "12 16", "--run": ""}
+    done = compare(job)
     assert done.returncode == 0, done.stderr
-    content = json.loads((out / "compare.json").read_text())
+    content = json.loads((tmp_path / OUT / "compare.json").read_text())
     cells = {
         (row["bits"], name): cell["value"] or cell["word"]
         for row in content["rows"]
@@ -78,15 +92,14 @@ def test_several_lengths_without_a_released_model(evaluated, options, command, t
     assert cells[12, "matlab"] == cells[16, "caffe"] == "not released"
     assert cells[12, "trained"] == "not trained here"
     assert cells[16, "trained"] > 0.5
-    one = command(
-        *("tools.compare", *options(job), "--out", out, "--trained", gone, gone),
-        *("--released", evaluated["--run"] / "model.caffemodel"),
-    )
-    assert one.returncode == 1
-    assert "RELEASED= is one file, and BITS has several lengths" in one.stderr
+    for name in ("released", "released-deploy"):
+        one = compare(job, f"--{name}", tmp_path / "digits-lenet-16" / "model.caffemodel")
+        assert one.returncode == 1
+        variable = name.upper().replace("-", "_")
+        assert f"{variable}= is one file, and BITS has several lengths" in one.stderr
 
 
-def test_published_numbers_stand_beside(options, command, tmp_path, job):
+def test_published_numbers_stand_beside(compare, tmp_path, job):
     """Nothing but published numbers: KevinNet's of 12 bits, which is on MEGA, and SSDH's."""
     cifar = job | {"--dataset": "cifar10", "--net": "alexnet", "--data-root": tmp_path}
     cases = [
@@ -94,10 +107,9 @@ def test_published_numbers_stand_beside(options, command, tmp_path, job):
         ("ssdh", 12, "accuracy", 0.8875, "not released"),
     ]
     for method, bits, measure, number, word in cases:
-        out = tmp_path / method
-        asked = cifar | {"--method": method, "--bits": bits}
-        done = compare(command, options, asked, out)
+        done = compare(cifar | {"--method": method, "--bits": bits})
         assert done.returncode == 0, done.stderr
+        out = tmp_path / f"compare-cifar10-alexnet-{method}"
         rows = json.loads((out / "compare.json").read_text())["rows"]
         row = next(row for row in rows if row["measure"] == measure)
         assert row["published"] == pytest.approx(number)
@@ -111,42 +123,39 @@ def test_published_numbers_stand_beside(options, command, tmp_path, job):
         assert ("MEGA and Baidu" in done.stdout) == (method == "kevinnet")
 
 
-def test_a_bad_caffemodel_stops_with_its_name(evaluated, options, command, tmp_path):
+def test_a_bad_caffemodel_stops_with_its_name(evaluated, compare, folder_of, tmp_path):
     bad = tmp_path / "bad.caffemodel"
     bad.write_bytes(b"<!DOCTYPE html><html>")
-    done = compare(command, options, evaluated, tmp_path / "out", "--released", bad)
+    done = compare(evaluated, "--released", bad)
     assert done.returncode == 1
     assert "bad.caffemodel is a web page" in done.stderr
     assert "Traceback" not in done.stderr
-    other = command(
-        "tools.compare",
-        *options(evaluated | {"--bits": 24}),
-        "--out",
-        tmp_path / "o",
-        "--trained",
-        tmp_path,
-        "--released",
-        evaluated["--run"] / "model.caffemodel",
-    )
+    model = folder_of(evaluated) / "model.caffemodel"
+    other = compare(evaluated | {"--bits": 24, "--run": "none"}, "--released", model)
     assert other.returncode == 1
-    assert "model.caffemodel is of 16 bits, and BITS=24 is asked for" in other.stderr
-    assert not (tmp_path / "o" / "compare.json").exists()
+    assert other.stderr.splitlines()[-1] == (
+        f"error: {model} is of 16 bits, and BITS=24 is asked for"
+    )
+    assert not (tmp_path / OUT / "compare.json").exists()
 
 
-def test_a_run_of_another_kind_stops_before_anything_is_extracted(
-    evaluated, options, command, tmp_path
+def test_what_cannot_be_compared_stops_before_anything_is_extracted(
+    evaluated, compare, folder_of, tmp_path
 ):
-    out, words = tmp_path / "o", ("--released", evaluated["--run"] / "model.caffemodel")
-    done = compare(command, options, evaluated | {"--bits": 24}, out, *words)
-    assert done.returncode == 1
-    assert "was trained with BITS=16, not 24" in done.stderr
-    done = compare(command, options, evaluated | {"--method": "kevinnet"}, out)
-    assert done.returncode == 1
-    assert "was trained with METHOD=ssdh, not kevinnet" in done.stderr
-    done = compare(command, options, evaluated | {"--bits": "12 16"}, out)
-    assert done.returncode == 1
-    assert "RUN= names one run, and BITS has several lengths" in done.stderr
-    assert not list(out.glob("*.h5"))
+    released = ("--released", folder_of(evaluated) / "model.caffemodel")
+    for changed, more, says in (
+        ({"--bits": 24}, released, "was trained with BITS=16, not 24"),
+        ({"--method": "kevinnet"}, (), "was trained with METHOD=ssdh, not kevinnet"),
+        ({"--bits": "12 16"}, (), "RUN= names one run, and BITS has several lengths: leave it out"),
+        ({"--bits": " "}, (), "BITS has no code length in it"),
+        ({"--method": "finetune"}, (), "a METHOD=finetune net has no codes"),
+        ({}, ("--released", tmp_path / "gone"), "there is no such file or folder"),
+        ({}, ("--released-deploy", tmp_path), "has no prototxt with 16 in its name"),
+    ):
+        done = compare(evaluated | changed, *more)
+        assert done.returncode == 1
+        assert says in done.stderr and done.stderr.count("\n") == 1
+    assert not list(tmp_path.rglob("released-*.h5"))
 
 
 @pytest.fixture
@@ -164,14 +173,14 @@ def lists(tmp_path):
     return folder
 
 
-def test_the_release_s_lists_and_deploy_file(evaluated, options, command, tmp_path, lists):
-    run, out = evaluated["--run"], tmp_path / "compared"
-    theirs = render.parse((run / "deploy.prototxt").read_text(), "deploy.prototxt")
-    render.cut_at_codes(theirs)
+def test_the_release_s_lists_and_deploy_file(evaluated, compare, folder_of, tmp_path, lists):
+    run, out = folder_of(evaluated), tmp_path / OUT
+    theirs = render.read(run / "deploy.prototxt")
+    render.cut_behind(theirs, net_of("lenet").blobs("ssdh").code)
     path = tmp_path / "theirs.prototxt"
     path.write_text(str(theirs))
-    words = ("--released", run / "model.caffemodel", "--released-deploy", path, "--list", lists)
-    done = compare(command, options, evaluated, out, *words)
+    given = ("--released", run / "model.caffemodel", "--released-deploy", path, "--list", lists)
+    done = compare(evaluated, *given)
     assert done.returncode == 0, done.stderr
     content = json.loads((out / "compare.json").read_text())
     row = next(row for row in content["rows"] if row["measure"] == "mAP")
@@ -186,7 +195,7 @@ def test_the_release_s_lists_and_deploy_file(evaluated, options, command, tmp_pa
 
     broken = lists / "test" / "3.png"
     broken.write_bytes(broken.read_bytes()[:60])
-    done = compare(command, options, evaluated, tmp_path / "other", *words)
+    done = compare(evaluated, *given)
     assert done.returncode == 1
     assert "/test/3.png" in done.stderr and "would have put zeros" in done.stderr
 
@@ -196,9 +205,8 @@ def test_ssdh_subtracts_its_mean_transposed(method, transposed):
     random = np.random.default_rng(2)
     mean = random.uniform(0, 255, (3, 256, 256)).astype(np.float32)
     picture = random.integers(0, 256, (40, 30, 3), np.uint8)
-    request = {"crop": 227, "scale": 1.0, "preprocessing": "matlab", "method": method}
-    prepared = compare_loop.preparation(request, mean)(picture)
-    upright = matlab.transform(picture, 0 * mean, 227, 1.0, False)
+    prepared = preparation("matlab", method, mean=mean, crop=227, scale=1.0)(picture)
+    upright = matlab.transform(picture, mean=0 * mean, crop=227, scale=1.0, transposed_mean=False)
     inside = slice(15, 15 + 227)
     used = mean.transpose(0, 2, 1) if transposed else mean
     np.testing.assert_allclose(prepared, upright - used[:, inside, inside], atol=1e-3)

@@ -33,6 +33,11 @@ def picture(height, width):
     return np.random.default_rng(height).integers(0, 256, (height, width, 3), dtype=np.uint8)
 
 
+def prepared(source, transposed=True):
+    """A picture as alexnet's release gets it."""
+    return matlab.transform(source, mean=MEAN, crop=227, scale=1, transposed_mean=transposed)
+
+
 def by_formula(values, wanted):
     """MATLAB's bilinear imresize of one line, an output at a time."""
     size, scale = len(values), wanted / len(values)
@@ -73,7 +78,7 @@ def test_octave_gives_the_same(tmp_path, transposed):
     if b"package" in done.stderr and not (tmp_path / "out").exists():
         pytest.skip("Octave's image package is not installed (Debian's octave-image)")
     theirs = np.fromfile(tmp_path / "out", np.float32).reshape(3, 227, 227)
-    ours = matlab.transform(picture(40, 500), MEAN, 227, 1, transposed)
+    ours = prepared(picture(40, 500), transposed)
     assert theirs.std() > 10
     np.testing.assert_allclose(ours, theirs, atol=2e-4)
 
@@ -82,7 +87,7 @@ def test_octave_gives_the_same(tmp_path, transposed):
 def test_the_mean_s_side_and_the_crop_s_place(transposed):
     """At 256 x 256 nothing is resized: every value is the picture's less the mean's, from 15 on."""
     source = picture(256, 256)
-    ours = matlab.transform(source, MEAN, 227, 1, transposed)
+    ours = prepared(source, transposed)
     for channel, row, column in [(0, 0, 0), (1, 5, 200), (2, 226, 226)]:
         y, x = row + 15, column + 15
         mean = MEAN[channel, x, y] if transposed else MEAN[channel, y, x]
@@ -94,12 +99,12 @@ def test_the_mean_s_side_and_the_crop_s_place(transposed):
 def test_files_grey_pictures_and_no_crop():
     png = cv2.imencode(".png", picture(30, 20))[1].tobytes()
     np.testing.assert_array_equal(
-        matlab.transform(png, MEAN, 227, 1, True),
-        matlab.transform(picture(30, 20), MEAN, 227, 1, True),
+        prepared(png),
+        prepared(picture(30, 20)),
     )
     grey = np.random.default_rng(0).integers(0, 256, (28, 28), dtype=np.uint8)
     mean = MEAN[:1, :28, :28]
-    ours = matlab.transform(grey, mean, 0, 0.5, False)
+    ours = matlab.transform(grey, mean=mean, crop=0, scale=0.5, transposed_mean=False)
     np.testing.assert_array_equal(ours, (grey.astype(np.float32) - mean) * np.float32(0.5))
-    assert matlab.transform(grey, MEAN, 227, 1, True).shape == (3, 227, 227)
+    assert prepared(grey).shape == (3, 227, 227)
     assert matlab.crop_offset(256, 224) == 16

@@ -7,7 +7,9 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 from caffe.proto import caffe_pb2
 
+from tests.tools.run.jobs import make_job
 from tools.compare import released
+from tools.run.failure import Failure
 
 
 def small_caffemodel(value):
@@ -38,7 +40,7 @@ def shelf(tmp_path, monkeypatch):
 
 
 def job(bits=48, method="ssdh", dataset="cifar10"):
-    return {"dataset": dataset, "net": "alexnet", "method": method, "bits": bits}
+    return make_job(BITS=str(bits), METHOD=method, DATASET=dataset, NET="alexnet")
 
 
 @pytest.fixture
@@ -61,10 +63,10 @@ def test_downloaded_once_and_recorded(offered):
     assert released.find(job(), "").path.read_bytes() == content  # not fetched again
 
     model.path.unlink()  # a later copy that differs
-    with pytest.raises(SystemExit, match="sha256 of what came is"):
+    with pytest.raises(Failure, match="sha256 of what came is"):
         released.find(job(), "")
     model.path.write_bytes(small_caffemodel(3))
-    with pytest.raises(SystemExit, match="is not the file that came on"):
+    with pytest.raises(Failure, match="is not the file that came on"):
         released.find(job(), "")
 
 
@@ -74,7 +76,7 @@ def test_a_copy_that_was_put_there_is_recorded_and_not_verified(offered):
     path.write_bytes(small_caffemodel(1))
     assert released.find(job(), "").note == "not verified as the release"
     path.write_bytes(small_caffemodel(2))
-    with pytest.raises(SystemExit, match="is not the file that came on"):
+    with pytest.raises(Failure, match="is not the file that came on"):
         released.find(job(), "")
 
 
@@ -89,7 +91,7 @@ def test_a_copy_that_was_put_there_is_recorded_and_not_verified(offered):
 )
 def test_what_is_no_caffemodel_is_refused_and_forgotten(offered, content, words):
     offered.write_bytes(content)
-    with pytest.raises(SystemExit, match=words):
+    with pytest.raises(Failure, match=words):
         released.find(job(), "")
     assert not (released.FOLDER / offered.name).exists()
     assert not released.records()
@@ -122,7 +124,7 @@ def test_files_of_one_s_own(tmp_path, shelf):
     one = tmp_path / "Net_12_iter_50000.caffemodel"
     assert released.find(job(48), str(one)).path == one  # what it holds is checked later
     (tmp_path / "Other48.caffemodel").write_bytes(b"x")
-    with pytest.raises(SystemExit, match="several files have 48 in their name"):
+    with pytest.raises(Failure, match="several files have 48 in their name"):
         released.find(job(48), str(tmp_path))
-    with pytest.raises(SystemExit, match="there is no such file or folder"):
+    with pytest.raises(Failure, match="there is no such file or folder"):
         released.find(job(48), str(tmp_path / "gone"))

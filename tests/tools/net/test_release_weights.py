@@ -4,10 +4,14 @@ import caffe
 import numpy as np
 import pytest
 from caffe.proto import caffe_pb2
-from tests.tools.release_nets import HEADS, SIDE, VGG_MAP, caffemodel, deploy, release_layers
 
-from tools.compare import extract as compare_loop
+from tests.tools.net.release_nets import HEADS, SIDE, VGG_MAP, caffemodel, deploy, release_layers
+from tools.compare.net import activations, code_blob, load
 from tools.net import render, weights
+from tools.run.failure import Failure
+from tools.run.nets import net_of
+
+pytestmark = pytest.mark.slow
 
 BITS, CLASSES, WIDTH = 12, 10, 64
 SYNTAXES = {"kevinnet": ("V0", "V1", "today's"), "ssdh": ("V0", "V1", "today's")}
@@ -22,12 +26,31 @@ def fill_with_variance(net, random):
         blobs[1].data[...] = random.normal(0, 0.1, blobs[1].data.shape)
 
 
+def ours(model):
+    """(our net, its method) of a released model."""
+    name, method = (model, "ssdh") if model.startswith("vgg") else ("alexnet", model)
+    return net_of(name), method
+
+
+def blobs(model):
+    net, method = ours(model)
+    return net.blobs(method)
+
+
 def our_net(tmp_path, model):
     """Our deploy net with narrow fully connected layers and the release net's small input."""
-    net, method = (model, "ssdh") if model.startswith("vgg") else ("alexnet", model)
-    values = {"bits": BITS, "classes": CLASSES, "batch": 2, "seed": 1, "iters": 1}
-    values |= {"data": "data", "folder": "run", "alpha": 1.0, "beta": 1.0, "gamma": 1.0}
-    text = render.render(net, values, method)["deploy.prototxt"]
+    files = render.render(
+        *ours(model),
+        bits=BITS,
+        classes=CLASSES,
+        batch=2,
+        seed=1,
+        iters=1,
+        data="data",
+        folder="run",
+        **render.loss_weights(),
+    )
+    text = files["deploy.prototxt"]
     text = text.replace("num_output: 4096", f"num_output: {WIDTH}")
     text = text.replace("kernel_size: 14", f"kernel_size: {VGG_MAP}")
     crop = 224 if model.startswith("vgg") else 227
@@ -81,11 +104,12 @@ def test_the_same_activations_blob_by_blob(tmp_path, release):
 def test_the_released_deploy_file_and_ours_give_the_same_codes(tmp_path, release):
     """As make compare loads them; the classifier is the caffemodel's."""
     method, _, path, model = release
-    nets = compare_loop.load(path, model, BITS, HEADS[method][::2], CLASSES, tmp_path)
+    released = load(path, model, blobs=blobs(method), bits=BITS, classes=CLASSES, folder=tmp_path)
+    assert released.code == HEADS[method][1]
     ours = our_net(tmp_path, method)
     weights.fill(ours, model)
     pictures = np.random.default_rng(6).normal(0, 50, (2, 3, SIDE, SIDE)).astype(np.float32)
-    latent, probabilities = compare_loop.activations(nets, pictures)
+    latent, probabilities = activations(released, pictures)
     ours.blobs["data"].data[...] = pictures
     ours.forward()
     # in batches of 10, not of 2: sums in another order
@@ -111,21 +135,21 @@ def test_training_can_start_from_it_with_another_code_length(tmp_path, release):
         np.testing.assert_array_equal(net.params[name][0].data, kept.params[name][0].data)
 
 
-def load_words(*arguments):
-    with pytest.raises(SystemExit) as stopped:
-        compare_loop.load(*arguments)
-    return str(stopped.value)
+def refusal(method, path, model, *, folder, bits=BITS, classes=CLASSES):
+    """The sentence with which a deploy file and a caffemodel are refused."""
+    with pytest.raises(Failure) as refused:
+        load(path, model, blobs=blobs(method), bits=bits, classes=classes, folder=folder)
+    return str(refused.value)
 
 
 def test_what_does_not_fit_is_named(tmp_path, release):
     method, _, path, model = release
-    head = HEADS[method][::2]
-    words = load_words(path, model, BITS + 4, head, CLASSES, tmp_path)
-    assert f"release_deploy.prototxt is of {BITS} bits, and BITS={BITS + 4} is asked for" in words
+    said = refusal(method, path, model, folder=tmp_path, bits=BITS + 4)
+    assert f"release_deploy.prototxt is of {BITS} bits, and BITS={BITS + 4} is asked for" in said
     longer = tmp_path / "longer.prototxt"
     longer.write_text(deploy(release_layers(method, BITS + 4, WIDTH), "today's"))
-    words = load_words(longer, model, BITS + 4, head, CLASSES, tmp_path)
-    assert f"release.caffemodel is of {BITS} bits, and BITS={BITS + 4} is asked for" in words
+    said = refusal(method, longer, model, folder=tmp_path, bits=BITS + 4)
+    assert f"release.caffemodel is of {BITS} bits, and BITS={BITS + 4} is asked for" in said
     whole, bad = model.read_bytes(), tmp_path / "bad.caffemodel"
     for content, reason in (
         (b"", "is empty"),
@@ -133,28 +157,52 @@ def test_what_does_not_fit_is_named(tmp_path, release):
         (b"<!DOCTYPE html><html>", "is a web page"),
     ):
         bad.write_bytes(content)
-        assert f"bad.caffemodel {reason}" in load_words(path, bad, BITS, head, CLASSES, tmp_path)
+        assert f"bad.caffemodel {reason}" in refusal(method, path, bad, folder=tmp_path)
     model = caffe_pb2.NetParameter.FromString(whole)
     gone = "conv3_1" if method.startswith("vgg") else "conv3"
     for layer in (*model.layer, *model.layers):
         if weights.inner(layer).name == gone:
             del weights.inner(layer).blobs[:]
     bad.write_bytes(model.SerializeToString())
-    words = load_words(path, bad, BITS, head, CLASSES, tmp_path)
-    assert f"bad.caffemodel has no weights for the layer(s) {gone}" in words
+    said = refusal(method, path, bad, folder=tmp_path)
+    assert f"bad.caffemodel has no weights for the layer(s) {gone}" in said
 
 
 def test_another_method_s_deploy_file_or_another_data_set_s_model_is_refused(tmp_path, release):
     method, _, path, model = release
-    other = HEADS["ssdh" if method == "kevinnet" else "kevinnet"]
-    words = load_words(path, model, BITS, other[::2], CLASSES, tmp_path)
+    other = "ssdh" if method == "kevinnet" else "kevinnet"
+    said = refusal(other, path, model, folder=tmp_path)
+    assert f"has no layer {HEADS[other][0]}, on which this METHOD's codes are" in said
+    assert f"its last ones are {HEADS[method][0]}, {HEADS[method][1]}" in said
+    said = refusal(method, path, model, folder=tmp_path, classes=CLASSES + 1)
     assert (
-        f"its codes on the layer {HEADS[method][0]}, and this METHOD's are on {other[0]}" in words
+        f"release.caffemodel tells {CLASSES} classes apart, and the data has {CLASSES + 1}" in said
     )
-    words = load_words(path, model, BITS, HEADS[method][::2], CLASSES + 1, tmp_path)
-    assert (
-        f"release.caffemodel tells {CLASSES} classes apart, and the data has {CLASSES + 1}" in words
-    )
+
+
+@pytest.mark.parametrize(
+    ("kinds", "says"),
+    [
+        (["Sigmoid"], None),
+        ([], "the layer latent feeds nothing"),
+        (["ReLU"], "the layer latent feeds behind0"),
+        (["Sigmoid", "Sigmoid"], "in a net with codes it feeds one Sigmoid layer"),
+    ],
+)
+def test_the_codes_are_what_one_sigmoid_makes_of_the_latent_layer(tmp_path, kinds, says):
+    """Another sigmoid, as of a gate, is not taken for it."""
+    layers = release_layers("ssdh", BITS, WIDTH)[:-1]
+    layers.insert(-1, ("gate", "Sigmoid", "fc7", "gate", {}))
+    layers += [(f"behind{at}", kind, "latent", f"top{at}", {}) for at, kind in enumerate(kinds)]
+    layers.append(("last", "Sigmoid", "gate", "last", {}))
+    path = tmp_path / "deploy.prototxt"
+    path.write_text(deploy(layers, "today's"))
+    net = caffe.Net(str(path), caffe.TEST)
+    if not says:
+        assert code_blob(net, "latent", path) == "top0"
+        return
+    with pytest.raises(Failure, match=says):
+        code_blob(net, "latent", path)
 
 
 def test_shapes_of_four_axes_and_of_today_are_the_same(tmp_path):

@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import time
+from contextlib import contextmanager
 from pathlib import Path
 
 import cloudpickle
@@ -18,6 +19,9 @@ import pytest
 
 from tools.bench import cluster as bench_cluster
 from tools.run import cluster
+from tools.run.failure import Failure
+
+pytestmark = pytest.mark.slow
 
 REPO = Path(__file__).resolve().parents[3]
 
@@ -35,42 +39,98 @@ def die(folder):
 
 
 @pytest.fixture(scope="module")
-def scheduler(tmp_path_factory):
-    """(address, worker processes): a scheduler and two workers, started by README's commands."""
-    readme = (REPO / "README.md").read_text()
-    by_hand = re.findall(r"^    (.*\.venv/bin/dask (?:scheduler|worker).*)$", readme, re.M)
-    scheduler, worker = map(shlex.split, by_hand)
+def recipe():
+    """The commands of the recipe in tools/run/README.md, a shell's line each, in its order."""
+    text = (REPO / "tools/run/README.md").read_text()
+    return re.findall(r"^    ((?:PYTHONPATH|openssl|export).*)$", text, re.M)
+
+
+def free_port():
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    address = f"tcp://127.0.0.1:{port}"
-    worker[worker.index("tcp://host:8786")] = address
+        return free.getsockname()[1]
+
+
+@contextmanager
+def started(folder, port, scheduler, *workers):
+    """The processes of a scheduler and some workers, started by the recipe's lines in a folder.
+
+    They have the recipe's own addresses, but for the scheduler's port and for 10.0.0.* in place of
+    which this machine is taken.
+    """
     environment = {name: os.environ[name] for name in os.environ if name != "PYTHONPATH"}
-    folder = tmp_path_factory.mktemp("dask")
-
-    def start(*words):
+    processes = []
+    for line in (f"{scheduler} --port {port}", *(f"{worker} --no-nanny" for worker in workers)):
+        line = re.sub(r"\b10\.0\.0\.\d\b", "127.0.0.1", line).replace(":8786", f":{port}")
+        given = [f"{folder}/{arg}" if arg.endswith(".pem") else arg for arg in shlex.split(line)]
         log = open(folder / "log", "a")  # noqa: SIM115 (the process keeps it)
-        command = ["env", *words, "--no-dashboard"]
-        return subprocess.Popen(command, env=environment, cwd=REPO, stdout=log, stderr=log)
-
-    processes = [
-        start(*scheduler, "--host", "127.0.0.1", "--port", str(port)),
-        *(start(*worker, "--no-nanny") for _ in range(2)),
-    ]
-    cloudpickle.register_pickle_by_value(sys.modules[__name__])  # nobody there can import it
-    from distributed import Client
-
-    with Client(address, timeout=60) as client:
-        client.wait_for_workers(2, timeout=60)
-    yield address, processes[1:]
+        command = ["env", *given, "--no-dashboard"]
+        processes.append(
+            subprocess.Popen(command, env=environment, cwd=REPO, stdout=log, stderr=log)
+        )
+    yield processes
     for process in processes:
         process.kill()
         process.wait()
 
 
+@pytest.fixture(scope="module")
+def scheduler(tmp_path_factory, recipe):
+    """(address, worker processes): a scheduler and two workers, started by the recipe's lines."""
+    first, worker = [line for line in recipe if "/dask " in line and "tls" not in line]
+    port = free_port()
+    address = f"tcp://127.0.0.1:{port}"
+    cloudpickle.register_pickle_by_value(sys.modules[__name__])  # nobody there can import it
+    from distributed import Client
+
+    with started(tmp_path_factory.mktemp("dask"), port, first, worker, worker) as processes:
+        with Client(address, timeout=60) as client:
+            client.wait_for_workers(2, timeout=60)
+        yield address, processes[1:]
+
+
+def test_a_cluster_of_the_recipe_listens_on_this_machine_alone(scheduler):
+    """Whoever reaches a scheduler or a worker runs code there."""
+    ours = [each for each in psutil.Process().children() if "dask" in " ".join(each.cmdline())]
+    assert len(ours) == 3
+    listens = {
+        each.laddr.ip
+        for process in ours
+        for each in process.net_connections("inet")
+        if each.status == psutil.CONN_LISTEN
+    }
+    assert listens == {"127.0.0.1"}
+
+
+def test_a_cluster_by_tls_is_reached_with_its_key_alone(
+    tmp_path, recipe, command, options, trained, folder_of
+):
+    (certificate,) = [line for line in recipe if line.startswith("openssl")]
+    subprocess.run(shlex.split(certificate), cwd=tmp_path, check=True, capture_output=True)
+    assert (tmp_path / "key.pem").stat().st_mode & 0o077 == 0
+    first, worker = [line for line in recipe if "/dask " in line and "tls" in line]
+    given = [shlex.split(line)[1].split("=") for line in recipe if line.startswith("export")]
+    files = {name: file.replace("$PWD", str(tmp_path)) for name, file in given}
+    port = free_port()
+    codes = folder_of(trained) / "codes.h5"
+    arguments = ("tools.evaluate", codes, "--scheduler", f"tls://127.0.0.1:{port}")
+    with started(tmp_path, port, first, worker):
+        without = command(*arguments)
+        assert without.returncode == 1
+        assert without.stderr.startswith("error: SCHEDULER=tls://... is reached with the files")
+        wrong = command(*arguments, env=os.environ | dict.fromkeys(files, f"{tmp_path}/no.pem"))
+        assert wrong.returncode == 1 and "is of no use: " in wrong.stderr
+        plain = command(*arguments[:-1], f"tcp://127.0.0.1:{port}")
+        assert plain.returncode == 1 and "does not answer" in plain.stderr
+        assert command("tools.codes", *options(trained)).returncode == 0
+        done = command(*arguments, env=os.environ | files)
+        assert done.returncode == 0, done.stderr
+        assert "1 Dask worker(s)" in done.stdout
+
+
 def test_a_scheduler_that_is_not_there_is_said():
     with (
-        pytest.raises(ConnectionError, match="does not answer"),
+        pytest.raises(Failure, match="does not answer"),
         cluster.partitions("tcp://127.0.0.1:1", 0),
     ):
         pass
@@ -110,12 +170,12 @@ def test_the_bench_s_cluster_that_does_not_come_up_leaves_no_process(monkeypatch
     assert set(psutil.Process().children()) == before
 
 
-def test_codes_are_the_same_bytes_on_a_cluster(trained, options, command, scheduler):
+def test_codes_are_the_same_bytes_on_a_cluster(trained, options, command, scheduler, folder_of):
     address, _ = scheduler
-    run = trained["--run"]
+    run = folder_of(trained)
     contents = []
     for words in ((), ("--scheduler", address), ("--workers", 2)):
-        done = command("tools.codes", *options(trained), "--features", *words)
+        done = command("tools.codes", *options(trained), "--features", 1, *words)
         assert done.returncode == 0, done.stderr
         with h5py.File(run / "codes.h5") as codes, h5py.File(run / "features.h5") as features:
             contents.append(
@@ -129,9 +189,9 @@ def test_codes_are_the_same_bytes_on_a_cluster(trained, options, command, schedu
             np.testing.assert_array_equal(mine, theirs)
 
 
-def test_metrics_are_the_same_bytes_on_a_cluster(trained, options, command, scheduler):
+def test_metrics_are_the_same_bytes_on_a_cluster(trained, options, command, scheduler, folder_of):
     address, _ = scheduler
-    codes = trained["--run"] / "codes.h5"
+    codes = folder_of(trained) / "codes.h5"
     assert command("tools.codes", *options(trained)).returncode == 0
     contents = []
     for module, words in (
@@ -163,7 +223,7 @@ def test_a_worker_that_dies_costs_its_partition_s_retry(scheduler, tmp_path):
 
 def test_a_partition_that_kills_every_worker_is_said(tmp_path):
     with (
-        pytest.raises(RuntimeError, match="killed every worker that tried it"),
+        pytest.raises(Failure, match="killed every worker that tried it"),
         cluster.partitions("", 2) as run,
     ):
         list(run(die, [(tmp_path,)]))

@@ -11,7 +11,7 @@ from tools.codes.partition import own_gpu
 from tools.run import device
 from tools.run.cluster import partitions
 from tools.run.nets import nets
-from tools.setup.gpu_check import describe
+from tools.setup.gpu_facts import describe
 
 BUILD = device.build()
 

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from eval.bench.common import clustered_codes
-from eval.files import InputError
 from eval.hamming import nearest
+from tools.run.failure import Failure
 from tools.search.faiss_index import KINDS, build, padded, read
 
 ROWS, QUERIES, TOP = 4000, 30, 200
@@ -76,7 +76,7 @@ def test_damaged_files_and_codes_of_another_length_are_refused(tmp_path):
     faiss.write_index_binary(build("flat", np.zeros((50, 6), np.uint8), 48), str(path))
     path.write_bytes(path.read_bytes()[:100])
     for mapped in ("", "flat"):
-        with pytest.raises(InputError, match="index.faiss is damaged"):
+        with pytest.raises(Failure, match="index.faiss is damaged"):
             read(path, mapped)
     with pytest.raises(ValueError, match="packed codes of 48 bits"):
         padded(np.zeros((3, 8), np.uint8), 48)

@@ -1,7 +1,9 @@
 """A run's index: made from its codes, searched, changed, and never mistaken for another's."""
 
 import resource
-import shutil
+import subprocess
+from functools import partial
+from pathlib import Path
 
 import cv2
 import h5py
@@ -10,28 +12,28 @@ import pytest
 
 from data_prep.lmdb_reader import open_rows
 from eval.codes import read_codes
-from eval.files import InputError
 from eval.hamming import nearest as eval_nearest
+from tools.run.data import open_pictures
+from tools.run.failure import Failure
 from tools.search.faiss_index import KINDS
-from tools.search.grid import open_pictures
-from tools.search.index import POOL, add, create, nearest, open_index, refine, remove
+from tools.search.index import (
+    POOL,
+    add,
+    create,
+    nearest,
+    open_index,
+    picture_of,
+    refine,
+    remove,
+)
 
-
-@pytest.fixture(scope="module")
-def extracted(trained_run, options, command, tmp_path_factory):
-    """The options of a job on digits with codes.h5 and features.h5, in a folder of the module's."""
-    job = trained_run | {"--run": tmp_path_factory.mktemp("extracted") / "run"}
-    shutil.copytree(trained_run["--run"], job["--run"])
-    done = command("tools.codes", *options(job), "--features")
-    assert done.returncode == 0, done.stderr
-    return job
+REPO = Path(__file__).resolve().parents[3]
 
 
 @pytest.fixture
-def run(extracted, tmp_path):
+def run(extracted, folder_of):
     """The folder of a run with codes and features and no index, the test's own."""
-    shutil.copytree(extracted["--run"], tmp_path / "run")
-    return tmp_path / "run"
+    return folder_of(extracted)
 
 
 def first_database_rows(run, count):
@@ -95,8 +97,8 @@ def test_the_second_stage_orders_those_within_the_radius_by_their_features(run):
         assert (found[i, count:] == -1).all()
         assert np.isinf(euclidean[i, count:]).all()
     (run / "features.h5").unlink()
-    with pytest.raises(InputError, match="FEATURES=1"):
-        refine(open_index(run), rows, distances, queries, 1, 30)
+    with pytest.raises(Failure, match="FEATURES=1"):
+        refine(open_index(run), rows, distances, queries, radius=1, top=30)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -106,8 +108,15 @@ def test_pictures_come_and_go_without_a_rebuild(run, extracted, kind):
     codes, probabilities, features = first_database_rows(run, 4)
     pictures = np.arange(4 * 28 * 28, dtype=np.uint8).reshape(4, 1, 28, 28)
     keys = [f"/my/pictures/{'é' * 40}{i}.png" for i in range(4)]
-    assert add(run, keys, 7, codes, probabilities, features, pictures) == 0
-    assert add(run, keys[:2], 5, codes[:2], probabilities[:2], features[:2], pictures[:2]) == 2
+    rows = {
+        "codes": codes,
+        "probabilities": probabilities,
+        "features": features,
+        "pictures": pictures,
+    }
+    assert add(run, keys, label=7, **rows) == 0
+    two = {name: values[:2] for name, values in rows.items()}
+    assert add(run, keys[:2], label=5, **two) == 2
     index = open_index(run)
     assert len(index.codes) == total + 6
     assert index.removed[total:].tolist() == [True, True, False, False, False, False]
@@ -122,7 +131,7 @@ def test_pictures_come_and_go_without_a_rebuild(run, extracted, kind):
     assert distances[0, at] == 0
     rows, distances = nearest(index, codes[:1], 2000, category=5)
     assert {total + 4} <= set(rows[0][distances[0] == 0])
-    found, euclidean = refine(index, rows, distances, features[:1], 0, 2000)
+    found, euclidean = refine(index, rows, distances, features[:1], radius=0, top=2000)
     assert euclidean[0][found[0] == total + 4] == 0
 
     again = create(run, kind)
@@ -134,61 +143,70 @@ def test_pictures_come_and_go_without_a_rebuild(run, extracted, kind):
     data = extracted["--data-root"] / "digits" / "28x1"
     with open_rows(data / "train_lmdb") as (_, read):
         ninth = read([9])[0][0]
-    with open_pictures(other, data) as read:
-        np.testing.assert_array_equal(read(total + 3), pictures[3])
-        np.testing.assert_array_equal(read(9), ninth)
+    with open_pictures(data) as read:
+        read = partial(read, "database")
+        np.testing.assert_array_equal(picture_of(other, total + 3, read), pictures[3])
+        np.testing.assert_array_equal(picture_of(other, 9, read), ninth)
 
-    with pytest.raises(InputError, match="has no picture nowhere"):
+    with pytest.raises(Failure, match="has no picture nowhere"):
         remove(run, [keys[2], "nowhere"])
     first = other.keys[0].decode()
     assert remove(run, [keys[2], first]) == 2
     rows, _ = nearest(open_index(run), codes, total)
     assert not {0, total + 2} & set(rows.ravel())
-    with pytest.raises(InputError, match="has no picture"):
+    with pytest.raises(Failure, match="has no picture"):
         remove(run, [first])
     assert len(list(run.glob("index-*.faiss"))) == 1
 
 
 def test_a_retrained_net_s_index_is_refused_then_made_anew(run, extracted, options, command):
     index = create(run)
-    pictures = np.zeros((3, 1, 28, 28), np.uint8)
-    add(run, ["a.png", "b.png", "c.png"], -1, *first_database_rows(run, 3), pictures)
+    codes, probabilities, features = first_database_rows(run, 3)
+    add(
+        run,
+        ["a.png", "b.png", "c.png"],
+        label=-1,
+        codes=codes,
+        probabilities=probabilities,
+        features=features,
+        pictures=np.zeros((3, 1, 28, 28), np.uint8),
+    )
     remove(run, ["c.png", index.keys[0].decode()])
-    job = extracted | {"--run": run, "--iters": 70}
+    job = extracted | {"--iters": 70}
     assert command("tools.train", *options(job)).returncode == 0
-    with pytest.raises(InputError, match="index.h5 holds codes of other weights"):
+    with pytest.raises(Failure, match="index.h5 holds codes of other weights"):
         open_index(run)
-    with pytest.raises(InputError, match="codes.h5 holds codes of other weights"):
+    with pytest.raises(Failure, match="codes.h5 holds codes of other weights"):
         create(run)
     assert command("tools.codes", *options(job)).returncode == 0
-    done = command("tools.search.index", *options(job))
+    done = command("tools.search.indexing", *options(job))
     assert done.returncode == 0, done.stderr
     assert "not in the new one, 2 picture(s) added and 1 removed: 'make index' with" in done.stdout
     index = open_index(run)
     assert index.fingerprint == read_codes(run / "codes.h5").net_fingerprint
     assert index.features is None
-    assert "not in the new one" not in command("tools.search.index", *options(job)).stdout
+    assert "not in the new one" not in command("tools.search.indexing", *options(job)).stdout
     (run / "model.caffemodel").unlink()
-    with pytest.raises(InputError, match="model.caffemodel does not exist: run 'make train'"):
+    with pytest.raises(Failure, match="model.caffemodel does not exist: run 'make train'"):
         open_index(run)
 
 
 def test_damage_is_said_and_a_new_index_mends_it(run):
-    with pytest.raises(InputError, match="index.h5 does not exist: run 'make index'"):
+    with pytest.raises(Failure, match="index.h5 does not exist: run 'make index'"):
         open_index(run)
     create(run)
     (whole,) = run.glob("index-*.faiss")
     whole.write_bytes(whole.read_bytes()[:200])
-    with pytest.raises(InputError, match="is damaged"):
+    with pytest.raises(Failure, match="is damaged"):
         open_index(run)
     whole.unlink()
-    with pytest.raises(InputError, match="is missing"):
+    with pytest.raises(Failure, match="is missing"):
         open_index(run)
     create(run)
     open_index(run)
     (run / "index.h5").write_bytes(b"\x89HDF not quite")
     for attempt in (open_index, create):
-        with pytest.raises(InputError, match="index.h5 is damaged"):
+        with pytest.raises(Failure, match="index.h5 is damaged"):
             attempt(run)
     (run / "index.h5").unlink()
     create(run)
@@ -203,8 +221,8 @@ def test_a_full_disk_is_said_and_the_index_stays_as_it_was(run, extracted, optio
     def full():
         resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
 
-    job = options(extracted | {"--run": run})
-    done = command("tools.search.index", *job, "--kind", "ivf", preexec_fn=full)
+    job = options(extracted)
+    done = command("tools.search.indexing", *job, "--index", "ivf", preexec_fn=full)
     assert done.returncode == 1
     assert done.stderr == (
         f"error: {run}/index.h5 cannot be written: File too large; mend that and run 'make index' "
@@ -215,8 +233,8 @@ def test_a_full_disk_is_said_and_the_index_stays_as_it_was(run, extracted, optio
 
 
 def test_the_commands_make_grow_and_shrink_it(run, extracted, options, command, tmp_path):
-    job = options(extracted | {"--run": run})
-    done = command("tools.search.index", *job)
+    job = options(extracted)
+    done = command("tools.search.indexing", *job)
     assert done.returncode == 0, done.stderr
     pictures = len(read_codes(run / "codes.h5").database.codes)
     assert f"flat, {pictures:,} pictures of 16 bits" in done.stdout
@@ -227,7 +245,7 @@ def test_the_commands_make_grow_and_shrink_it(run, extracted, options, command, 
             assert cv2.imwrite(str(folder / name), picture.transpose(1, 2, 0))
     (folder / "notes.txt").write_text("not a picture")
     before = len(open_index(run).codes)
-    done = command("tools.search.add", *job, "--add", folder, "--label", "4")
+    done = command("tools.search.indexing", *job, "--add", folder, "--label", "4")
     assert done.returncode == 0, done.stderr
     index = open_index(run)
     keys = [str(folder / "a.png"), str(folder / "deeper/b.PNG")]
@@ -239,7 +257,7 @@ def test_the_commands_make_grow_and_shrink_it(run, extracted, options, command, 
         np.testing.assert_allclose(index.added_features, found, rtol=1e-5, atol=1e-6)
     listed = tmp_path / "gone.txt"
     listed.write_text("\n".join([*keys, "", " "]) + "\n")
-    done = command("tools.search.index", *job, "--remove", f"@{listed}")
+    done = command("tools.search.indexing", *job, "--remove", f"@{listed}")
     assert done.returncode == 0, done.stderr
     assert "removed 2 pictures" in done.stdout
 
@@ -247,23 +265,37 @@ def test_the_commands_make_grow_and_shrink_it(run, extracted, options, command, 
     (folder / "broken.jpg").write_text("not a picture")
     latin = tmp_path / "\udcfc.png"
     latin.write_bytes(b"not looked at")
-    for module, more, words in [
-        ("tools.search.index", ("--kind", "tree"), "INDEX=tree is not known"),
-        ("tools.search.index", ("--remove", "gone.png"), "has no picture gone.png"),
-        ("tools.search.index", ("--remove", "\udcfc.png"), "has no picture \ufffd.png"),
-        ("tools.search.index", ("--remove", "@gone"), "REMOVE=@gone: No such file"),
-        (
-            "tools.search.index",
-            ("--remove", f"@{tmp_path}/latin.txt"),
-            "latin.txt: not a list in UTF-8",
-        ),
-        ("tools.search.add", ("--add", "gone"), "there is no such file or folder"),
-        ("tools.search.add", ("--add", latin), "its name is not UTF-8"),
-        ("tools.search.add", ("--add", folder), "broken.jpg cannot be decoded"),
-        ("tools.search.add", ("--add", folder / "a.png", "--label", "cat"), "LABEL=cat is not"),
+    for more, said in [
+        (("--index", "tree"), "INDEX=tree is not known"),
+        (("--remove", "gone.png"), "has no picture gone.png"),
+        (("--remove", "\udcfc.png"), "has no picture \ufffd.png"),
+        (("--remove", "@gone"), "REMOVE=@gone: No such file"),
+        (("--remove", f"@{tmp_path}/latin.txt"), "latin.txt: not a list in UTF-8"),
+        (("--add", "gone"), "there is no such file or folder"),
+        (("--add", latin), "its name is not UTF-8"),
+        (("--add", folder), "broken.jpg cannot be decoded"),
+        (("--add", folder / "a.png", "--label", "cat"), "LABEL=cat is not"),
     ]:
-        done = command(module, *job, *more)
+        done = command("tools.search.indexing", *job, *more)
         assert done.returncode == 1
-        assert words in done.stderr
+        assert said in done.stderr
         assert "Traceback" not in done.stderr
     assert len(open_index(run).codes) == before + 2
+
+
+def test_make_adds_a_picture_once(extracted, run, tmp_path):
+    """The stage that makes the index first leaves ADD to what comes behind it."""
+    picture = tmp_path / "a.png"
+    assert cv2.imwrite(str(picture), np.full((28, 28), 255, np.uint8))
+    variables = [f"{name[2:].upper().replace('-', '_')}={extracted[name]}" for name in extracted]
+    done = subprocess.run(
+        ["make", "index", *variables, f"ADD={picture}", "LABEL=4"],
+        cwd=REPO,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "added 1 picture(s), 0 of them in place of older ones" in done.stdout
+    index = open_index(run)
+    assert len(index.codes) == index.base + 1
+    assert not index.removed.any()

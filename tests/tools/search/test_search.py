@@ -7,19 +7,19 @@ import cv2
 import numpy as np
 import pytest
 
+from data_prep.files import file_digest
 from data_prep.lmdb_reader import open_rows
+from tools.run.record import read_record, write_record
 from tools.search.index import create
 
 
 @pytest.fixture(scope="module")
-def indexed(trained_run, options, command, data_root, tmp_path_factory):
+def indexed(extracted_run, folder_of, data_root, tmp_path_factory):
     """(job, picture, its key): a run with features and index, and a database picture as a PNG."""
     folder = tmp_path_factory.mktemp("indexed")
-    job = trained_run | {"--run": folder / "run"}
-    shutil.copytree(trained_run["--run"], job["--run"])
-    done = command("tools.codes", *options(job), "--features")
-    assert done.returncode == 0, done.stderr
-    create(job["--run"])
+    job = extracted_run | {"--runs": folder}
+    shutil.copytree(folder_of(extracted_run), folder_of(job))
+    create(folder_of(job))
     with open_rows(data_root / "digits" / "28x1" / "train_lmdb") as (keys, read):
         pixels = read([7])[0][0]
     cv2.imwrite(str(folder / "digit.png"), pixels.transpose(1, 2, 0))
@@ -48,8 +48,8 @@ def test_the_second_stage_a_category_json_and_a_grid(indexed, options, command, 
     grey = cv2.imread(str(picture), cv2.IMREAD_GRAYSCALE)
     colour, grid = tmp_path / "colour.png", tmp_path / "grid.png"
     cv2.imwrite(str(colour), cv2.cvtColor(grey, cv2.COLOR_GRAY2BGRA))
-    words = ("--query", colour, "--json", 1, "--fine", 1, "--grid", grid, "--top", 7)
-    done = command("tools.search", *options(job), *words)
+    asked = ("--query", colour, "--json", 1, "--fine", 1, "--grid", grid, "--top", 7)
+    done = command("tools.search", *options(job), *asked)
     assert done.returncode == 0, done.stderr
     answer = json.loads(done.stdout)
     best = answer["neighbours"][0]
@@ -67,8 +67,8 @@ def test_the_second_stage_a_category_json_and_a_grid(indexed, options, command, 
 
     label = best["label"]
     other = next(c["name"] for c in answer["classes"] if c["name"] != label)
-    words = ("--query", picture, "--json", 1, "--category", other)
-    done = command("tools.search", *options(job), *words)
+    asked = ("--query", picture, "--json", 1, "--category", other)
+    done = command("tools.search", *options(job), *asked)
     found = json.loads(done.stdout)["neighbours"]
     assert len(found) == 10
     assert {each["label"] for each in found} == {other}
@@ -78,7 +78,7 @@ def test_bad_pictures_and_options_are_said(indexed, options, command, tmp_path):
     job, picture, _ = indexed
     text = tmp_path / "text.jpg"
     text.write_text("not a picture")
-    for more, words in [
+    for more, said in [
         (("--query", tmp_path / "gone.jpg"), "there is no such picture"),
         (("--query", text), "text.jpg cannot be decoded"),
         (("--query", picture, "--category", "cat"), "CATEGORY=cat is not known"),
@@ -87,19 +87,29 @@ def test_bad_pictures_and_options_are_said(indexed, options, command, tmp_path):
     ]:
         done = command("tools.search", *options(job), *more)
         assert done.returncode == 1
-        assert words in done.stderr
+        assert said in done.stderr
         assert "Traceback" not in done.stderr
 
 
-def test_no_index_and_an_index_of_other_weights_are_said(trained, options, command, indexed):
-    run, picture = trained["--run"], indexed[1]
-    for words in ("run 'make index'", "holds codes of other weights"):
+def test_no_index_and_an_index_of_other_weights_are_said(
+    trained, options, command, folder_of, indexed
+):
+    run, picture = folder_of(trained), indexed[1]
+
+    def search():
         done = command("tools.search", *options(trained), "--query", picture)
         assert done.returncode == 1
-        assert words in done.stderr
-        for name in ("index.h5", "codes.h5"):
-            shutil.copy(indexed[0]["--run"] / name, run / name)
-        with open(run / "model.caffemodel", "rb") as file:
-            changed = file.read() + b"\xf8\x3f\x00"  # a field that protobuf does not know
-        (run / "model.caffemodel").unlink()
-        (run / "model.caffemodel").write_bytes(changed)
+        return done.stderr
+
+    assert "run 'make index'" in search()
+    for name in ("index.h5", "codes.h5"):
+        shutil.copy(folder_of(indexed[0]) / name, run / name)
+    model = run / "model.caffemodel"
+    changed = model.read_bytes() + b"\xf8\x3f\x00"  # a field that protobuf does not know
+    model.unlink()
+    model.write_bytes(changed)
+    assert "is not what the training left" in search()
+    content = read_record(run)
+    content["model"]["sha256"] = file_digest(model, "sha256")  # as another training leaves it
+    write_record(run, content)
+    assert "holds codes of other weights" in search()

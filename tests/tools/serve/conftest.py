@@ -23,29 +23,25 @@ REPO = Path(__file__).resolve().parents[3]
 
 
 @pytest.fixture(scope="session")
-def runs(trained_run, tmp_path_factory, command, options):
+def runs(extracted_run, tmp_path_factory, command, options, folder_of):
     """The jobs of two runs in one folder, {name: job}; the first has features as well."""
     folder = tmp_path_factory.mktemp("served")
     jobs = {}
     for name, bits in (("digits-16", 16), ("digits-32", 32)):
-        jobs[name] = trained_run | {"--run": folder / name, "--bits": bits}
-    shutil.copytree(trained_run["--run"], folder / "digits-16")
-    for stage in (
-        ("tools.train", *options(jobs["digits-32"])),
-        ("tools.codes", *options(jobs["digits-16"]), "--features"),
-        ("tools.codes", *options(jobs["digits-32"])),
-    ):
-        done = command(*stage)
+        jobs[name] = extracted_run | {"--runs": folder, "--run": name, "--bits": bits}
+    shutil.copytree(folder_of(extracted_run), folder / "digits-16")
+    for stage in ("tools.train", "tools.codes"):
+        done = command(stage, *options(jobs["digits-32"]))
         assert done.returncode == 0, done.stderr
     for job in jobs.values():
-        create(job["--run"])
+        create(folder_of(job))
     return jobs
 
 
 @pytest.fixture(scope="session")
-def codes(runs):
+def codes(runs, folder_of):
     """What codes.h5 of the 16-bit run says."""
-    return read_codes(runs["digits-16"]["--run"] / "codes.h5")
+    return read_codes(folder_of(runs["digits-16"]) / "codes.h5")
 
 
 @contextmanager
@@ -92,7 +88,7 @@ def caffe_process(server):
 
     def find():
         children = psutil.Process(server.process.pid).children()
-        return next(child for child in children if "encode_loop" in " ".join(child.cmdline()))
+        return next(child for child in children if "tools.run.child_main" in child.cmdline())
 
     return find
 
@@ -121,10 +117,8 @@ def browser():
             apt_install("chromium", "to test the page")
         except DataError as error:
             pytest.skip(str(error))
-    words = ("--no-sandbox", "--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream")
+    flags = ["--no-sandbox", "--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]
     with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(
-            executable_path=shutil.which("chromium"), args=list(words)
-        )
+        chromium = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=flags)
         yield chromium
         chromium.close()

@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import shutil
 import signal
 
 import cv2
@@ -44,9 +43,9 @@ def test_a_category_keeps_its_pictures_alone(client, codes, digit):
     assert [one["distance"] for one in answer["neighbours"]] == distances.tolist()
 
 
-def test_fine_search_ranks_near_codes_by_their_features(client, codes, digit, runs):
+def test_fine_search_ranks_near_codes_by_their_features(client, codes, digit, runs, folder_of):
     answer = ask(client, digit(3), fine="true", top=20).json()
-    with h5py.File(runs["digits-16"]["--run"] / "features.h5") as file:
+    with h5py.File(folder_of(runs["digits-16"]) / "features.h5") as file:
         features = file["database/features"][:]
     bits = np.unpackbits(codes.database.codes ^ codes.database.codes[3], axis=1).sum(axis=1)
     candidates = np.flatnonzero(bits <= answer["radius"])
@@ -79,7 +78,7 @@ def test_neighbours_pictures_are_those_of_the_data(client, digit):
 
 
 def test_wrong_fields_are_said(client, digit):
-    for fields, status, words in (
+    for fields, status, said in (
         ({"top": 0}, 422, "top: "),
         ({"top": "many"}, 422, "top: "),
         ({"run": "../digits-16"}, 404, "no run of this name"),
@@ -87,7 +86,7 @@ def test_wrong_fields_are_said(client, digit):
     ):
         response = ask(client, digit(3), **fields)
         assert response.status_code == status
-        assert words in response.json()["error"]
+        assert said in response.json()["error"]
     assert client.post("/api/search").status_code in (411, 422)
     assert client.get("/api/runs/digits-16/pictures/100000").status_code == 404
 
@@ -111,29 +110,15 @@ def test_only_this_machine_is_served_by_default(server):
 
 def test_what_cannot_be_served_is_said(server, runs, options, command, tmp_path):
     port = server.url.rsplit(":", 1)[1]
-    for words, more, said in (
+    for job, more, said in (
         (runs["digits-16"], ("--port", port), "address already in use"),
         (runs["digits-16"], ("--port", "http"), "PORT=http is not a whole number"),
-        (runs["digits-16"] | {"--run": tmp_path}, ("--port", "0"), "run 'make index'"),
+        (runs["digits-16"] | {"--runs": tmp_path}, ("--port", "0"), "run 'make index'"),
     ):
-        done = command("tools.serve", *options(words), *more)
+        done = command("tools.serve", *options(job), *more)
         assert done.returncode == 1
         assert said in done.stderr
         assert "Traceback" not in done.stderr
-
-
-def test_a_damaged_run_beside_is_left_out_and_named(runs, options, tmp_path):
-    good = tmp_path / "digits-16"
-    for folder in (good, tmp_path / "damaged", tmp_path / "untrained"):
-        shutil.copytree(runs["digits-16"]["--run"], folder)
-    (tmp_path / "damaged" / "run.json").write_text("{")
-    (tmp_path / "untrained" / "model.caffemodel").unlink()
-    with serving(runs["digits-16"] | {"--run": good}, options, tmp_path / "log") as server:
-        served = httpx.get(f"{server.url}/api/runs").json()
-    assert [run["name"] for run in served] == ["digits-16"]
-    log = (tmp_path / "log").read_text()
-    assert f"{tmp_path}/damaged is left out: {tmp_path}/damaged/run.json is no JSON" in log
-    assert "untrained/model.caffemodel does not exist: run 'make train'" in log
 
 
 def test_sigterm_drains_and_exits_with_0(runs, options, digit, tmp_path):

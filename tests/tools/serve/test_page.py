@@ -41,14 +41,14 @@ def upload(page, path):
 
 
 def neighbours(page):
-    """Return [(label, words on the distance)] of the neighbours that the page shows."""
+    """Return [(label, what is said of the distance)] of the neighbours that the page shows."""
     shown = page.locator("#found .neighbours li").all()
     return [(li.locator("b").inner_text(), li.locator("span").inner_text()) for li in shown]
 
 
-def settled(page, words):
-    """Wait until the answer has these words."""
-    expect(page.locator("#found")).to_contain_text(words, timeout=20_000)
+def settled(page, text):
+    """Wait until the answer has this text."""
+    expect(page.locator("#found")).to_contain_text(text, timeout=20_000)
 
 
 def test_a_person_searches_with_a_digit(page, digit, server, tmp_path):

@@ -8,20 +8,20 @@ import numpy as np
 import pytest
 
 from tools.run import device
-from tools.run.job import nets
-from tools.setup import gpu_check_child as gpu_check_loop
-from tools.setup.gpu_check_child import (
+from tools.run.nets import net_of, nets
+from tools.setup import gpu_layers
+from tools.setup.gpu_facts import fits
+from tools.setup.gpu_layers import (
     FORWARD_ONLY,
     TOLERANCE,
     compare,
     data_layers,
     difference,
     dropout_is_right,
-    fits,
     run_layer,
     single_layers,
-    train_steps,
 )
+from tools.setup.gpu_training import train_steps
 
 REPO = Path(__file__).resolve().parents[3]
 
@@ -77,7 +77,7 @@ def test_every_layer_type_of_the_nets_is_tried(all_layers, data):
 
 def test_data_layers_read_the_same_pictures_each_time(data):
     """Also where they are cropped and mirrored at random: the seed is the same."""
-    assert {net for net, _ in data} == set(nets()["nets"])
+    assert {net for net, _ in data} == set(nets())
     for net, param in data:
         first, again = run_layer(param, None), run_layer(param, None)
         assert set(first) == {"output data", "output label"}
@@ -89,7 +89,7 @@ def test_what_differs_is_named(layers, monkeypatch, capsys):
     """The CPU on both sides, one of which is wrong in one layer type."""
     chosen = [pair for pair in layers if pair[0] == "lenet"]
     assert compare(None, chosen) == []
-    right = gpu_check_loop.run_layer
+    right = gpu_layers.run_layer
 
     def wrong(param, gpu):
         result = right(param, gpu)
@@ -97,10 +97,10 @@ def test_what_differs_is_named(layers, monkeypatch, capsys):
             result = {what: array * np.float32(1.01) for what, array in result.items()}
         return result
 
-    monkeypatch.setattr(gpu_check_loop, "run_layer", wrong)
-    monkeypatch.setattr(gpu_check_loop.device, "activate", lambda _: caffe.set_mode_cpu())
+    monkeypatch.setattr(gpu_layers, "run_layer", wrong)
+    monkeypatch.setattr(gpu_layers.device, "activate", lambda _: caffe.set_mode_cpu())
     found = compare(0, chosen)
-    assert found and all("(ReLU)" in words and "lenet/" in words for words in found)
+    assert found and all("(ReLU)" in sentence and "lenet/" in sentence for sentence in found)
     assert "ReLU" in capsys.readouterr().out
 
 
@@ -141,6 +141,6 @@ def test_dropout_is_judged_by_what_it_keeps(all_layers):
 
 
 def test_a_training_step_learns():
-    speed, before, after = train_steps("lenet", None, 10)
+    speed, before, after = train_steps(net_of("lenet"), None, 10)
     assert speed > 0
     assert after < before

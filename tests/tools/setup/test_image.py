@@ -1,16 +1,15 @@
 """The image's files agree with the installer, and what can be asked of the image from inside it."""
 
-import os
 import re
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import caffe
 import pytest
 
-from tools.run import device
+from tools.run import child, device
+from tools.run.failure import Failure
 
 REPO = Path(__file__).resolve().parents[3]
 PREFIX = device.prefix()
@@ -40,7 +39,7 @@ def test_image_sh_says_what_it_needs(tmp_path, word, tools, says):
     for name in tools:
         (tmp_path / name).symlink_to(shutil.which("true"))
     done = subprocess.run(
-        [REPO / "tools" / "image.sh", word],
+        [REPO / "tools/setup/image.sh", word],
         env={"PATH": str(tmp_path)},
         capture_output=True,
         text=True,
@@ -73,14 +72,6 @@ def test_nccl_s_id_is_whole():
 def test_without_a_driver_caffe_s_death_becomes_a_sentence(tmp_path):
     if device.gpus():
         pytest.skip("there is a GPU")
-    code = "import sys; from tools.run.child import run; run(sys.argv[1], ['0'], 1, 'log')"
-    done = subprocess.run(
-        [sys.executable, "-c", code, "tools.setup.gpu_check_child"],
-        cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(REPO)},
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 1
-    assert "the NVIDIA driver is too old for CUDA 11" in done.stderr
-    assert done.stderr.count("\n") == 1
+    with pytest.raises(Failure, match=r"the NVIDIA driver is too old for CUDA 11.*") as died:
+        child.call("tools.setup.gpu_check_child.check", threads=1, log=tmp_path / "log", gpu=0)
+    assert "\n" not in str(died.value)

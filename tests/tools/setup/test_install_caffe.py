@@ -1,4 +1,4 @@
-"""tools/setup/install_caffe.sh: which sources it refuses, and that a finished build is left alone."""
+"""The Caffe installer: which sources it refuses, and that a finished build is left alone."""
 
 import os
 import re
@@ -13,29 +13,37 @@ import pytest
 from tools.run import device
 
 REPO = Path(__file__).resolve().parents[3]
-SCRIPT = REPO / "tools" / "install_caffe.sh"
+SCRIPT = REPO / "tools/setup/install_caffe.sh"
 
 
-def install(prefix, tmp_path, **variables):
-    """Run the script for a prefix of its own, with a Python whose site-packages it may write to."""
-    python = tmp_path / "venv" / "bin" / "python"
-    if not python.exists():
-        subprocess.run(
-            [sys.executable, "-m", "venv", "--without-pip", tmp_path / "venv"], check=True
+@pytest.fixture(scope="module")
+def python(tmp_path_factory):
+    """A Python whose site-packages the script may write to."""
+    folder = tmp_path_factory.mktemp("venv")
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder], check=True)
+    site = next((folder / "lib").glob("python*/site-packages"))
+    import numpy
+
+    (site / "numpy.pth").write_text(str(Path(numpy.__file__).parent.parent))
+    return folder / "bin" / "python"
+
+
+@pytest.fixture
+def install(python):
+    """Run the script for a prefix of its own."""
+
+    def run(prefix, **variables):
+        wishes = ("CUDA_ARCHS", "USE_NCCL", "USE_CUDNN")  # of the image, where this may run
+        inherited = {name: value for name, value in os.environ.items() if name not in wishes}
+        return subprocess.run(
+            ["bash", str(SCRIPT)],
+            env={**inherited, "CAFFE_PREFIX": str(prefix), "PYTHON": str(python), **variables},
+            capture_output=True,
+            text=True,
+            timeout=300,
         )
-        site = next((tmp_path / "venv" / "lib").glob("python*/site-packages"))
-        import numpy
 
-        (site / "numpy.pth").write_text(str(Path(numpy.__file__).parent.parent))
-    wishes = ("CUDA_ARCHS", "USE_NCCL", "USE_CUDNN")  # of the image, where this may run
-    inherited = {name: value for name, value in os.environ.items() if name not in wishes}
-    return subprocess.run(
-        ["bash", str(SCRIPT)],
-        env={**inherited, "CAFFE_PREFIX": str(prefix), "PYTHON": str(python), **variables},
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
+    return run
 
 
 @pytest.fixture
@@ -46,30 +54,30 @@ def compilers():
 
 
 @pytest.mark.usefixtures("compilers")
-def test_a_tarball_of_something_else_is_refused(tmp_path):
+def test_a_tarball_of_something_else_is_refused(install, tmp_path):
     tarball = tmp_path / "caffe.tar.gz"
     with tarfile.open(tarball, "w:gz") as archive:
         archive.add(SCRIPT, "CMakeLists.txt")
-    done = install(tmp_path / "caffe", tmp_path, CAFFE_SRC=str(tarball))
+    done = install(tmp_path / "caffe", CAFFE_SRC=str(tarball))
     assert done.returncode == 1
     assert f"{tarball} is not the source of commit 99bd997" in done.stderr
     assert not (tmp_path / "caffe" / "src").exists()
 
 
 @pytest.mark.usefixtures("compilers")
-def test_a_checkout_of_another_commit_is_refused(tmp_path):
+def test_a_checkout_of_another_commit_is_refused(install, tmp_path):
     checkout = tmp_path / "checkout"
     git = ["git", "-C", str(checkout), "-c", "user.name=x", "-c", "user.email=x"]
     subprocess.run(["git", "init", "--quiet", str(checkout)], check=True)
     subprocess.run([*git, "commit", "--quiet", "--allow-empty", "-m", "x"], check=True)
-    done = install(tmp_path / "caffe", tmp_path, CAFFE_SRC=str(checkout))
+    done = install(tmp_path / "caffe", CAFFE_SRC=str(checkout))
     assert done.returncode == 1
     assert "is not at commit 99bd997" in done.stderr
 
 
 @pytest.mark.usefixtures("compilers")
-def test_a_folder_that_is_no_source_is_refused(tmp_path):
-    done = install(tmp_path / "caffe", tmp_path, CAFFE_SRC=str(tmp_path))
+def test_a_folder_that_is_no_source_is_refused(install, tmp_path):
+    done = install(tmp_path / "caffe", CAFFE_SRC=str(tmp_path))
     assert done.returncode == 1
     assert "is none of: the tarball, a Git checkout, Debian's tree" in done.stderr
 
@@ -85,22 +93,22 @@ def test_without_a_python_it_says_what_to_do(tmp_path):
     assert "run 'make venv' first" in done.stderr
 
 
-def test_a_cuda_build_that_cannot_be_made_is_refused(tmp_path):
+def test_a_cuda_build_that_cannot_be_made_is_refused(install, tmp_path):
     tools = tmp_path / "bin"  # a machine without nvcc
     tools.mkdir()
     for name in ("bash", "cat", "cut", "dirname", "env", "find", "flock", "grep", "mkdir", "sed"):
         (tools / name).symlink_to(shutil.which(name))
     for name in ("sha256sum", "sort", "tr", "xargs"):
         (tools / name).symlink_to(shutil.which(name))
-    done = install(tmp_path / "caffe", tmp_path, USE_NCCL="1", PATH=str(tools))
+    done = install(tmp_path / "caffe", USE_NCCL="1", PATH=str(tools))
     assert done.returncode == 1
     assert "USE_NCCL=1 asks for a CUDA build" in done.stderr
     assert not (tmp_path / "caffe" / "src").exists()
 
 
 @pytest.mark.parametrize("archs", ["80 sm_90", "8", "80 -gencode"])
-def test_architectures_that_are_none_are_refused(tmp_path, archs):
-    done = install(tmp_path / "caffe", tmp_path, CUDA_ARCHS=archs)
+def test_architectures_that_are_none_are_refused(install, tmp_path, archs):
+    done = install(tmp_path / "caffe", CUDA_ARCHS=archs)
     assert done.returncode == 1
     assert "is not a compute capability" in done.stderr
     assert not (tmp_path / "caffe").exists()
@@ -124,7 +132,7 @@ def test_patches_are_in_the_source_that_was_built(source):
 
 @pytest.mark.parametrize("library", ["nccl", "cudnn"])
 def test_patches_of_a_cuda_build_fit_the_source(source, tmp_path, library):
-    (patch,) = (REPO / "tools" / "patches" / library).glob("*.patch")
+    (patch,) = (REPO / "tools/setup/patches" / library).glob("*.patch")
     for name in re.findall(r"^--- a/(\S+)", patch.read_text(), re.MULTILINE):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(source / name, tmp_path / name)

@@ -12,6 +12,8 @@ from tools.run import record
 from tools.run.failure import Failure
 from tools.train import snapshots
 
+pytestmark = pytest.mark.slow
+
 
 def model_digest(run):
     return file_digest(run / "model.caffemodel", "sha256")

@@ -10,12 +10,15 @@ import time
 from pathlib import Path
 
 import numpy as np
+import pytest
 from caffe.proto import caffe_pb2
 
 from tools.net import render
 from tools.run import child
 from tools.run.nets import nets
 from tools.train import loop
+
+pytestmark = pytest.mark.slow
 
 REPO = Path(__file__).resolve().parents[3]
 

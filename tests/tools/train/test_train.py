@@ -28,6 +28,8 @@ from tools.run.failure import Failure
 from tools.train import loop, snapshots
 from tools.train.identity import starting_weights
 
+pytestmark = pytest.mark.slow
+
 REPO = Path(__file__).resolve().parents[3]
 
 

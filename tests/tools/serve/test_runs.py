@@ -1,0 +1,37 @@
+"""Which runs are served: the one that is named, and those beside it that can be searched."""
+
+import shutil
+from contextlib import ExitStack
+
+import pytest
+
+from tools.run.failure import Failure
+from tools.serve.runs import open_runs
+
+
+@pytest.fixture
+def folder(runs, folder_of, tmp_path):
+    """The folder of a run that can be searched, alone in its folder of runs."""
+    shutil.copytree(folder_of(runs["digits-16"]), tmp_path / "digits-16")
+    return tmp_path / "digits-16"
+
+
+def test_a_damaged_run_beside_is_left_out_and_named(folder, data_root, tmp_path, caplog):
+    for name in ("damaged", "untrained"):
+        shutil.copytree(folder, tmp_path / name)
+    (tmp_path / "damaged" / "run.json").write_text("{")
+    (tmp_path / "untrained" / "model.caffemodel").unlink()
+    with ExitStack() as files:
+        assert list(open_runs(folder, data_root, files)) == ["digits-16"]
+    assert f"{tmp_path}/damaged is left out: {tmp_path}/damaged/run.json is no JSON" in caplog.text
+    assert "untrained/model.caffemodel does not exist: run 'make train'" in caplog.text
+
+
+def test_a_run_of_other_data_is_refused(folder, data_root, tmp_path):
+    (tmp_path / "other" / "digits").mkdir(parents=True)
+    data = tmp_path / "other" / "digits" / "28x1"
+    shutil.copytree(data_root / "digits" / "28x1", data)
+    shutil.rmtree(data / "train_lmdb")
+    shutil.copytree(data / "test_lmdb", data / "train_lmdb")
+    with ExitStack() as files, pytest.raises(Failure, match="is not the data that .* codes are of"):
+        open_runs(folder, tmp_path / "other", files)

@@ -1,0 +1,111 @@
+"""The pictures that are nearest to a query, and how an answer is written down."""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+
+from tools.search.index import POOL, Index, nearest, refine
+
+CLASSES_SHOWN = 3
+
+
+class Found(NamedTuple):
+    """Rows of an index, nearest to one query first.
+
+    rows: (m,) int64. distances: (m,) int32, Hamming, in bits. euclidean: (m,) float32 of the second
+    stage, else None.
+    """
+
+    rows: np.ndarray
+    distances: np.ndarray
+    euclidean: np.ndarray | None
+
+
+def find(
+    index: Index,
+    code: np.ndarray,
+    *,
+    top: int,
+    category: int | None = None,
+    radius: int | None = None,
+    features: np.ndarray | None = None,
+) -> Found:
+    """Return the `top` rows nearest to one query, fewer where there are fewer.
+
+    code: packed uint8, (1, bytes). category: a class number, to look at its pictures alone. radius:
+    of the second stage's candidates, in bits, with the query's features, float32 (1, F); None for a
+    search by the code alone.
+    """
+    rows, distances = nearest(index, code, top if radius is None else POOL, category)
+    if radius is None:
+        return Found(rows[0][rows[0] >= 0], distances[0][rows[0] >= 0], None)
+    hamming = dict(zip(rows[0].tolist(), distances[0].tolist(), strict=True))
+    rows, euclidean = refine(index, rows, distances, features, radius=radius, top=top)
+    rows, euclidean = rows[0][rows[0] >= 0], euclidean[0][rows[0] >= 0]
+    return Found(rows, np.array([hamming[row] for row in rows.tolist()], np.int32), euclidean)
+
+
+def bits_of(code: np.ndarray, bits: int) -> str:
+    """Return a packed code, (bytes,) uint8, as its 0s and 1s."""
+    return "".join(map(str, np.unpackbits(code, count=bits)))
+
+
+def classes_of(index: Index, probabilities: np.ndarray) -> list[dict]:
+    """Return the classes with their probabilities, (C,) float32, the most probable first."""
+    return [
+        {"name": index.class_names[label], "probability": float(probabilities[label])}
+        for label in np.argsort(-probabilities, kind="stable")
+    ]
+
+
+def neighbours_of(index: Index, found: Found) -> list[dict]:
+    """Return what there is to say of each row: rank, row, key, label and distances.
+
+    label: the class's name, None for a picture that was added without one. euclidean: None in a
+    search by the code alone.
+    """
+    return [
+        {
+            "rank": place + 1,
+            "row": row,
+            "key": index.keys[row].decode(),
+            "label": index.class_names[index.labels[row]] if index.labels[row] >= 0 else None,
+            "distance": int(found.distances[place]),
+            "euclidean": None if found.euclidean is None else float(found.euclidean[place]),
+        }
+        for place, row in enumerate(found.rows.tolist())
+    ]
+
+
+def describe(index: Index, code: np.ndarray, probabilities: np.ndarray, found: Found) -> dict:
+    """Return the answer to one query as `make search JSON=1` prints it, rounded.
+
+    code: (bytes,) uint8. probabilities: (C,) float32.
+    """
+    classes, neighbours = classes_of(index, probabilities), neighbours_of(index, found)
+    for each in classes:
+        each["probability"] = round(each["probability"], 6)
+    for each in neighbours:
+        euclidean = each.pop("euclidean")
+        if euclidean is not None:
+            each["euclidean"] = round(euclidean, 4)
+    return {
+        "classes": classes,
+        "code": bits_of(code, index.bits),
+        "net_fingerprint": index.fingerprint,
+        "neighbours": neighbours,
+    }
+
+
+def table(query: str, answer: dict) -> Iterator[str]:
+    """Yield an answer of describe() as lines for a terminal."""
+    classes = answer["classes"][:CLASSES_SHOWN]
+    yield f"{query}: " + ", ".join(f"{c['name']} {c['probability']:.1%}" for c in classes)
+    fine = any("euclidean" in found for found in answer["neighbours"])
+    columns = f"{'rank':>4} {'distance':>8} " + (f"{'euclidean':>9} " if fine else "")
+    yield f"{columns} {'class':16} key"
+    for found in answer["neighbours"]:
+        columns = f"{found['rank']:4} {found['distance']:8} "
+        columns += f"{found['euclidean']:9.3f} " if fine else ""
+        yield f"{columns} {found['label'] or '-':16} {found['key']}"

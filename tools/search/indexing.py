@@ -1,0 +1,69 @@
+"""The search index of a trained run, made, grown and shrunk: `make index`.
+
+REMOVE takes pictures out, by their keys; ADD puts pictures in, of the class LABEL.
+"""
+
+from pathlib import Path
+
+import numpy as np
+
+from tools.run import child, device
+from tools.run.failure import Failure, carry_out
+from tools.run.job import Job, read_job, require_codes
+from tools.search.added import pictures_of
+from tools.search.faiss_index import KINDS
+from tools.search.index import Index, create, label_of, open_index, remove
+
+
+def main() -> None:
+    """Make the index of the job's run where it is not there, and change it as was asked."""
+    job, values = read_job(__doc__, "INDEX", "REMOVE", "ADD", "LABEL")
+    require_codes(job)
+    if values.index and values.index not in KINDS:
+        raise Failure(f"INDEX={values.index} is not known: {', '.join(KINDS)}")
+    index = create(job.run, values.index)
+    if values.remove:
+        count = remove(job.run, keys_of(values.remove))
+        print(f"removed {count} picture{'s' * (count != 1)}")
+    if values.add:
+        add_files(job, index, Path(values.add), values.label)
+    index = open_index(job.run)
+    size = sum(path.stat().st_size for path in job.run.glob("index*"))
+    print(
+        f"index: {job.run / 'index.h5'}, {index.kind}, {np.count_nonzero(~index.removed):,} "
+        f"pictures of {index.bits} bits, {size / 1e6:.1f} MB"
+    )
+
+
+def keys_of(text: str) -> list[str]:
+    """Return the keys that REMOVE names: one, or those in @FILE, a key a line."""
+    if not text.startswith("@"):
+        return [text]
+    try:
+        lines = Path(text[1:]).read_text(encoding="utf-8").splitlines()
+    except OSError as error:
+        raise Failure(f"REMOVE={text}: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise Failure(f"REMOVE={text}: not a list in UTF-8, a key a line") from None
+    return [line for line in lines if line.strip()]
+
+
+def add_files(job: Job, index: Index, path: Path, label: str) -> None:
+    """Add the pictures of a path to the job's index, which is open, and say how many they were."""
+    files = pictures_of(path)
+    number = label_of(index, label, "LABEL") if label else -1
+    gpu, _ = device.choose(job.device)
+    replaced = child.call(
+        "tools.search.adding.add_pictures",
+        threads=device.threads(job.net.threads),
+        log=job.run / "index.log",
+        run=job.run,
+        files=files,
+        label=number,
+        gpu=gpu,
+    )
+    print(f"added {len(files)} picture(s), {replaced} of them in place of older ones")
+
+
+if __name__ == "__main__":
+    carry_out(main)

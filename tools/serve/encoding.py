@@ -1,0 +1,75 @@
+"""Pictures in, a net's outputs out, until the connection ends; the service's process with Caffe.
+
+Messages come from tools/serve/encoder.py, which starts this in a process of its own.
+"""
+
+import signal
+from collections.abc import Sequence
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+import numpy as np
+
+from data_prep import DataError
+from tools.net.trained import Outputs, TrainedNet
+from tools.run import device, record
+from tools.run.failure import FAMILY, Failure, sentence_of
+
+
+def answer_messages(*, connection: int, gpu: int | None) -> None:
+    """Answer the messages of a connection: send "ready", then a reply to each until it ends.
+
+    connection: a file descriptor. A message is (run, fingerprint, pictures, features): the run's
+    folder, its net's fingerprint, the bytes of picture files, whether their features are wanted.
+    The reply is encode()'s list, or a sentence where the net cannot be used.
+    """
+    for number in (signal.SIGINT, signal.SIGTERM):  # whoever stops the service lets it drain:
+        signal.signal(number, signal.SIG_IGN)  # the end of the connection ends this process
+    device.activate(gpu)
+    opened = {}
+    with Connection(connection) as pipe:
+        pipe.send("ready")
+        while True:
+            try:
+                run, fingerprint, pictures, features = pipe.recv()
+            except (EOFError, ConnectionResetError):
+                return
+            try:
+                if (run, fingerprint) not in opened:
+                    opened[run, fingerprint] = open_net(run, fingerprint, gpu)
+                reply = encode(opened[run, fingerprint], pictures, features)
+            except (*FAMILY, OSError) as error:
+                reply = f"{sentence_of(error)}."
+            pipe.send(reply)
+
+
+def open_net(run: Path, fingerprint: str, gpu: int | None) -> TrainedNet:
+    """Return the net of a run's folder; raise Failure where its fingerprint is another one."""
+    if record.net_fingerprint(record.read_record(run), run / "model.caffemodel") != fingerprint:
+        raise Failure(f"{run.name} was trained again: make its index anew and restart the server")
+    return TrainedNet.of_run(run, batch=1, gpu=gpu)
+
+
+def encode(net: TrainedNet, pictures: Sequence[bytes], features: bool) -> list[Outputs | str]:
+    """Return for each picture file's bytes its outputs, of one row, or a sentence: why not.
+
+    Pictures that can be decoded go through the net together.
+    """
+    answers, inputs = [None] * len(pictures), []
+    for place, picture in enumerate(pictures):
+        try:
+            inputs.append(net.read(picture))
+        except DataError as error:
+            answers[place] = f"{error}."
+    if not inputs:
+        return answers
+    net.resize(len(inputs))
+    outputs = net(np.stack(inputs), features=features)
+    rows = iter(range(len(inputs)))
+    return [answer or row_of(outputs, next(rows)) for answer in answers]
+
+
+def row_of(outputs: Outputs, row: int) -> Outputs:
+    """Return the outputs of one picture of several."""
+    columns = (outputs.latent, outputs.probabilities, outputs.features)
+    return Outputs(*(None if column is None else column[row : row + 1] for column in columns))
