@@ -139,6 +139,8 @@ def _is_ready(target: Path, asked: dict, listed: "Listing | None") -> bool:
 
     listed: what lies in the folder of pictures, where the data set is made of one.
     """
+    if target.exists() and not target.is_dir():
+        raise DataError(f"{target}: is there and is no folder; remove it")
     if not target.is_dir():
         return False
     manifest = read_manifest(target)

@@ -23,7 +23,10 @@ def read_json(path: Path, needed: Sequence[str], maker: str) -> dict:
     if path.exists() and not path.is_file():
         raise InputError(f"{path} is no regular file; remove it and run {maker}")
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        content = json.loads(text)
+        if "\\ud" in text.lower():  # half a letter, which no page could be written with
+            json.dumps(content, ensure_ascii=False).encode()
     except FileNotFoundError:
         raise InputError(f"{path} does not exist; run {maker}") from None
     except OSError as error:

@@ -189,7 +189,7 @@ def _losses(run: dict, tests: list[dict[str, float]]) -> list[dict]:
     at = {test["iteration"]: test for test in tests}
     rows = []
     for row in read_published("released_log_losses"):
-        if (row["dataset"], row["bits"]) != (settings["dataset"], str(settings["bits"])):
+        if (row["dataset"], row["bits"]) != (settings["dataset"], str(settings.get("bits"))):
             continue
         iteration = int(row["iteration"])
         test = at.get(iteration, tests[-1])

@@ -12,7 +12,7 @@ RUN = {
     "settings": {
         "dataset": str,
         "net": str,
-        "bits?": COUNT,
+        "bits": COUNT,
         "method?": str,
         "subset?": COUNT,
         "iters?": COUNT,
@@ -42,16 +42,19 @@ METRICS = {
     **RANKING,
     "bits": int,
     "k": int,
-    "map_at_1000?": float,
+    "map_at_1000": float,
     "precision_radius_2": float,
     "empty_radius_2": int,
     "precision_recall": {"radius": [int], "precision": [FIGURE], "recall": [FIGURE]},
     "ties": {
         "map": TIES,
-        "map_at_1000?": TIES,
+        "map_at_1000": TIES,
         "distinct_codes": {"database": int, "query": int},
     },
-    "per_class": (None, [{"class": str, "queries": int, "map": float, "accuracy": FIGURE}]),
+    "per_class": (
+        None,
+        [{"class": str, "queries": int, "map": float, "map_at_1000": float, "accuracy": FIGURE}],
+    ),
     "relevance": str,
     "row_order": NAME,
 }

@@ -51,11 +51,9 @@ KINDS = [
 def test_only_regular_files_are_read(tmp_path, monkeypatch, make, message):
     monkeypatch.chdir(tmp_path)
     make(tmp_path / "x.jpg")
-    began = time.monotonic()
     with pytest.raises(DataError) as error:
         read_regular(tmp_path / "x.jpg")
     assert str(error.value) == message
-    assert time.monotonic() - began < 2
 
 
 @pytest.mark.parametrize(("make", "message"), KINDS)
@@ -130,10 +128,11 @@ def png(width, height):
 
 
 def test_pixels_are_counted_before_they_are_decoded():
-    began = time.monotonic()
+    large = png(30_000, 30_000)
+    began = time.process_time()
     with pytest.raises(DataError, match="has more than 178 million pixels"):
-        decode(png(30_000, 30_000), 3)
-    assert time.monotonic() - began < 5
+        decode(large, 3)
+    assert time.process_time() - began < 1
     assert MOST_PIXELS > 10_000 * 10_000
     assert decode(png(12_000, 10), 1).shape == (10, 12_000)
     assert decode(cv2.imencode(".jpg", np.zeros((9, 7), np.uint8))[1].tobytes(), 3).shape == (

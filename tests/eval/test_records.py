@@ -112,7 +112,9 @@ def test_run_json(folder, spoil, message):
         (set_in(["queries"], 1.5), "has no whole number as 'queries'"),
         (set_in(["ties"], ...), "lacks 'ties'"),
         (set_in(["ties", "map", "worst"], None), "has no number as 'ties.map.worst'"),
-        (set_in(["ties", "map_at_1000"], ...), "lacks 'map_at_1000' or its ties"),
+        (set_in(["ties", "map_at_1000"], ...), "lacks 'ties.map_at_1000'"),
+        (set_in(["per_class", 1, "map_at_1000"], "x"), "no number as 'per_class[1].map_at_1000'"),
+        (set_in(["per_class", 1, "class"], "\ud800"), "is no JSON"),
         (set_in(["k"], 7), "lacks 'map_at_7' or its ties"),
         (
             set_in(["precision_at_k", "precision"], []),

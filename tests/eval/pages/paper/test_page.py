@@ -10,6 +10,7 @@ from eval.baselines import lsh
 from eval.baselines.methods import BASELINES, Baseline
 from eval.files import InputError
 from eval.pages.figures import PLACEHOLDERS
+from eval.pages.paper import page, pictures
 from eval.pages.paper.charts import charts
 from eval.pages.paper.groups import group_runs
 from eval.pages.paper.kept import kept_figures
@@ -282,7 +283,10 @@ def test_damaged_notes_have_all_drawn_again(tmp_path):
     assert {path.stem for path in (tmp_path / "figures").iterdir()} == {"two"}
 
 
-def test_what_is_damaged_is_left_out_and_named(runs, tmp_path, capsys):
+def test_what_is_damaged_is_left_out_and_named(runs, tmp_path, capsys, monkeypatch):
+    for module, name in ((page, "write_line_chart"), (pictures, "write_figure")):
+        monkeypatch.setattr(module, name, lambda *arguments: None)
+    monkeypatch.setattr(page, "line_chart", lambda chart: "")
     for name in ("mnist-lenet-12", "mnist-lenet-48", "mnist-lenet-finetune"):
         shutil.copytree(runs[0].folder.parent / name, tmp_path / "runs" / name)
     (tmp_path / "runs/mnist-lenet-48/metrics.json").write_text('{"map": NaN}')
@@ -291,8 +295,8 @@ def test_what_is_damaged_is_left_out_and_named(runs, tmp_path, capsys):
     (tmp_path / "runs/broken/run.json").write_text('{"settings": []}')
     left_out = []
     found = find_runs(tmp_path / "runs", lambda error: left_out.append(str(error)))
-    page = write_paper(tmp_path / "paper", found, lambda run, *row: picture(*row), COST, left_out)
-    text = " ".join(Page(page.read_text()).text.split())
+    path = write_paper(tmp_path / "paper", found, lambda run, *row: picture(*row), COST, left_out)
+    text = " ".join(Page(path.read_text()).text.split())
     said = capsys.readouterr().err.splitlines()
     for sentence in ("broken/run.json has no object as 'settings'", "itq-12.json is no JSON"):
         assert f"Left out: {tmp_path}" in text and sentence in text
