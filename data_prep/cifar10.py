@@ -32,7 +32,7 @@ BATCHES = {
 RECORD = 1 + 3 * 32 * 32  # a label byte, then the red, green and blue planes
 ARCHIVE_DAMAGE = (
     *(zipfile.BadZipFile, tarfile.TarError, EOFError),
-    *(zlib.error, lzma.LZMAError, struct.error, UnicodeDecodeError),
+    *(zlib.error, lzma.LZMAError, struct.error, UnicodeDecodeError, OSError),
 )
 MOST_BYTES = 2 << 30  # of an archive's files, all in memory: CIFAR-10 itself has 184 MB
 
@@ -73,7 +73,9 @@ def read_archive(path: Path) -> dict[str, bytes]:
             items = [item for item in archive if item.isfile()]
             _refuse_large(path, sum(item.size for item in items))
             return {item.name: archive.extractfile(item).read() for item in items}
-    except ARCHIVE_DAMAGE:
+    except ARCHIVE_DAMAGE as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise  # of the disk; gzip's and bzip2's own have no number
         raise DataError(f"{path}: not a whole zip or tar archive; fetch it again") from None
     except (RuntimeError, NotImplementedError) as error:  # encrypted; compressed in another way
         raise DataError(f"{path}: cannot be unpacked ({error}); pack it anew, plainly") from None
