@@ -127,7 +127,7 @@ def our_loop(net: Net, folder: Path, threads: int) -> Path:
 
 def measure(net: Net, root: Path) -> tuple[dict[str, list[float]], int]:
     """Return ({row: iterations a second of each alternation}, threads) of a net."""
-    data, threads = make_data(net, root), device.threads(net.threads)
+    data, threads = make_data(net, root), device.threads()
     rows = {
         "caffe train, without the two layers": (caffe_train, False),
         "caffe train, with them": (caffe_train, True),

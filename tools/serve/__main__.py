@@ -78,7 +78,7 @@ def open_service(job: Job, radius: int, gpu: int | None, files: ExitStack) -> "S
     from tools.serve.service import Service
 
     runs = open_runs(job.run, job.data_root, files)
-    threads = device.threads(job.net.threads)
+    threads = device.threads()
     encoder = Encoder(gpu=gpu, threads=threads, log=job.run / "serve.log")
     files.callback(encoder.close)
     return Service(runs, encoder, radius)

@@ -46,7 +46,7 @@ class Encoder:
     def __init__(self, *, gpu: int | None, threads: int, log: Path) -> None:
         """Start the process; raise Refused where it does not come up.
 
-        gpu: its number, None for the CPU. threads: OpenBLAS's. log: the file of Caffe's log.
+        gpu: its number, None for the CPU. threads: as many compute. log: the file of Caffe's log.
         """
         self.gpu = gpu
         self.threads = threads
