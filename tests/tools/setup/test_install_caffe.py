@@ -33,7 +33,7 @@ def install(python):
     """Run the script for a prefix of its own."""
 
     def run(prefix, **variables):
-        wishes = ("CUDA_ARCHS", "USE_NCCL", "USE_CUDNN")  # of the image, where this may run
+        wishes = ("CUDA_ARCHS", "USE_NCCL", "USE_CUDNN", "USE_DNNL")  # of the image, maybe
         inherited = {name: value for name, value in os.environ.items() if name not in wishes}
         return subprocess.run(
             ["bash", str(SCRIPT)],
@@ -112,6 +112,12 @@ def test_architectures_that_are_none_are_refused(install, tmp_path, archs):
     assert done.returncode == 1
     assert "is not a compute capability" in done.stderr
     assert not (tmp_path / "caffe").exists()
+
+
+def test_an_engine_that_is_neither_wanted_nor_not_is_refused(install, tmp_path):
+    done = install(tmp_path / "caffe", USE_DNNL="yes")
+    assert done.returncode == 1
+    assert done.stderr == "[caffe] USE_DNNL=yes is not known: it is 0, or left out\n"
 
 
 @pytest.fixture
