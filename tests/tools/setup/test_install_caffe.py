@@ -138,12 +138,16 @@ def test_patches_are_in_the_source_that_was_built(source):
 
 @pytest.mark.parametrize("library", ["nccl", "cudnn"])
 def test_patches_of_a_cuda_build_fit_the_source(source, tmp_path, library):
+    tree = tmp_path / "src"
+    shutil.copytree(source, tree, ignore=shutil.ignore_patterns(".git"))
     (patch,) = (REPO / "tools/setup/patches" / library).glob("*.patch")
-    for name in re.findall(r"^--- a/(\S+)", patch.read_text(), re.MULTILINE):
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(source / name, tmp_path / name)
-    backwards = ["--reverse"] if device.build().get(library) else []
-    command = ["patch", "--batch", "--strip=1", *backwards, f"--directory={tmp_path}"]
-    subprocess.run(command, stdin=patch.open(), check=True)
-    for name in tmp_path.rglob("cudnn_*conv_layer.cpp"):
+    steps = [(patch, ["--reverse"] if device.build().get(library) else [])]
+    if device.build().get("engine") == "dnnl":  # which a CUDA build is without
+        engine = sorted((REPO / "tools/setup/patches/dnnl").glob("*.patch"), reverse=True)
+        steps = [(each, ["--reverse"]) for each in engine] + steps
+    for each, options in steps:
+        command = ["patch", "--batch", "--strip=1", *options, f"--directory={tree}"]
+        with each.open() as text:
+            subprocess.run(command, stdin=text, check=True)
+    for name in tree.rglob("cudnn_*conv_layer.cpp"):
         assert "_WORKSPACE_LIMIT" not in name.read_text()  # what cuDNN 8 does not have
