@@ -29,7 +29,8 @@ LMDB_MAX_KEY = 511  # bytes, LMDB's own limit
 PAGE, PAGE_HEADER, NODE_MAX = 4096, 16, 2038  # LMDB's page, and the largest record kept in a leaf
 CHUNK_BYTES = 1 << 20  # raw bytes a task: 1,337 28x28x1 pictures, 5 256x256x3 ones
 COMMIT_BYTES = 32 << 20  # bytes of values a commit: as much has to be made again after a kill
-Pairs = list[tuple[bytes, bytes]]  # keys and values
+Pairs = list[tuple[bytes, bytes | memoryview]]  # keys and values
+Chunk = tuple[Pairs, list[str]]  # and a sentence on each picture that was left out
 PR_SET_PDEATHSIG = 1
 ADVICE = "replace it or remove it, or leave such pictures out (SKIP=1 of make, --skip of data_prep)"
 
@@ -132,18 +133,22 @@ def write_lmdb(
     def key_at(place: int) -> bytes:
         return record_key(place, rows[place], split.keys[rows[place]])
 
-    def value_at(place: int) -> bytes | None:
+    def value_at(place: int) -> bytes:
         try:
             return make_datum(split, rows[place], side, channels, encoding)
         except DataError as error:
-            if not skip:
-                raise DataError(f"{error}; {ADVICE}") from None
-            tqdm.write(f"left out: {error}", file=sys.stderr)
-            return None
+            raise DataError(str(error) if skip else f"{error}; {ADVICE}") from None
 
-    def make_chunk(start: int) -> Pairs:
-        places = range(start, min(start + chunk, size))
-        return [(key_at(place), value) for place in places if (value := value_at(place))]
+    def make_chunk(start: int) -> Chunk:
+        pairs, left_out = [], []
+        for place in range(start, min(start + chunk, size)):
+            try:
+                pairs.append((key_at(place), value_at(place)))
+            except DataError as error:
+                if not skip:
+                    raise
+                left_out.append(str(error))
+        return pairs, left_out
 
     digest = hashlib.sha256()
     last = _take_committed(path, size, key_at, digest.update)
@@ -172,7 +177,9 @@ def write_lmdb(
             ThreadPoolExecutor(1) as committer,  # pictures are made while the disk is written
         ):
             pending, pending_bytes, committed = [], 0, None
-            for made in chunks(starts):
+            for made, left_out in chunks(starts):
+                for sentence in left_out:
+                    tqdm.write(f"left out: {sentence}", file=sys.stderr)
                 for key, value in made:
                     digest.update(key)
                     digest.update(value)
@@ -218,7 +225,7 @@ def _take_committed(
     return last
 
 
-def _commit(env: lmdb.Environment, pairs: list[tuple[bytes, memoryview]]) -> None:
+def _commit(env: lmdb.Environment, pairs: Pairs) -> None:
     with env.begin(write=True) as txn, txn.cursor() as cursor:
         cursor.putmulti(pairs, append=True)
 
@@ -226,12 +233,12 @@ def _commit(env: lmdb.Environment, pairs: list[tuple[bytes, memoryview]]) -> Non
 # ---- the processes that make records: threads would wait for each other's Python -----------------
 
 ROOM = 2 * CHUNK_BYTES  # bytes for a chunk's values; larger ones take a slower way
-_make: Callable[[int], Pairs]
+_make: Callable[[int], Chunk]
 _memory: mmap.mmap
 
 
 @contextmanager
-def _makers(make: Callable[[int], Pairs], count: int) -> Iterator[Callable[[Iterable], Iterator]]:
+def _makers(make: Callable[[int], Chunk], count: int) -> Iterator[Callable[[Iterable], Iterator]]:
     """Give a function that yields make(start) of each start, in order, made by count processes.
 
     They are forked, so that make can be any function, and die with the process that started them.
@@ -245,17 +252,17 @@ def _makers(make: Callable[[int], Pairs], count: int) -> Iterator[Callable[[Iter
         count, multiprocessing.get_context("fork"), _begin, (make, memory, os.getpid())
     )
 
-    def taken(place: int, future: Future) -> list[tuple[bytes, memoryview]]:
-        keys, sizes, values = future.result()
+    def taken(place: int, future: Future) -> Chunk:
+        keys, sizes, values, left_out = future.result()
         if values is None:
             values = memory[place : place + sum(sizes)]
         view, at, made = memoryview(values), 0, []
         for key, size in zip(keys, sizes, strict=True):
             made.append((key, view[at : at + size]))
             at += size
-        return made
+        return made, left_out
 
-    def chunks(starts: Iterable[int]) -> Iterator[list[tuple[bytes, memoryview]]]:
+    def chunks(starts: Iterable[int]) -> Iterator[Chunk]:
         pending = deque()
         for number, start in enumerate(starts):
             place = number % (ahead + 1) * ROOM  # of a chunk that has been taken
@@ -273,7 +280,7 @@ def _makers(make: Callable[[int], Pairs], count: int) -> Iterator[Callable[[Iter
         cv2.setNumThreads(cv2_threads)
 
 
-def _begin(make: Callable[[int], Pairs], memory: mmap.mmap, parent: int) -> None:
+def _begin(make: Callable[[int], Chunk], memory: mmap.mmap, parent: int) -> None:
     global _make, _memory
     _make, _memory = make, memory
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's
@@ -282,12 +289,12 @@ def _begin(make: Callable[[int], Pairs], memory: mmap.mmap, parent: int) -> None
         os._exit(1)
 
 
-def _make_into(start: int, place: int) -> tuple[list[bytes], list[int], bytes | None]:
-    """Return a chunk's keys, the sizes of its values, and these where they have no room."""
-    made = _make(start)
+def _make_into(start: int, place: int) -> tuple[list[bytes], list[int], bytes | None, list[str]]:
+    """Return a chunk's keys, its values' sizes, these where they have no room, and what it says."""
+    made, left_out = _make(start)
     values = b"".join(value for _, value in made)
     keys, sizes = [key for key, _ in made], [len(value) for _, value in made]
     if len(values) > ROOM:
-        return keys, sizes, values
+        return keys, sizes, values, left_out
     _memory[place : place + len(values)] = values
-    return keys, sizes, None
+    return keys, sizes, None, left_out
