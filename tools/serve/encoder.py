@@ -22,7 +22,7 @@ from tools.serve.limits import PICTURE_PIXELS, QUEUE, Refused
 
 LOG = logging.getLogger("serve")
 BATCH = 16  # pictures in one forward pass at most
-START_SECONDS = 120  # for Caffe to be imported
+START_SECONDS = 120  # for Caffe to be imported, and a net to be made ready
 BATCH_SECONDS = 120  # for one batch, a net's weights included
 WATCH_SECONDS = 0.5  # between looks at an idle process
 
@@ -43,14 +43,18 @@ class Waiting(NamedTuple):
 class Encoder:
     """Caffe's process behind a bounded queue."""
 
-    def __init__(self, *, gpu: int | None, threads: int, log: Path) -> None:
+    def __init__(
+        self, *, gpu: int | None, threads: int, log: Path, warm: tuple[Path, str] | None = None
+    ) -> None:
         """Start the process; raise Refused where it does not come up.
 
-        gpu: its number, None for the CPU. threads: OpenBLAS's. log: the file of Caffe's log.
+        warm: the run and the fingerprint of a net that is made ready first. gpu: its number, None
+        for the CPU. threads: as many compute. log: the file of Caffe's log.
         """
         self.gpu = gpu
         self.threads = threads
         self.log = log
+        self.warm = warm
         self.queue = queue.Queue(maxsize=QUEUE)
         self.starts = 0
         self.child = self.connection = None
@@ -167,6 +171,8 @@ class Encoder:
                     keep=(theirs.fileno(),),
                     connection=theirs.fileno(),
                     gpu=self.gpu,
+                    warm=self.warm,
+                    batch=BATCH,
                 )
         except Failure as failure:
             self.failed = time.monotonic()
