@@ -194,7 +194,7 @@ def evaluate(found: Found, lists: Path | None, folder: Path) -> tuple[dict[str, 
         own_mean = released_mean(found) if preprocessing == "matlab" else None
         of_one = child.call(
             "tools.compare.extract.extract",
-            threads=device.threads(job.net.threads),
+            threads=device.threads(),
             log=folder / "compare.log",
             job=job,
             caffemodel=found.model.path,

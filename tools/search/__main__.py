@@ -23,7 +23,7 @@ def main() -> None:
     gpu, _ = device.choose(job.device)
     answer, drawn = child.call(
         "tools.search.query.answer_query",
-        threads=device.threads(job.net.threads),
+        threads=device.threads(),
         log=job.run / "search.log",
         run=job.run,
         data=job.data,

@@ -78,9 +78,14 @@ def open_service(job: Job, radius: int, gpu: int | None, files: ExitStack) -> "S
     from tools.serve.service import Service
 
     runs = open_runs(job.run, job.data_root, files)
-    threads = device.threads(job.net.threads)
-    log = job.run / "serve.log"
-    encoder = Encoder(gpu=gpu, threads=threads, log=log, data_root=job.data_root)
+    run = runs[job.run.name]
+    encoder = Encoder(
+        gpu=gpu,
+        threads=device.threads(),
+        log=job.run / "serve.log",
+        data_root=job.data_root,
+        warm=(run.folder, run.index.fingerprint),
+    )
     files.callback(encoder.close)
     return Service(runs, encoder, radius)
 

@@ -22,7 +22,7 @@ from tools.serve.limits import PICTURE_PIXELS, QUEUE, Refused
 
 LOG = logging.getLogger("serve")
 BATCH = 16  # pictures in one forward pass at most
-START_SECONDS = 120  # for Caffe to be imported
+START_SECONDS = 120  # for Caffe to be imported, and a net to be made ready
 BATCH_SECONDS = 120  # for one batch, a net's weights included
 WATCH_SECONDS = 0.5  # between looks at an idle process
 
@@ -43,16 +43,26 @@ class Waiting(NamedTuple):
 class Encoder:
     """Caffe's process behind a bounded queue."""
 
-    def __init__(self, *, gpu: int | None, threads: int, log: Path, data_root: Path) -> None:
+    def __init__(
+        self,
+        *,
+        gpu: int | None,
+        threads: int,
+        log: Path,
+        data_root: Path,
+        warm: tuple[Path, str] | None = None,
+    ) -> None:
         """Start the process; raise Refused where it does not come up.
 
-        gpu: its number, None for the CPU. threads: OpenBLAS's. log: the file of Caffe's log.
-        data_root: DATA_ROOT, where the runs' mean images are.
+        warm: the run and the fingerprint of a net that is made ready first. gpu: its number, None
+        for the CPU. threads: as many compute. log: the file of Caffe's log. data_root: DATA_ROOT,
+        where the runs' mean images are.
         """
         self.gpu = gpu
         self.threads = threads
         self.log = log
         self.data_root = data_root
+        self.warm = warm
         self.queue = queue.Queue(maxsize=QUEUE)
         self.starts = 0
         self.child = self.connection = None
@@ -170,6 +180,8 @@ class Encoder:
                     connection=theirs.fileno(),
                     gpu=self.gpu,
                     data_root=self.data_root,
+                    warm=self.warm,
+                    batch=BATCH,
                 )
         except Failure as failure:
             self.failed = time.monotonic()

@@ -5,6 +5,7 @@ Messages come from tools/serve/encoder.py, which starts this in a process of its
 
 import signal
 from collections.abc import Sequence
+from contextlib import suppress
 from multiprocessing.connection import Connection
 from pathlib import Path
 
@@ -17,19 +18,31 @@ from tools.run.data import folder_of
 from tools.run.failure import FAMILY, Failure, sentence_of
 
 
-def answer_messages(*, connection: int, gpu: int | None, data_root: Path) -> None:
+def answer_messages(
+    *,
+    connection: int,
+    gpu: int | None,
+    data_root: Path,
+    warm: tuple[Path, str] | None,
+    batch: int,
+) -> None:
     """Answer the messages of a connection: send "ready", then a reply to each until it ends.
 
-    connection: a file descriptor. data_root: DATA_ROOT, for the runs' mean images. A message is
-    (run, fingerprint, pictures, features): the run's folder, its net's fingerprint, the bytes of
-    picture files, whether their features are wanted. The reply is encode()'s list, or a sentence
-    where the net cannot be used.
+    connection: a file descriptor. data_root: DATA_ROOT, for the runs' mean images. warm: the run
+    and the fingerprint of a net that is made ready for up to `batch` pictures before that. A
+    message is (run, fingerprint, pictures, features): the run's folder, its net's fingerprint, the
+    bytes of picture files, whether their features are wanted. The reply is encode()'s list, or a
+    sentence where the net cannot be used.
     """
     for number in (signal.SIGINT, signal.SIGTERM):  # whoever stops the service lets it drain:
         signal.signal(number, signal.SIG_IGN)  # the end of the connection ends this process
     device.activate(gpu)
     opened = {}
     with Connection(connection) as pipe:
+        if warm:
+            with suppress(*FAMILY):  # whoever asks for it is told
+                opened[warm] = open_net(warm[0], data_root, warm[1], gpu)
+                warm_up(opened[warm], batch)
         pipe.send("ready")
         while True:
             try:
@@ -52,6 +65,18 @@ def open_net(run: Path, data_root: Path, fingerprint: str, gpu: int | None) -> T
         raise Failure(f"{run.name} was trained again: make its index anew and restart the server")
     data = folder_of(content["settings"], data_root)
     return TrainedNet.of_run(run, data=data, batch=1, gpu=gpu)
+
+
+def warm_up(net: TrainedNet, batch: int) -> None:
+    """Make a net ready for each number of pictures up to batch, so that no request waits for it.
+
+    Each makes layers of its own the first time, and the largest takes the memory of all.
+    """
+    for size in range(1, batch + 1):
+        net.resize(size)
+    for size in (batch, 1):
+        net.resize(size)
+        net(np.zeros((size, net.net.channels, net.net.side, net.net.side), np.uint8))
 
 
 def encode(net: TrainedNet, pictures: Sequence[bytes], features: bool) -> list[Outputs | str]:

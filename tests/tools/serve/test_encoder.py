@@ -16,7 +16,11 @@ def test_pictures_are_encoded_or_refused_one_by_one(runs, folder_of, digit, tmp_
     fingerprint = net_fingerprint(read_record(run), run / "model.caffemodel")
     codes = read_codes(run / "codes.h5").database.codes
     encoder = Encoder(
-        gpu=None, threads=1, log=tmp_path / "log", data_root=Path(runs["digits-16"]["--data-root"])
+        gpu=None,
+        threads=1,
+        log=tmp_path / "log",
+        data_root=Path(runs["digits-16"]["--data-root"]),
+        warm=(run, fingerprint),
     )
     try:
         ask = encoder.submit
