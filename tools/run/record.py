@@ -13,7 +13,7 @@ import re
 from pathlib import Path
 
 from data_prep.files import file_digest
-from eval.files import read_json, write_atomically
+from eval.files import InputError, read_json, write_atomically
 from eval.tables import LOSS_TERMS
 from tools.run import device
 from tools.run.failure import Failure
@@ -107,8 +107,29 @@ def read_record(run: Path) -> dict:
     """Return run.json of a run's folder; raise InputError where it is missing or damaged."""
     needed = ("settings", "fingerprint")
     record = read_json(run / "run.json", needed, "'make clean-run' and 'make train'")
+    if not _has_its_parts(record):
+        raise InputError(
+            f"{run / 'run.json'} is damaged: a part of it is not what a run's record has there; "
+            "remove it and run 'make clean-run' and 'make train'"
+        )
     record["settings"] = BEFORE_METHODS | record["settings"]
     return record
+
+
+def _has_its_parts(record: dict) -> bool:
+    """Return whether what is read from a run.json is of the kind that a training writes."""
+    settings, fingerprint = record["settings"], record["fingerprint"]
+    model = record.get("model", {})
+    if not all(isinstance(each, dict) for each in (settings, fingerprint, model)):
+        return False
+    if not all(isinstance(settings.get(name, ""), str) for name in ("dataset", "net", "method")):
+        return False
+    if not isinstance(settings.get("iters", 0), int) or "net" not in settings:
+        return False
+    if model and not (isinstance(model.get("iters"), int) and isinstance(model.get("sha256"), str)):
+        return False
+    parts = fingerprint.get("parts")
+    return isinstance(fingerprint.get("sha256"), str) and isinstance(parts, dict)
 
 
 def read_if_there(run: Path) -> dict:
