@@ -61,9 +61,9 @@ class Bounded(H11Protocol):
         return self.cycle is not None and not self.cycle.response_complete
 
     def works(self) -> bool:
-        """Return whether a whole request is at work, and may still be."""
+        """Return whether a whole request is at work: its client neither sends nor lets us wait."""
         recent = self.loop.time() - self.heard < WORK_SECONDS
-        return self.asked() and not self.cycle.more_body and recent
+        return self.asked() and not self.cycle.more_body and recent and not self.flow.write_paused
 
     def give_up(self) -> None:
         """End a connection whose head has not come."""

@@ -3,7 +3,7 @@ const one = (selector) => document.querySelector(selector);
 
 // Put a picture in the place of the person's own, as an upload does.
 async function putPicture(blob) {
-  one('#picture input[type=file]') || one('#picture [aria-label="Clear"], #picture [title="Clear"]')?.click();
+  one('#picture input[type=file]') || one('#picture [aria-label="Upload file"]')?.click();
   let input;
   for (let tries = 0; !(input = one('#picture input[type=file]')) && tries < 100; tries++) {
     await new Promise((go) => setTimeout(go, 20));
