@@ -82,9 +82,8 @@ def make_api(service: Service, uploads: Uploads) -> FastAPIOffline:
         png = service.picture(run, row)
         return Response(png, media_type="image/png", headers={"Cache-Control": "max-age=3600"})
 
-    @api.get("/api/runs/{run}/examples/{number}", response_class=Response)
+    @api.get("/api/runs/{run}/examples/{number}", include_in_schema=False)  # the page's own
     def example(run: str, number: int) -> Response:
-        """Show a picture of a run's test set to search with, as PNG."""
         png = service.example(run, number)
         return Response(png, media_type="image/png", headers={"Cache-Control": "max-age=3600"})
 

@@ -323,7 +323,7 @@ def test_idle_and_slow_connections_lock_nobody_out(server, client):
     peers = []
     for number in range(PEER_CONNECTIONS + 60):
         peers.append(connect(server.url))
-        peers[-1].send([b"", b"GET / HTTP/1.1\r\nX: ", slow][number % 3] or b"\r\n")
+        peers[-1].sendall([b"", b"GET / HTTP/1.1\r\nX: ", slow][number % 3])
     with httpx.Client(base_url=server.url, timeout=5) as another:
         assert another.get("/api/health").status_code == 200
     peers[0].settimeout(5)

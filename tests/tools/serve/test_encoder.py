@@ -1,7 +1,5 @@
 """Caffe's process by itself: what it says of pictures, of nets, and of its own start."""
 
-import asyncio
-
 import cv2
 import numpy as np
 import pytest
@@ -84,18 +82,18 @@ def test_a_process_that_cannot_start_is_an_answer_and_comes_back(runs, folder_of
         encoder.close()
 
 
-def test_a_picture_that_takes_long_is_ended_and_the_next_one_decoded(tmp_path, digit):
+def test_a_picture_that_takes_long_is_ended_and_the_next_one_decoded(tmp_path, digit, finish):
     net = net_of("lenet")
     slow = cv2.imencode(".jpg", np.zeros((6000, 6000), np.uint8))[1].tobytes()
     decoder = Decoder(tmp_path / "log", seconds=0.02)
     try:
         with pytest.raises(Refused, match="takes too long to decode") as refused:
-            asyncio.run(decoder.decode(slow, net))
+            finish(decoder.decode(slow, net))
         assert refused.value.status == 413
-        pixels = asyncio.run(decoder.decode(digit(3).read_bytes(), net))
+        pixels = finish(decoder.decode(digit(3).read_bytes(), net))
         assert pixels.shape == (1, 28, 28)
         with pytest.raises(Refused, match="cannot be decoded"):
-            asyncio.run(decoder.decode(b"no picture", net))
+            finish(decoder.decode(b"no picture", net))
         assert decoder.worker.starts == 2
     finally:
         decoder.close()

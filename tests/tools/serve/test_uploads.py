@@ -1,6 +1,5 @@
 """The page's uploads: bounded by number and bytes for each address, and gone with the server."""
 
-import asyncio
 import os
 import signal
 import subprocess
@@ -19,12 +18,13 @@ def uploads(tmp_path):
     return Uploads(tmp_path)
 
 
-def add(uploads, peer, content):
+@pytest.fixture
+def add(finish):
     """Upload a file; return its path."""
-    return asyncio.run(uploads.add(peer, "a.png", content))
+    return lambda uploads, peer, content: finish(uploads.add(peer, "a.png", content))
 
 
-def test_who_uploads_much_loses_the_oldest_of_its_own(uploads, monkeypatch):
+def test_who_uploads_much_loses_the_oldest_of_its_own(uploads, add, monkeypatch):
     monkeypatch.setattr(module, "PEER_UPLOADS", 5)
     monkeypatch.setattr(module, "PEER_UPLOADS_BYTES", 1000)
     honest = add(uploads, "honest", b"x" * 900)
@@ -37,7 +37,7 @@ def test_who_uploads_much_loses_the_oldest_of_its_own(uploads, monkeypatch):
     assert uploads.shares == {"honest": [1, 900], "flood": [2, 800]}
 
 
-def test_all_together_are_bounded_by_the_largest_shares(uploads, monkeypatch):
+def test_all_together_are_bounded_by_the_largest_shares(uploads, add, monkeypatch):
     monkeypatch.setattr(module, "UPLOADS_BYTES", 1000)
     small = add(uploads, "a", b"x" * 100)
     add(uploads, "b", b"x" * 600)
@@ -45,7 +45,7 @@ def test_all_together_are_bounded_by_the_largest_shares(uploads, monkeypatch):
     assert list(uploads.files) == [small, kept]
 
 
-def test_a_picture_is_kept_for_a_time_and_counted_once(uploads, monkeypatch):
+def test_a_picture_is_kept_for_a_time_and_counted_once(uploads, add, monkeypatch):
     path = add(uploads, "a", b"x")
     assert add(uploads, "a", b"x") == path
     assert add(uploads, "b", b"x") != path
