@@ -9,6 +9,7 @@ from pathlib import Path
 import gradio as gr
 import numpy as np
 
+from tools.search.answer import counted
 from tools.serve.gate import GONE
 from tools.serve.limits import MIB, PICTURE_BYTES, TOP, Refused
 from tools.serve.refusals import log_page
@@ -82,11 +83,6 @@ def make_page(service: Service) -> gr.Blocks:
             functools.partial(offer, service), [run, order], order, show_progress="hidden", **event
         ).then(**search)
     return page
-
-
-def counted(number: int, thing: str) -> str:
-    """Return a number of things, as it is said."""
-    return f"{number:,} {thing}{'s' * (number != 1)}"
 
 
 def to_try(run: Run) -> str:

@@ -83,7 +83,7 @@ def test_a_person_searches_with_a_digit(page, digit, server, tmp_path):
     page.get_by_label("16 bits").check()
     settled(page, "Code, 16 bits")
     page.get_by_label("Fine (features)").check()
-    settled(page, ", 0 bits")
+    settled(page, "Nearest pictures in 4")
     page.get_by_label("32 bits").check()
     settled(page, "Code, 32 bits")
     expect(page.get_by_label("Exact (Hamming)")).to_be_checked()
