@@ -306,9 +306,10 @@ def attacks(target: Target) -> list[tuple[str, Callable[[], Awaitable[Row]]]]:
 
     async def reflected() -> Row:
         found = []
-        for name in ("X-Forwarded-Host", "X-Gradio-Server"):
+        names = {"X-Forwarded-Host": "evil.example", "X-Gradio-Server": "http://evil.example"}
+        for name, value in names.items():
             for path in ("/", "/config"):
-                headers = f"{HEAD}{name}: http://evil.example\r\n"
+                headers = f"{HEAD}{name}: {value}\r\n"
                 if b"evil.example" in (await ask(target, get(path, headers)))[1]:
                     found.append(f"{name} in {path}")
         return Row("", await honest(target), f"repeated: {', '.join(found) or 'none'}")

@@ -11,6 +11,7 @@ from tools.serve.limits import LOG_LINES, Refused
 LOG = logging.getLogger("serve")
 WINDOW_SECONDS = 60
 KINDS = 10_000  # counted apart at most
+ALL_LINES = 10 * LOG_LINES  # of all kinds
 
 
 class Ration(logging.Filter):
@@ -21,6 +22,7 @@ class Ration(logging.Filter):
         super().__init__()
         self.began = time.monotonic()
         self.counts: dict[object, int] = {}
+        self.logged = 0
         self.lock = threading.Lock()
 
     def allows(self, kind: object) -> bool:
@@ -29,12 +31,13 @@ class Ration(logging.Filter):
             now = time.monotonic()
             kept = 0
             if now - self.began >= WINDOW_SECONDS:
-                kept = sum(max(0, count - LOG_LINES) for count in self.counts.values())
-                self.began, self.counts = now, {}
+                kept = sum(self.counts.values()) - self.logged
+                self.began, self.counts, self.logged = now, {}, 0
             if kind not in self.counts and len(self.counts) >= KINDS:
                 kind = None
             self.counts[kind] = self.counts.get(kind, 0) + 1
-            allowed = self.counts[kind] <= LOG_LINES
+            allowed = self.counts[kind] <= LOG_LINES and self.logged < ALL_LINES
+            self.logged += allowed
         if kept:
             LOG.warning("%d more lines of these kinds are left out", kept)
         return allowed
