@@ -196,7 +196,7 @@ def test_another_host_name_gets_nothing(client):
     assert client.get("/api/runs", headers={"Host": "evil.example"}).status_code == 400
 
 
-def ask_at_once(server, pictures):
+def ask_at_once(server, pictures, finish):
     """Return the responses to all pictures, sent at once."""
 
     async def run():
@@ -205,13 +205,13 @@ def ask_at_once(server, pictures):
             asked = (client.post("/api/search", files={"picture": p}) for p in pictures)
             return await asyncio.gather(*asked)
 
-    return asyncio.run(run())
+    return finish(run())
 
 
-def test_200_requests_at_once_are_all_answered(server, client, codes, digit, logged):
+def test_200_requests_at_once_are_all_answered(server, client, codes, digit, logged, finish):
     rows = [3, 5, 8, 13]
     pictures = [digit(rows[i % 4]).read_bytes() for i in range(200)]
-    responses = ask_at_once(server, pictures)
+    responses = ask_at_once(server, pictures, finish)
     statuses = Counter(response.status_code for response in responses)
     assert set(statuses) <= {200, 503}
     assert statuses[200] >= 64
@@ -226,7 +226,9 @@ def test_200_requests_at_once_are_all_answered(server, client, codes, digit, log
     assert client.get("/api/health").json()["waiting"] == 0
 
 
-def test_caffe_killed_while_serving_is_started_again(server, client, caffe_process, digit, logged):
+def test_caffe_killed_while_serving_is_started_again(
+    server, client, caffe_process, digit, logged, finish
+):
     starts = client.get("/api/health").json()["caffe_starts"]
     victim = caffe_process()
     victim.suspend()  # so that requests are certainly in its hands
@@ -243,7 +245,7 @@ def test_caffe_killed_while_serving_is_started_again(server, client, caffe_proce
             victim.kill()
             return await asyncio.gather(*asked)
 
-    responses = asyncio.run(kill_amid_requests())
+    responses = finish(kill_amid_requests())
     statuses = Counter(response.status_code for response in responses)
     assert set(statuses) == {200, 503}
     for response in responses:
