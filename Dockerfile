@@ -58,6 +58,7 @@ RUN apt-get update \
        libgoogle-glog0v6 libhdf5-103-1 libhdf5-hl-100 liblmdb0 libopenblas0-pthread \
        libopencv-core406 libopencv-imgcodecs406 libopencv-imgproc406 libprotobuf32 libpython3.11 \
        libcudart11.0 libcublas11 libcublaslt11 libcurand10 \
+       fonts-wqy-microhei \
     && rm -rf /var/lib/apt/lists/*
 
 ARG UID

@@ -19,7 +19,7 @@ from data_prep.files import rename_synced, write_synced
 from data_prep.lmdb_reader import count as count_records
 from data_prep.lmdb_reader import record_keys, row_of
 from data_prep.lmdb_writer import check_keys, chunk_size, estimate_bytes, write_lmdb
-from data_prep.manifest import PIXELS
+from data_prep.manifest import PIXELS, as_text
 from data_prep.mean_image import imagenet_mean, to_binaryproto, train_mean
 
 SEED = 42  # of the pictures' order in the LMDBs
@@ -61,6 +61,7 @@ def build(
         "seed": SEED,
         "subset": count,
         "sources": dataset.sources,
+        "signature": dataset.signature,
         "row_order_sha256": {split: row_order(rows.keys) for split, rows in splits.items()},
         "opencv": cv2.__version__,
         "chunk": chunk_size(side, channels),
@@ -107,15 +108,19 @@ def build(
             "counts": {split: len(rows.keys) for split, rows in kept.items()},
             "left_out": {split: _left_out(splits[split], kept[split]) for split in splits},
             "classes": list(dataset.classes),
+            "labels": {
+                split: np.bincount(rows.labels, minlength=len(dataset.classes)).tolist()
+                for split, rows in kept.items()
+            },
             "order": dataset.order,
             "row_order_sha256": {split: row_order(rows.keys) for split, rows in kept.items()},
             "lmdb_sha256": lmdb_sha256,
-            "sources": dataset.sources,
+            "sources": dataset.contents(count) if dataset.contents else dataset.sources,
+            **({"signature": dataset.signature} if dataset.signature else {}),
             "notes": dataset.notes,
             "opencv": cv2.__version__,
         }
-        text = json.dumps(manifest, indent=2, ensure_ascii=False) + "\n"
-        write_synced(partial / "manifest.json", text.encode())
+        write_synced(partial / "manifest.json", as_text(manifest).encode())
         (partial / STATE).unlink()
         rename_synced(partial, folder)
     except BaseException:

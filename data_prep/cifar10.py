@@ -5,6 +5,8 @@ From the official binary archive, or from an archive of pictures (zip or tar) th
 """
 
 import hashlib
+import lzma
+import struct
 import tarfile
 import zipfile
 import zlib
@@ -28,6 +30,11 @@ BATCHES = {
     "test": ["test_batch.bin"],
 }
 RECORD = 1 + 3 * 32 * 32  # a label byte, then the red, green and blue planes
+ARCHIVE_DAMAGE = (
+    *(zipfile.BadZipFile, tarfile.TarError, EOFError),
+    *(zlib.error, lzma.LZMAError, struct.error, UnicodeDecodeError, OSError),
+)
+MOST_BYTES = 2 << 30  # of an archive's files, all in memory: CIFAR-10 itself has 184 MB
 
 
 def load(source: Source) -> Dataset:
@@ -51,21 +58,35 @@ def load(source: Source) -> Dataset:
 
 
 def read_archive(path: Path) -> dict[str, bytes]:
-    """Return the files of a zip or tar archive by their path in it, all in memory."""
+    """Return the files of a zip or tar archive by their path in it, all in memory.
+
+    Raises DataError for one that is damaged, encrypted, or packed by a way that is not known here,
+    and where its files say that they have more than MOST_BYTES.
+    """
     try:
         if zipfile.is_zipfile(path):
             with zipfile.ZipFile(path) as archive:
-                return {
-                    item.filename: archive.read(item)
-                    for item in archive.infolist()
-                    if not item.is_dir()
-                }
+                items = [item for item in archive.infolist() if not item.is_dir()]
+                _refuse_large(path, sum(item.file_size for item in items))
+                return {item.filename: archive.read(item) for item in items}
         with tarfile.open(path) as archive:
-            return {
-                item.name: archive.extractfile(item).read() for item in archive if item.isfile()
-            }
-    except (zipfile.BadZipFile, tarfile.TarError, EOFError, zlib.error):
+            items = [item for item in archive if item.isfile()]
+            _refuse_large(path, sum(item.size for item in items))
+            return {item.name: archive.extractfile(item).read() for item in items}
+    except ARCHIVE_DAMAGE as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise  # of the disk; gzip's and bzip2's own have no number
         raise DataError(f"{path}: not a whole zip or tar archive; fetch it again") from None
+    except (RuntimeError, NotImplementedError) as error:  # encrypted; compressed in another way
+        raise DataError(f"{path}: cannot be unpacked ({error}); pack it anew, plainly") from None
+
+
+def _refuse_large(path: Path, size: int) -> None:
+    """Raise DataError for an archive whose files have too many bytes."""
+    if size > MOST_BYTES:
+        raise DataError(
+            f"{path}: its files have {size:,} bytes, more than {MOST_BYTES:,}; give CIFAR-10 alone"
+        )
 
 
 def from_binary(archive: Path, members: dict[str, bytes]) -> Dataset:

@@ -33,6 +33,9 @@ class Dataset:
     sources: the files it comes from, each with ``file`` and ``sha256``.
     order: a phrase on what the data set's own order is. notes: sentences to be shown to the user.
     lists: the contents of text files to be kept beside the LMDBs, by the files' names.
+    signature: digests by which a later call tells whether pictures in a folder are the same.
+    contents: for those, count (of pictures of each split, as in subset, None for all) -> the
+        sources with the pictures' contents, asked for once they have been read.
     """
 
     train: Split
@@ -42,6 +45,8 @@ class Dataset:
     order: str
     notes: list[str] = field(default_factory=list)
     lists: dict[str, str] = field(default_factory=dict)
+    signature: dict[str, str] = field(default_factory=dict)
+    contents: Callable[[int | None], list[dict]] | None = None
 
 
 def to_labels(path: Path, lines: Sequence[int], texts: Sequence[str], pictures: int) -> np.ndarray:
@@ -82,10 +87,15 @@ def check(dataset: Dataset) -> None:
             )
 
 
+def spaced_rows(size: int, count: int | None) -> np.ndarray:
+    """Return min(count, size) evenly spaced rows of `size`, ascending int64; all without count."""
+    kept = min(count or size, size)
+    return np.arange(kept) * size // max(kept, 1)
+
+
 def subset(split: Split, count: int) -> Split:
     """Return min(count, N) evenly spaced rows of the split, in its own order."""
-    size = len(split.keys)
-    rows = np.arange(min(count, size)) * size // min(count, size)
+    rows = spaced_rows(len(split.keys), count)
     return Split(
         keys=[split.keys[row] for row in rows],
         labels=np.asarray(split.labels)[rows],

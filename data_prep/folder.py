@@ -9,6 +9,7 @@ import os
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -17,10 +18,12 @@ import numpy as np
 
 from data_prep import DataError
 from data_prep.class_folders import ORDER, arrange, is_picture, refuse_shared, skipped_note
-from data_prep.dataset import Dataset, Split, to_labels
-from data_prep.files import file_digest, walk
+from data_prep.dataset import Dataset, Split, spaced_rows, to_labels
+from data_prep.files import read_regular, refuse_irregular, walk
 
 SPLITS = ("train", "test")
+OF_SIZES = "split, path, label and size of each picture"  # what older manifests have a digest of
+OF_CONTENTS = f"{OF_SIZES}, and the SHA-256 of the content of each one kept"
 
 
 @dataclass
@@ -31,25 +34,55 @@ class Listing:
     keys: dict[str, list[str]]  # relative to the folder or absolute, in the data set's own order
     labels: dict[str, np.ndarray]  # (N,) int32
     sizes: dict[str, np.ndarray]  # (N,) int64, bytes; -1 where there is no such file
+    times: dict[str, np.ndarray]  # (N,) int64, ns: when each file was changed last; -1 likewise
     classes: list[str]
     order: str
     notes: list[str]
 
     @cached_property
     def sources(self) -> list[dict[str, str]]:
-        """Return the manifest's one source: SHA-256 over every picture's path, label and size."""
+        """Return the one source by what costs no reading: each picture's path, label and size."""
+        return self._source(OF_SIZES, dict.fromkeys(SPLITS))
+
+    @cached_property
+    def signature(self) -> dict[str, str]:
+        """Return digests of each picture's path, label and size, and of its time of change, too."""
+        times = self._source("", {split: self.times[split].tolist() for split in SPLITS})[0]
+        return {"sizes_sha256": self.sources[0]["sha256"], "times_sha256": times["sha256"]}
+
+    def contents(self, count: int | None, known: dict[str, np.ndarray] | None = None) -> list[dict]:
+        """Return the one source by contents: those of `count` evenly spaced pictures a split.
+
+        count: None for all. known: by split, (N, 32) uint8, SHA-256 of pictures that were read
+        already, zeros elsewhere; the others are read now. One that cannot be read counts as such.
+        """
+        digests = {}
+        for split in SPLITS:
+            of_split = np.zeros((len(self.keys[split]), 32), np.uint8)
+            if known:
+                of_split[:] = known[split]
+            rows = spaced_rows(len(of_split), count)
+            read = reader(self.root, self.keys[split], of_split)
+            with ThreadPoolExecutor() as pool:
+                list(pool.map(_try(read), rows[~of_split[rows].any(axis=1)].tolist()))
+            kept = np.zeros(len(of_split), bool)
+            kept[rows] = True
+            digests[split] = [
+                digest.tobytes().hex() if used and digest.any() else "-"
+                for digest, used in zip(of_split, kept, strict=True)
+            ]
+        return self._source(OF_CONTENTS, digests)
+
+    def _source(self, of: str, more: dict[str, Sequence | None]) -> list[dict[str, str]]:
+        """Return the one source with a digest of path, label, size, and one more fact, if any."""
         digest = hashlib.sha256()
         for split in SPLITS:
-            rows = zip(self.keys[split], self.labels[split], self.sizes[split], strict=True)
-            for key, label, size in rows:
-                digest.update(f"{split} {key} {label} {size}\n".encode())
-        return [
-            {
-                "file": self.root.resolve().name,
-                "sha256": digest.hexdigest(),
-                "sha256_of": "split, path, label and size of each picture",
-            }
-        ]
+            facts = (self.labels[split].tolist(), self.sizes[split].tolist())
+            if more[split] is not None:
+                facts += (more[split],)
+            for key, *rest in zip(self.keys[split], *facts, strict=True):
+                digest.update(f"{split} {key} {' '.join(map(str, rest))}\n".encode())
+        return [{"file": self.root.resolve().name, "sha256": digest.hexdigest(), "sha256_of": of}]
 
 
 def listing(images: Path, skip: bool) -> Listing:
@@ -62,7 +95,7 @@ def listing(images: Path, skip: bool) -> Listing:
     if (images / "train.txt").is_file() and (images / "test.txt").is_file():
         return from_lists(images, skip)
     if (images / "train").is_dir() and (images / "test").is_dir():
-        return _from_class_folders(images)
+        return _from_class_folders(images, skip)
     raise DataError(
         f"{images}: needs train/<class>/ and test/<class>/ folders, or train.txt and test.txt "
         "with `path label` lines"
@@ -84,11 +117,12 @@ def load(listed: Listing) -> Dataset:
 
 def dataset(listed: Listing) -> Dataset:
     """Return the data set of a listing, without a look into its pictures."""
+    known = {split: np.zeros((len(listed.keys[split]), 32), np.uint8) for split in SPLITS}
     splits = {
         split: Split(
             keys=listed.keys[split],
             labels=listed.labels[split],
-            read=reader(listed.root, listed.keys[split]),
+            read=reader(listed.root, listed.keys[split], known[split]),
             origin=listed.root,
         )
         for split in SPLITS
@@ -98,6 +132,8 @@ def dataset(listed: Listing) -> Dataset:
         sources=listed.sources,
         order=listed.order,
         notes=listed.notes,
+        signature=listed.signature,
+        contents=lambda count: listed.contents(count, known),
         **splits,
     )
 
@@ -114,20 +150,31 @@ def lists(listed: Listing) -> dict[str, str]:
     return texts | {"classes.txt": "".join(f"{name}\n" for name in listed.classes)}
 
 
-def reader(images: Path, keys: Sequence[str]) -> Callable[[int], bytes]:
-    """Return the function that reads a row's picture file."""
+def reader(images: Path, keys: Sequence[str], digests: np.ndarray) -> Callable[[int], bytes]:
+    """Return the function that reads a row's picture file.
+
+    digests: (N, 32) uint8, where it leaves the SHA-256 of what it has read.
+    """
 
     def read(row: int) -> bytes:
-        try:
-            with open(os.path.join(images, keys[row]), "rb", buffering=0) as file:
-                return file.read()
-        except OSError as error:
-            raise DataError(f"cannot be read ({error.strerror})") from None
+        content = read_regular(os.path.join(images, keys[row]))
+        digests[row] = np.frombuffer(hashlib.sha256(content).digest(), np.uint8)
+        return content
 
     return read
 
 
-def _from_class_folders(images: Path) -> Listing:
+def _try(read: Callable[[int], bytes]) -> Callable[[int], None]:
+    """Return read without its result and its DataError."""
+
+    def attempt(row: int) -> None:
+        with suppress(DataError):
+            read(row)
+
+    return attempt
+
+
+def _from_class_folders(images: Path, skip: bool) -> Listing:
     classes = {
         path.name for split in SPLITS for path in (images / split).iterdir() if path.is_dir()
     }
@@ -141,11 +188,13 @@ def _from_class_folders(images: Path) -> Listing:
             else:
                 skipped.append(relative)
     arranged = {split: arrange(pictures, split, classes) for split in SPLITS}
+    seen = {split: look_at(images, keys, skip) for split, (keys, _) in arranged.items()}
     return Listing(
         root=images,
         keys={split: keys for split, (keys, _) in arranged.items()},
         labels={split: labels for split, (_, labels) in arranged.items()},
-        sizes={split: file_sizes(images, keys, False) for split, (keys, _) in arranged.items()},
+        sizes={split: sizes for split, (sizes, _) in seen.items()},
+        times={split: times for split, (_, times) in seen.items()},
         classes=classes,
         order=ORDER,
         notes=skipped_note(images, sorted(skipped)),
@@ -174,32 +223,39 @@ def from_lists(images: Path, skip: bool) -> Listing:
             f"{files['train']}: sorted by class, and its order breaks the ties of a ranking; "
             "shuffle its lines for a fair one"
         )
+    seen = {split: look_at(images, keys[split], skip) for split in SPLITS}
     return Listing(
         root=images,
         keys=keys,
         labels=labels,
-        sizes={split: file_sizes(images, keys[split], skip) for split in SPLITS},
+        sizes={split: sizes for split, (sizes, _) in seen.items()},
+        times={split: times for split, (_, times) in seen.items()},
         classes=classes,
         order="the list files' own order",
         notes=notes,
     )
 
 
-def file_sizes(images: Path, keys: Sequence[str], skip: bool) -> np.ndarray:
-    """Return the files' sizes, (N,) int64, -1 for one that is missing; DataError unless skip."""
+def look_at(images: Path, keys: Sequence[str], skip: bool) -> tuple[np.ndarray, np.ndarray]:
+    """Return the files' sizes and times of change, each (N,) int64, without any of them opened.
 
-    def size(key: str) -> int:
+    One that is missing, or no regular file of a picture's size, is a DataError; -1 where skip.
+    """
+    facts = np.full((2, len(keys)), -1, np.int64)
+    for row, key in enumerate(keys):
+        path = os.path.join(images, key)
         try:
-            return os.stat(os.path.join(images, key)).st_size
-        except OSError as error:
+            status = os.stat(path)
+            refuse_irregular(status)
+            facts[:, row] = status.st_size, status.st_mtime_ns
+        except (OSError, DataError) as error:
             if skip:
-                return -1
+                continue
+            said = f": {error.strerror}" if isinstance(error, OSError) else f" {error}"
             raise DataError(
-                f"{error.filename}: {error.strerror}; correct the list or the file, or leave such "
-                "pictures out (SKIP=1)"
+                f"{path}{said}; correct the list or the file, or leave such pictures out (SKIP=1)"
             ) from None
-
-    return np.fromiter(map(size, keys), np.int64, len(keys))
+    return facts[0], facts[1]
 
 
 def _read_list(path: Path) -> tuple[dict[str, int], list[str]]:
@@ -250,7 +306,10 @@ def _check_shared(listed: Listing) -> None:
     }
 
     def digest(key: str) -> tuple[str, str]:
-        return file_digest(listed.root / key, "sha256"), key
+        try:
+            return hashlib.sha256(read_regular(listed.root / key)).hexdigest(), key
+        except DataError:  # the build refuses it, or leaves it out
+            return f"none of {key}", key
 
     with ThreadPoolExecutor() as pool:
         refuse_shared(

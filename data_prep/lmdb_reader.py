@@ -1,15 +1,18 @@
 """Read the LMDBs that lmdb_writer makes: pictures in LMDB order, and by row."""
 
+import itertools
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import lmdb
 import numpy as np
 
 from data_prep import DataError
-from data_prep.picture import from_datum
+from data_prep.intact import records_of
+from data_prep.picture import from_datum, label_of
 
 MAPPED_BYTES = 64 << 20  # read before the map is closed, so that memory is independent of the file
 
@@ -22,7 +25,7 @@ def iterate(path: Path) -> Iterator[tuple[int, str, int, np.ndarray]]:
     row: in the data set's own order, the pictures that were left out counted too.
     """
     for key, value in records(path):
-        picture, label = from_datum(value)
+        picture, label = _read_record(path, value)
         yield row_of(key), name_of(key), label, picture
 
 
@@ -77,15 +80,31 @@ def open_rows(path: Path) -> Iterator[tuple[list[str], Rows]]:
     with _open(path) as env, env.begin(buffers=True) as txn:
 
         def read(rows: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
-            records = [from_datum(txn.get(by_row[int(row)])) for row in rows]
+            records = [_read_record(path, txn.get(by_row[int(row)])) for row in rows]
             pictures, labels = zip(*records, strict=True)
             return np.stack(pictures), np.array(labels, np.int32)
 
         yield keys, read
 
 
+def largest_label(path: Path, count: int) -> int:
+    """Return the largest label of an LMDB's first records, which are in no order of classes."""
+    values = (value for _, value in itertools.islice(records(path), count))
+    return max(_read_record(path, value, label_of) for value in values)
+
+
+def _read_record(path: Path, value: bytes, read: Callable[[bytes], Any] = from_datum) -> Any:
+    """Return read(value); DataError with the LMDB's name where it fails."""
+    try:
+        return read(value)
+    except DataError as error:
+        raise DataError(f"{path} {error}; remove {path.parent} and make it anew") from None
+
+
 @contextmanager
 def _open(path: Path) -> Iterator[lmdb.Environment]:
+    if (path / "data.mdb").is_file():
+        records_of(path)  # LMDB itself would die where the file is cut short
     try:
         with lmdb.open(os.fspath(path), readonly=True, lock=False, create=False) as env:
             yield env

@@ -13,7 +13,7 @@ import numpy as np
 from data_prep import DataError
 from data_prep.dataset import Dataset, Split, check, to_labels
 from data_prep.datasets import Source, entry_of, module_of
-from data_prep.files import file_source
+from data_prep.files import file_source, read_regular
 
 
 def load(name: str, raw: Path, archive: Path | None, lists: Path | None) -> Dataset:
@@ -114,8 +114,8 @@ def _reader(lists: Path, keys: list[str]) -> Callable[[int], bytes]:
     def read(row: int) -> bytes:
         path = root / keys[row].removeprefix("./").lstrip("/")
         try:
-            return path.read_bytes()
-        except OSError as error:
-            raise DataError(f"cannot be read ({error.strerror}: {path})") from None
+            return read_regular(path)
+        except DataError as error:
+            raise DataError(f"{error} ({path})") from None
 
     return read

@@ -1,12 +1,19 @@
 """One picture to one Datum, as Caffe's convert_imageset makes it, and back."""
 
+import io
+import warnings
+
 import cv2
 import numpy as np
 from caffe.proto import caffe_pb2
+from google.protobuf.message import DecodeError
+from PIL import Image
 
 from data_prep import DataError
 
 SUFFIX = {"png": ".png", "jpeg": ".jpg"}
+MOST_PIXELS = 178_956_970  # of a picture: from there on Pillow takes it for an attack
+warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # of half as many
 
 
 def decode(source: bytes | np.ndarray, channels: int) -> np.ndarray:
@@ -19,6 +26,7 @@ def decode(source: bytes | np.ndarray, channels: int) -> np.ndarray:
     if isinstance(source, bytes):
         if not source:
             raise DataError("is empty")
+        refuse_large(source)
         flag = cv2.IMREAD_COLOR if channels == 3 else cv2.IMREAD_GRAYSCALE
         try:
             picture = cv2.imdecode(np.frombuffer(source, np.uint8), flag)
@@ -32,6 +40,25 @@ def decode(source: bytes | np.ndarray, channels: int) -> np.ndarray:
     if source.ndim == 3 and channels == 1:
         return cv2.cvtColor(source, cv2.COLOR_BGR2GRAY)
     return source
+
+
+def refuse_large(source: bytes) -> None:
+    """Raise DataError (without the file's name) for a picture of more than MOST_PIXELS.
+
+    Its header is read, not its pixels: a file of 100 kB can hold a thousand million of them.
+    """
+    try:
+        with Image.open(io.BytesIO(source)) as picture:
+            width, height = picture.size
+        size = f" ({width} x {height})"
+    except Image.DecompressionBombError:
+        width, height, size = MOST_PIXELS + 1, 1, ""
+    except Exception:  # not of a format that Pillow reads, or damaged: OpenCV will say
+        return
+    if width * height > MOST_PIXELS:
+        raise DataError(
+            f"has more than {MOST_PIXELS // 10**6} million pixels{size}; make it smaller"
+        )
 
 
 def fit(source: bytes | np.ndarray, side: int, channels: int) -> np.ndarray:
@@ -62,14 +89,28 @@ def to_datum(
     return datum.SerializeToString()
 
 
+def label_of(value: bytes) -> int:
+    """Return a serialized Datum's label, without a look at its pixels; see from_datum."""
+    try:
+        return caffe_pb2.Datum.FromString(value).label
+    except DecodeError:
+        raise DataError("holds a record that is no picture") from None
+
+
 def from_datum(value: bytes) -> tuple[np.ndarray, int]:
     """Return a serialized Datum's pixels, uint8 C x H x W (BGR), and its label.
 
-    Encoded Datums are decoded in their own channels, as DecodeDatumNative does.
+    Encoded Datums are decoded in their own channels, as DecodeDatumNative does. Raises DataError
+    (without the LMDB's name, which the caller adds) for a record that is none.
     """
-    datum = caffe_pb2.Datum.FromString(value)
-    if not datum.encoded:
-        shape = (datum.channels, datum.height, datum.width)
-        return np.frombuffer(datum.data, np.uint8).reshape(shape), datum.label
-    picture = cv2.imdecode(np.frombuffer(datum.data, np.uint8), cv2.IMREAD_UNCHANGED)
+    try:
+        datum = caffe_pb2.Datum.FromString(value)
+        if not datum.encoded:
+            shape = (datum.channels, datum.height, datum.width)
+            return np.frombuffer(datum.data, np.uint8).reshape(shape), datum.label
+        picture = cv2.imdecode(np.frombuffer(datum.data, np.uint8), cv2.IMREAD_UNCHANGED)
+    except (DecodeError, ValueError, cv2.error):
+        picture = None
+    if picture is None:
+        raise DataError("holds a record that is no picture")
     return np.atleast_3d(picture).transpose(2, 0, 1), datum.label

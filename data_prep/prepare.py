@@ -4,11 +4,15 @@ import errno
 import os
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from data_prep import DataError
 from data_prep.datasets import DATASETS, Source, entry_of, module_of, name_of
 from data_prep.files import file_source, only_one
-from data_prep.manifest import PIXELS, check_asked, data_folder, read_manifest
+from data_prep.manifest import PIXELS, check_asked, check_pictures, data_folder, read_manifest
+
+if TYPE_CHECKING:
+    from data_prep.folder import Listing
 
 
 def prepare(
@@ -46,20 +50,20 @@ def prepare(
     name = name_of(dataset, images)
     target = data_folder(root, name, side, channels, subset)
     asked = {"mean": mean} | ({"encoding": encoding} if encoding else {})
+    listed = None
     try:
         if images:
-            source = module_of(dataset).listing(images, skip)
-            asked["sources"] = source.sources
+            source = listed = module_of(dataset).listing(images, skip)
         else:
             source = Source(target.parent / "raw", archive)
             if archive:
                 if not archive.is_file():
                     raise DataError(f"{archive}: there is no such archive; correct its path")
                 asked["sources"] = [file_source(archive)]
-        if _is_ready(target, asked):
+        if _is_ready(target, asked, listed):
             return
         with only_one(target.parent):
-            if _is_ready(target, asked):  # made by the process that this one waited for
+            if _is_ready(target, asked, listed):  # made by the process that this one waited for
                 return
             started = time.monotonic()
             pictures = module_of(dataset).load(source)
@@ -130,12 +134,19 @@ def check_options(
         raise DataError(f"{dataset} is read from no archive; only {takers} is")
 
 
-def _is_ready(target: Path, asked: dict) -> bool:
-    """Tell whether the data folder is there; DataError where it was not made as asked."""
+def _is_ready(target: Path, asked: dict, listed: "Listing | None") -> bool:
+    """Tell whether the data folder is there; DataError where it was not made as asked.
+
+    listed: what lies in the folder of pictures, where the data set is made of one.
+    """
+    if target.exists() and not target.is_dir():
+        raise DataError(f"{target}: is there and is no folder; remove it")
     if not target.is_dir():
         return False
     manifest = read_manifest(target)
     check_asked(target, manifest, asked)
+    if listed:
+        check_pictures(target, manifest, listed.sources, listed.signature, listed.contents)
     print(f"{target} is ready{_left_out(manifest)}")
     return True
 

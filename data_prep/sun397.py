@@ -5,7 +5,6 @@ has kinds, ``SUN397/a/apartment_building/outdoor/sun_*.jpg``. The paper's split 
 and 8,000 test pictures was not published; ours is of the same sizes, and its lists are kept.
 """
 
-import os
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +12,8 @@ import numpy as np
 from data_prep import DataError
 from data_prep.class_folders import ORDER, is_picture, mixed
 from data_prep.dataset import Dataset
-from data_prep.folder import Listing, dataset, file_sizes, lists
+from data_prep.files import walk_whole
+from data_prep.folder import Listing, dataset, lists, look_at
 
 CLASSES, PICTURES = 397, 108_754
 TEST_OF_CLASS, LARGEST = 20, 60  # 397 x 20 and one more from each of the 60 largest: 8,000
@@ -45,6 +45,7 @@ def listing(images: Path, skip: bool) -> Listing:
     train, test = split(pictures)
     label_of = {path: row for row, paths in enumerate(pictures.values()) for path in paths}
     keys = {"train": mixed(train), "test": mixed(test)}
+    seen = {name: look_at(root, paths, skip) for name, paths in keys.items()}
     return Listing(
         root=root,
         keys=keys,
@@ -52,7 +53,8 @@ def listing(images: Path, skip: bool) -> Listing:
             name: np.array([label_of[path] for path in paths], np.int32)
             for name, paths in keys.items()
         },
-        sizes={name: file_sizes(root, paths, skip) for name, paths in keys.items()},
+        sizes={name: sizes for name, (sizes, _) in seen.items()},
+        times={name: times for name, (_, times) in seen.items()},
         classes=[folder.partition("/")[2] for folder in pictures],
         order=ORDER,
         notes=[SPLIT, "the splits' contents were not compared with each other"],
@@ -75,7 +77,7 @@ def pictures_by_class(root: Path) -> dict[str, list[str]]:
     for letter in root.iterdir():
         if len(letter.name) != 1:
             continue
-        for place, _, names in os.walk(letter):
+        for place, _, names in walk_whole(letter):
             paths = [f"{Path(place).relative_to(root).as_posix()}/{name}" for name in names]
             paths = sorted(filter(is_picture, paths))
             if paths:

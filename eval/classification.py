@@ -14,6 +14,7 @@ import h5py
 import numpy as np
 
 from eval.files import InputError
+from eval.hdf5 import open_hdf5, text_of, texts_of
 from eval.protocol import choose_queries, metrics_path, positive, subset_of
 from eval.summary import mean, write_metrics
 
@@ -24,20 +25,25 @@ def measure_classification(path: Path, per_class: int | None = None) -> dict:
     With `per_class`, only so many queries of each class count.
     Raises InputError, naming the file, where it is missing, damaged or lacks what is needed.
     """
-    try:
-        with h5py.File(path, "r") as file:
-            labels, probabilities = _query(file, path)
-            attributes = dict(file.attrs)
-            database = len(file["database/labels"])
-    except FileNotFoundError:
-        raise InputError(f"{path} does not exist; run make codes") from None
-    except OSError as error:
-        raise InputError(f"{path} cannot be read as HDF5 ({error}); run make codes again") from None
+    with open_hdf5(path, "run make codes again" if path.exists() else "run make codes") as file:
+        labels, probabilities = _query(file, path)
+        attributes = {
+            name: text_of(file.attrs.get(name))
+            for name in ("blob", "dataset", "net", "net_fingerprint")
+        }
+        names = texts_of(file.attrs.get("class_names"))
+        database = len(file["database/labels"])
+    lacking = [name for name, value in {**attributes, "class_names": names}.items() if not value]
+    if lacking:
+        raise InputError(f"{path} has no attribute {lacking[0]!r}; run make codes again")
+    if labels.max() >= min(len(names), probabilities.shape[1]):
+        raise InputError(
+            f"{path}: label {labels.max()} has no name or no probability; run make codes again"
+        )
     if per_class is not None:
         chosen = choose_queries(labels, per_class, path)
         labels, probabilities = labels[chosen], probabilities[chosen]
     correct = probabilities.argmax(axis=1) == labels
-    names = attributes["class_names"]
     return {
         "accuracy": mean(correct),
         "queries": len(labels),
@@ -51,7 +57,7 @@ def measure_classification(path: Path, per_class: int | None = None) -> dict:
             for label in np.unique(labels)
         ],
         "subset": subset_of(per_class),
-        **{name: attributes[name] for name in ("blob", "dataset", "net", "net_fingerprint")},
+        **attributes,
     }
 
 
@@ -60,11 +66,19 @@ def _query(file: h5py.File, path: Path) -> tuple[np.ndarray, np.ndarray]:
     for name in ("query/labels", "query/probabilities", "database/labels"):
         if name not in file:
             raise InputError(f"{path} has no '{name}'; run make codes again")
+        if not isinstance(file[name], h5py.Dataset) or not file[name].size:
+            raise InputError(f"{path}: '{name}' is no rows; run make codes again")
     labels, probabilities = (file["query"][name][:] for name in ("labels", "probabilities"))
     if labels.ndim != 1 or probabilities.ndim != 2 or len(labels) != len(probabilities):
         raise InputError(
             f"{path}: labels {labels.shape} and probabilities {probabilities.shape} are not one "
             "row a picture; run make codes again"
+        )
+    if labels.dtype.kind not in "iu" or labels.min() < 0:
+        raise InputError(f"{path}: 'query/labels' are no numbers of classes; run make codes again")
+    if probabilities.dtype.kind != "f" or not np.isfinite(probabilities).all():
+        raise InputError(
+            f"{path}: 'query/probabilities' holds a value that is not finite; run make codes again"
         )
     return labels.astype(np.int64), probabilities
 

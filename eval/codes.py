@@ -25,6 +25,7 @@ import h5py
 import numpy as np
 
 from eval.files import InputError, check_room, write_atomically
+from eval.hdf5 import open_hdf5, text_of, texts_of
 
 ROWS_PER_PIECE = 8192
 HEADERS_BYTES = 64 << 10  # HDF5's own, and attributes, at most
@@ -64,16 +65,10 @@ def read_codes(path: str | Path) -> Codes:
 
     Raises InputError for a file that is missing, damaged or contradicts itself.
     """
-    try:
-        with h5py.File(path, "r") as file:
-            return _read_file(file, path)
-    except FileNotFoundError:
-        raise InputError(f"{path} does not exist; name a codes file") from None
-    except OSError as error:
-        raise InputError(
-            f"{path} cannot be read as HDF5 (truncated, or another format); "
-            f"extract the codes again ({_one_line(error)})"
-        ) from None
+    if not Path(path).exists():
+        raise InputError(f"{path} does not exist; name a codes file")
+    with open_hdf5(path, "extract the codes again") as file:
+        return _read_file(file, path)
 
 
 def codes_sha256(codes: Codes) -> str:
@@ -194,10 +189,14 @@ def _read_file(file: h5py.File, path: str | Path) -> Codes:
     bits = file.attrs.get("bits")
     if bits is None:
         raise InputError(f"{path} has no attribute 'bits'; state the code length there")
-    if np.ndim(bits) or bits != int(bits) or not 1 <= bits <= 65534:
-        raise InputError(f"{path}: attribute 'bits' is {bits}, but must be from 1 to 65534")
+    if not np.issubdtype(np.asarray(bits).dtype, np.number) or np.ndim(bits):
+        raise InputError(f"{path}: attribute 'bits' is {bits!r}, but must be a number; correct it")
+    if not np.isfinite(bits) or bits != int(bits) or not 1 <= bits <= 65534:
+        raise InputError(
+            f"{path}: attribute 'bits' is {bits}, but must be from 1 to 65534; correct it"
+        )
     bits = int(bits)
-    bit_order = _text(file.attrs.get("bit_order", "big"))
+    bit_order = text_of(file.attrs.get("bit_order", "big"))
     if bit_order != "big":
         raise InputError(
             f"{path}: bit_order is {bit_order!r}, but must be 'big'; pack with numpy.packbits"
@@ -211,10 +210,10 @@ def _read_file(file: h5py.File, path: str | Path) -> Codes:
     return Codes(
         bits=bits,
         class_names=_class_names(file, database.labels, query.labels, path),
-        dataset=_text(file.attrs.get("dataset")),
-        net=_text(file.attrs.get("net")),
-        net_fingerprint=_text(file.attrs.get("net_fingerprint")),
-        row_order=_text(file.attrs.get("row_order")),
+        dataset=text_of(file.attrs.get("dataset")),
+        net=text_of(file.attrs.get("net")),
+        net_fingerprint=text_of(file.attrs.get("net_fingerprint")),
+        row_order=text_of(file.attrs.get("row_order")),
         database=database,
         query=query,
     )
@@ -225,9 +224,15 @@ def _read_split(file: h5py.File, name: str, bits: int, path: str | Path) -> Spli
         if required not in file:
             raise InputError(f"{path} has no '{required}'; see eval/codes.py for the format")
     group = file[name]
+    parts = [
+        part for part in ("codes", "labels", "latent", "probabilities", "key") if part in group
+    ]
+    for part in parts:
+        if not isinstance(group[part], h5py.Dataset) or group[part].ndim == 0:
+            raise InputError(f"{path}: '{name}/{part}' is no rows; extract the codes again")
     codes = _read_codes_dataset(group, bits, path)
-    for other in ("labels", "latent", "probabilities", "key"):
-        if other in group and len(group[other]) != len(codes):
+    for other in parts:
+        if len(group[other]) != len(codes):
             raise InputError(
                 f"{path}: '{name}' has {len(codes)} codes but {len(group[other])} rows of "
                 f"'{other}'; extract the codes again"
@@ -278,7 +283,7 @@ def _read_labels(group: h5py.Group, path: str | Path) -> np.ndarray:
         )
     labels = dataset[:].astype(np.int64)
     if labels.ndim == 2 and not np.isin(labels, (0, 1)).all():
-        raise InputError(f"{path}: '{dataset.name}' holds values other than 0 and 1")
+        raise InputError(f"{path}: '{dataset.name}' holds values other than 0 and 1; correct it")
     if labels.min() < 0 or labels.max() >= MOST_CLASSES:
         wrong = labels.min() if labels.min() < 0 else labels.max()
         raise InputError(
@@ -293,7 +298,7 @@ def _check_latent(group: h5py.Group, codes: np.ndarray, bits: int, path: str | P
     if dataset.shape != (len(codes), bits) or dataset.dtype.kind != "f":
         raise InputError(
             f"{path}: '{dataset.name}' is {dataset.dtype} {dataset.shape}, but must be float32 "
-            f"({len(codes)}, {bits})"
+            f"({len(codes)}, {bits}); extract the codes again"
         )
     for rows in _pieces(len(codes)):
         latent = dataset[rows]
@@ -312,9 +317,9 @@ def _check_latent(group: h5py.Group, codes: np.ndarray, bits: int, path: str | P
 def _read_keys(group: h5py.Group, path: str | Path) -> np.ndarray:
     dataset = group["key"]
     if dataset.dtype.kind != "S":
-        raise InputError(f"{path}: '{dataset.name}' must hold fixed-length strings")
+        raise InputError(f"{path}: '{dataset.name}' must hold fixed-length strings; correct it")
     keys = dataset[:]
-    stated = _text(group.attrs.get("row_order_sha256"))
+    stated = text_of(group.attrs.get("row_order_sha256"))
     if stated is not None and stated != row_order_sha256(keys):
         raise InputError(
             f"{path}: the keys of '{group.name}' do not have the stated row_order_sha256; rows "
@@ -328,7 +333,7 @@ def _read_predictions(group: h5py.Group, path: str | Path) -> np.ndarray:
     if dataset.ndim != 2 or dataset.shape[1] == 0 or dataset.dtype.kind != "f":
         raise InputError(
             f"{path}: '{dataset.name}' is {dataset.dtype} {dataset.shape}, but must be float32, "
-            "one column a class"
+            "one column a class; extract the codes again"
         )
     predictions = np.empty(len(dataset), np.int64)
     for rows in _pieces(len(dataset)):
@@ -349,15 +354,17 @@ def _class_names(
         classes = database_labels.shape[1]
     else:
         classes = int(max(database_labels.max(), query_labels.max())) + 1
-    names = file.attrs.get("class_names")
-    if names is None:
+    if "class_names" not in file.attrs:
         return [str(label) for label in range(classes)]
+    names = texts_of(file.attrs["class_names"])
+    if names is None:
+        raise InputError(f"{path}: attribute 'class_names' is no list of texts; correct it")
     if len(names) < classes:
         raise InputError(
             f"{path}: labels need {classes} classes, but 'class_names' has {len(names)}; "
             "correct either"
         )
-    return [_text(name) for name in names]
+    return names
 
 
 def _pieces(rows: int) -> Iterator[slice]:
@@ -365,13 +372,5 @@ def _pieces(rows: int) -> Iterator[slice]:
         yield slice(start, min(start + ROWS_PER_PIECE, rows))
 
 
-def _text(value: str | bytes | None) -> str | None:
-    return value.decode() if isinstance(value, bytes) else value
-
-
 def _width(labels: np.ndarray) -> str:
     return "one" if labels.ndim == 1 else f"{labels.shape[1]} of 0 and 1"
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())

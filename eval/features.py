@@ -15,6 +15,7 @@ import h5py
 import numpy as np
 
 from eval.files import InputError
+from eval.hdf5 import open_hdf5, text_of, texts_of
 
 AGAIN = "run make codes FEATURES=1 for that run again"
 
@@ -46,19 +47,17 @@ def read_features(path: Path) -> Features:
     """Read and check a features file; raise InputError, naming it, where something is wrong."""
     if not path.exists():
         raise InputError(f"{path} does not exist; {AGAIN.removesuffix(' again')}")
-    try:
-        with h5py.File(path, "r") as file:
-            names = ("blob", "dataset", "net", "net_fingerprint", "row_order")
-            missing = [name for name in (*names, "class_names") if name not in file.attrs]
-            if missing:
-                raise InputError(f"{path} has no attribute {missing[0]!r}; {AGAIN}")
-            facts = {name: str(file.attrs[name]) for name in names}
-            class_names = [str(name) for name in file.attrs["class_names"]]
-            database, query = (_read_rows(file, name, path) for name in ("database", "query"))
-    except OSError as error:
-        raise InputError(
-            f"{path} cannot be read as HDF5 ({' '.join(str(error).split())}); {AGAIN}"
-        ) from None
+    with open_hdf5(path, AGAIN) as file:
+        names = ("blob", "dataset", "net", "net_fingerprint", "row_order")
+        missing = [name for name in (*names, "class_names") if name not in file.attrs]
+        if missing:
+            raise InputError(f"{path} has no attribute {missing[0]!r}; {AGAIN}")
+        facts = {name: text_of(file.attrs[name]) for name in names}
+        class_names = texts_of(file.attrs["class_names"])
+        for name, value in {**facts, "class_names": class_names}.items():
+            if value is None:
+                raise InputError(f"{path}: attribute {name!r} is no text; {AGAIN}")
+        database, query = (_read_rows(file, name, path) for name in ("database", "query"))
     sizes = database.features.shape[1], query.features.shape[1]
     if sizes[0] != sizes[1]:
         raise InputError(
@@ -81,20 +80,19 @@ def read_fingerprint(path: Path) -> str | None:
 
     Raises InputError, naming the file, where it cannot be read.
     """
-    try:
-        with h5py.File(path, "r") as file:
-            return file.attrs.get("net_fingerprint")
-    except OSError as error:
-        raise InputError(
-            f"{path} cannot be read ({' '.join(str(error).split())}); {AGAIN}"
-        ) from None
+    with open_hdf5(path, AGAIN) as file:
+        return text_of(file.attrs.get("net_fingerprint"))
 
 
 def _read_rows(file: h5py.File, name: str, path: Path) -> Rows:
     for part in ("features", "labels", "key"):
         if f"{name}/{part}" not in file:
             raise InputError(f"{path} has no '{name}/{part}'; {AGAIN}")
+        if not isinstance(file[name][part], h5py.Dataset) or file[name][part].ndim == 0:
+            raise InputError(f"{path}: '{name}/{part}' is no rows; {AGAIN}")
     rows = Rows(*(file[name][part][:] for part in ("features", "labels", "key")))
+    if rows.labels.dtype.kind not in "iu" or rows.labels.min(initial=0) < 0:
+        raise InputError(f"{path}: '{name}/labels' are no numbers of classes, from 0 up; {AGAIN}")
     if rows.features.ndim != 2 or rows.features.dtype != np.float32 or not rows.features.size:
         raise InputError(
             f"{path}: '{name}/features' is {rows.features.dtype} {rows.features.shape}, but must "

@@ -7,6 +7,8 @@ from contextlib import contextmanager
 from glob import escape
 from pathlib import Path
 
+from eval.schema import misfit
+
 
 class InputError(ValueError):
     """An input is wrong; the message is one sentence: the file, what is wrong, what to do."""
@@ -18,15 +20,36 @@ def read_json(path: Path, needed: Sequence[str], maker: str) -> dict:
     maker: the command that writes such a file.
     Raises InputError, naming the file and `maker`, where it is missing, damaged or lacks one.
     """
+    if path.exists() and not path.is_file():
+        raise InputError(f"{path} is no regular file; remove it and run {maker}")
     try:
-        content = json.loads(path.read_text())
+        text = path.read_text(encoding="utf-8")
+        content = json.loads(text)
+        if "\\ud" in text.lower():  # half a letter, which no page could be written with
+            json.dumps(content, ensure_ascii=False).encode()
     except FileNotFoundError:
         raise InputError(f"{path} does not exist; run {maker}") from None
-    except ValueError as error:
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror}; mend that") from None
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{path} is no JSON ({error}); remove it and run {maker}") from None
+    if not isinstance(content, dict):
+        raise InputError(f"{path} is no JSON object; remove it and run {maker}")
     for name in needed:
         if name not in content:
             raise InputError(f"{path} lacks '{name}'; remove it and run {maker}")
+    return content
+
+
+def read_fitting(path: Path, pattern: dict, maker: str) -> dict:
+    """Return the object in a JSON file that has to fit a pattern (`eval.schema.misfit`).
+
+    Raises InputError as `read_json` does, and where something in it does not fit.
+    """
+    content = read_json(path, (), maker)
+    wrong = misfit(content, pattern)
+    if wrong:
+        raise InputError(f"{path} {wrong}; remove it and run {maker}")
     return content
 
 
@@ -37,8 +60,11 @@ def write_atomically(path: str | Path) -> Iterator[Path]:
     The block creates the temporary file and closes it. It is synced to disk before the rename,
     so `path` is never half written; if the block raises, the temporary file is removed and an
     older `path` stays as it was. What killed processes have left beside `path` is removed first.
+    Raises InputError where `path` is a folder, a device or a pipe, which it would replace.
     """
     path = Path(path)
+    if path.exists() and not path.is_file():
+        raise InputError(f"{path} is there and is no regular file; give another name")
     stem = f".{path.name}.partial-"
     for left in path.parent.glob(f"{escape(stem)}[0-9]*"):
         if not _lives(left.name.removeprefix(stem)):

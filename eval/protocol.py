@@ -13,6 +13,7 @@ from eval.summary import summarize
 
 RELEASE_K = 1000  # the k of KevinNet's run_cifar10.m
 SUBSET_SEED = 0
+DRAWN_BY = "numpy.random.RandomState"  # frozen for ever (NEP 19); the newer Generator's is not
 
 
 def measure(
@@ -57,7 +58,11 @@ def metrics_path(path: Path, k: int = RELEASE_K, per_class: int | None = None) -
 
 def subset_of(per_class: int | None) -> dict | None:
     """Return what metrics.json says of the choice of queries, None for all of them."""
-    return per_class and {"queries_per_class": per_class, "seed": SUBSET_SEED}
+    return per_class and {
+        "queries_per_class": per_class,
+        "seed": SUBSET_SEED,
+        "drawn_by": DRAWN_BY,
+    }
 
 
 def positive(text: str) -> int:
@@ -74,7 +79,7 @@ def choose_queries(labels: np.ndarray, per_class: int, path: Path) -> np.ndarray
     labels: (Q,) int32 or (Q, L) uint8. Raises InputError, naming the file `path`, where a class
     has too few.
     """
-    random = np.random.default_rng(SUBSET_SEED)
+    random = np.random.RandomState(SUBSET_SEED)
     members = labels if labels.ndim == 2 else labels[:, None] == np.unique(labels)
     free = np.ones(len(labels), bool)
     for label, carries in enumerate(members.T):

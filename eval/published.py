@@ -1,7 +1,8 @@
 """Published numbers beside ours, each with its net, features and protocol.
 
 The CSV files of `published/` hold the numbers and where they stand. A difference is computed only
-where net, features and protocol are ours; every other row says what is other or not stated.
+where method, net and its weights, loss weights, pictures, features and protocol are ours; every
+other row says what is other or not stated (`differences`).
 """
 
 import csv
@@ -17,7 +18,9 @@ NET_NAMES = {  # what the CSV files call a net of ours that starts from ImageNet
 }
 PRECISION_CURVES = ("cifar10", 48)  # data set and bits of the published precision-at-k curves
 RELEASED_LOG_PICTURES = 200 * 50  # test_iter x test batch of the released solver and net
-NET_WORDS = {net["published"] for net in read_table("nets.toml")["nets"].values()}
+NETS = read_table("nets.toml")["nets"]
+NET_WORDS = {net["published"] for net in NETS.values()}
+LOSS_WEIGHTS = [term.variable.lower() for term in LOSS_TERMS.values() if term.variable]
 
 
 def read_published(name: str) -> list[dict[str, str]]:
@@ -120,7 +123,7 @@ def accuracies(run: dict, metrics: dict) -> list[dict]:
                 protocol=f"{trained:,} training, {tested:,} test pictures",
                 published=float(row["accuracy_percent"]) / 100,
                 ours=ours,
-                differs=_other_net(run, row) + ([] if same else ["other protocol"]),
+                differs=differences(run, row, "same" if same else "other protocol"),
             )
         )
     return rows
@@ -139,11 +142,10 @@ def maps(run: dict, metrics: dict) -> list[dict]:
             split = f"{int(row['queries']):,} queries, {int(row['database']):,} pictures"
             sizes = (int(row["queries"]), int(row["database"]))
             same = sizes == (metrics["queries"], metrics["database"])
-            protocol_differs = [] if same else ["other protocol"]
+            protocol = "same" if same else "other protocol"
         else:
             split = "split not stated"
-            protocol_differs = ["protocol not stated"]
-        features = [] if row["features"] == "learned" else ["features not stated"]
+            protocol = "protocol not stated"
         rows.append(
             _row(
                 f"mAP@{k}",
@@ -151,7 +153,7 @@ def maps(run: dict, metrics: dict) -> list[dict]:
                 protocol=split,
                 published=float(row["map_percent"]) / 100,
                 ours=ours,
-                differs=_other_net(run, row) + features + protocol_differs,
+                differs=differences(run, row, protocol),
             )
         )
     return rows
@@ -167,7 +169,7 @@ def _precisions(run: dict, metrics: dict) -> list[dict]:
             protocol="split not stated",
             published=float(row["precision"]),
             ours=curve["precision"][-1],
-            differs=["net not stated", "protocol not stated"],
+            differs=differences(run, row, "protocol not stated"),
         )
         for row in _precision_rows(run, metrics)
         if int(row["k"]) == last
@@ -187,11 +189,11 @@ def _losses(run: dict, tests: list[dict[str, float]]) -> list[dict]:
     at = {test["iteration"]: test for test in tests}
     rows = []
     for row in read_published("released_log_losses"):
-        if (row["dataset"], row["bits"]) != (settings["dataset"], str(settings["bits"])):
+        if (row["dataset"], row["bits"]) != (settings["dataset"], str(settings.get("bits"))):
             continue
         iteration = int(row["iteration"])
         test = at.get(iteration, tests[-1])
-        other = [] if iteration in at else [f"other protocol (ours: {test['iteration']:,.0f})"]
+        there = "same" if iteration in at else f"other protocol (ours: {test['iteration']:,.0f})"
         for term in LOSS_TERMS:
             if term not in row:
                 continue  # a term of ours that no release trained with
@@ -202,19 +204,42 @@ def _losses(run: dict, tests: list[dict[str, float]]) -> list[dict]:
                     protocol=f"test at iteration {iteration:,}",
                     published=float(row[term]),
                     ours=test.get(f"test_{term}"),
-                    differs=_other_net(run, row) + other,
+                    differs=differences(run, row, there),
                 )
             )
     return rows
 
 
-def _other_net(run: dict, row: dict[str, str]) -> list[str]:
-    if not row["net"]:
-        return ["net not stated"]
+def differences(run: dict, row: dict[str, str], protocol: str) -> list[str]:
+    """Return in what a run and a published row are not the same, [] where they may be compared.
+
+    The one rule for rows of every kind. run: content of run.json. row: of one of the CSV files;
+    where it names no method, its net's name begins with it. protocol: "same", or what is other.
+    """
+    settings = run["settings"]
+    method = settings.get("method", "ssdh")  # run.json may be older than that variable
+    net, scratch = settings["net"], run["from_scratch"]
+    names = NET_NAMES.get(net, ())
+    losses = METHODS[method].losses if method in METHODS else []
+    default = NETS[net]["weights"] if net in NETS else settings.get("weights")
+    weighed = any(settings.get(name, 1) != 1 for name in LOSS_WEIGHTS)
+    found = {
+        "other method": our_method(row.get("method") or row["net"]) != method,
+        "net not stated": not row.get("net"),
+        "other net": bool(row.get("net")) and (scratch or _published_net(row) not in names),
+        "other weights": not scratch and (settings.get("weights") or default) != default,
+        "other loss weights": len(losses) > 1 and weighed,
+        "subset of the pictures": bool(settings.get("subset")),
+        "features not stated": row.get("features", "learned") != "learned",
+        protocol: protocol != "same",
+    }
+    return [name for name, differs in found.items() if differs]
+
+
+def _published_net(row: dict[str, str]) -> str:
+    """Return a row's net as NET_NAMES has it."""
     # That row's net is stated as VGG16; only the method's name tells that it is the other one.
-    net = "SSDH VGG16-Avg" if net_word(row.get("method", "")) == "VGG16-Avg" else row["net"]
-    names = set() if run["from_scratch"] else NET_NAMES.get(run["settings"]["net"], set())
-    return [] if net in names else ["other net"]
+    return "SSDH VGG16-Avg" if net_word(row.get("method", "")) == "VGG16-Avg" else row["net"]
 
 
 def _row(measure: str, row: dict[str, str], **rest: object) -> dict:

@@ -1,13 +1,17 @@
 """The runs in a folder of runs, each with what it measured."""
 
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
+from tqdm import tqdm
+
 from eval.codes import codes_sha256, read_codes
 from eval.features import read_fingerprint
-from eval.files import InputError, read_json
+from eval.files import InputError
 from eval.protocol import RELEASE_K
+from eval.records import drawn_otherwise, read_metrics, read_run_record
 from eval.tables import METHODS
 
 
@@ -53,19 +57,27 @@ class Run(NamedTuple):
         return self.method not in METHODS or METHODS[self.method].codes
 
 
-def find_runs(folder: Path) -> list[Run]:
+def find_runs(folder: Path, left_out: Callable[[InputError], None] | None = None) -> list[Run]:
     """Return the runs of those folders in `folder` that have a run.json, by name.
 
-    Metrics count where they were measured on the codes.h5 (or features.h5) beside them. Raises
-    InputError for a damaged run.json.
+    Metrics count where they were measured on the codes.h5 (or features.h5) beside them. left_out:
+    takes the error of each run whose run.json is damaged; without it, such an error is raised.
     """
-    return [read_run(path.parent) for path in sorted(Path(folder).glob("*/run.json"))]
+    runs = []
+    paths = sorted(Path(folder).glob("*/run.json"))
+    for path in tqdm(paths, desc="reading runs", unit=" runs", disable=None, leave=False):
+        try:
+            runs.append(read_run(path.parent))
+        except InputError as error:
+            if not left_out:
+                raise
+            left_out(error)
+    return runs
 
 
 def read_run(folder: Path) -> Run:
     """Return the run in one folder; raise InputError where run.json is missing or damaged."""
-    record = read_json(folder / "run.json", ["settings", "from_scratch", "warnings"], "make train")
-    run = Run(folder, record, None, "")
+    run = Run(folder, read_run_record(folder), None, "")
     try:
         run = run._replace(metrics=_read_metrics(run, folder / "metrics.json"))
     except InputError as error:
@@ -73,7 +85,9 @@ def read_run(folder: Path) -> Run:
     subsets = []
     for path in sorted(folder.glob(f"metrics-q*-k{RELEASE_K}.json")):
         with suppress(InputError):  # of earlier codes, or damaged: as if it were not there
-            subsets.append(_read_metrics(run, path))
+            metrics = _read_metrics(run, path)
+            if not drawn_otherwise(metrics):
+                subsets.append(metrics)
     return run._replace(subsets=tuple(subsets))
 
 
@@ -81,11 +95,11 @@ def _read_metrics(run: Run, path: Path) -> dict:
     """Return the content of a metrics file that was measured on the file beside it."""
     if run.has_codes:
         measured, key = "codes.h5", "codes_sha256"
-        metrics = read_json(path, [key], "make eval")
+        metrics = read_metrics(path, "make eval")
         found = codes_sha256(read_codes(run.folder / measured))
     else:
         measured, key = "features.h5", "net_fingerprint"
-        metrics = read_json(path, [key, "accuracy"], f"make eval METHOD={run.method}")
+        metrics = read_metrics(path, f"make eval METHOD={run.method}", codes=False)
         found = read_fingerprint(run.folder / measured)
     if metrics[key] != found:
         raise InputError(f"{path} was not measured on the {measured} beside it; run make eval")

@@ -14,13 +14,21 @@ def read_training(path: Path) -> dict[str, np.ndarray]:
 
     Raises InputError, naming the file, where it is missing or a cell is no number.
     """
+    if path.exists() and not path.is_file():
+        raise InputError(f"{path} is no regular file; run make train again")
     try:
-        with open(path, newline="") as file:
+        with open(path, newline="", encoding="utf-8") as file:
             reader = csv.DictReader(file)
-            rows = list(reader)
+            names, rows = list(reader.fieldnames or ()), list(reader)
     except FileNotFoundError:
         raise InputError(f"{path} does not exist; run make train") from None
-    columns = {name: np.full(len(rows), math.nan) for name in reader.fieldnames or ()}
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror}; mend that") from None
+    except (ValueError, csv.Error) as error:
+        raise InputError(
+            f"{path} is damaged, no table of text ({error}); run make train again"
+        ) from None
+    columns = {name: np.full(len(rows), math.nan) for name in names}
     if "iteration" not in columns:
         raise InputError(f"{path} has no column 'iteration'; run make train again")
     for line, row in enumerate(rows):
@@ -32,6 +40,9 @@ def read_training(path: Path) -> dict[str, np.ndarray]:
                     f"{path}, line {line + 2}: {row[name]!r} in column '{name}' is no number; "
                     "run make train again"
                 ) from None
+    wrong = np.flatnonzero(~np.isfinite(columns["iteration"]))
+    if len(wrong):
+        raise InputError(f"{path}, line {wrong[0] + 2}: has no iteration; run make train again")
     return columns
 
 

@@ -9,6 +9,13 @@ from pathlib import Path
 
 import pytest
 
+from tests.skips import (  # noqa: F401
+    pytest_collectreport,
+    pytest_runtest_logreport,
+    pytest_sessionfinish,
+    pytest_terminal_summary,
+)
+
 REPO = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(REPO / "python_layers"))
 os.environ.setdefault("GLOG_minloglevel", "2")  # before the first import of caffe

@@ -1,6 +1,7 @@
 """Imports point one way: which room may import which, read from the source of every module."""
 
 import ast
+import re
 import sys
 from pathlib import Path
 
@@ -38,6 +39,9 @@ COMMANDS = [
     if path.name == "__main__.py" or '\nif __name__ == "__main__":' in path.read_text()
 ]
 
+CALLED = re.compile(r'child\.(?:call|start)\(\s*"([\w.]+)\.\w+"')
+CHILDREN = sorted({name for path in SOURCES.values() for name in CALLED.findall(path.read_text())})
+
 
 def within(name, packages):
     return any(f"{name}.".startswith(f"{package}.") for package in packages)
@@ -61,3 +65,8 @@ def test_a_module_imports_only_what_its_room_may_and_no_command(module):
         if room == "python_layers" or within(name, (*OURS, "caffe")):
             assert within(name, MAY_IMPORT[room]), f"{module} imports {name}"
         assert not within(name, COMMANDS), f"{module} imports the command {name}"
+        assert not within(name, CHILDREN), f"{module} imports {name}, which runs as a child alone"
+
+
+def test_children_are_found():
+    assert len(CHILDREN) > 5 and set(CHILDREN) <= set(SOURCES)

@@ -4,13 +4,14 @@ Pictures come from the LMDBs that each run's net read. The cost of one distance 
 a machine and kept in distance_cost.json.
 """
 
-from contextlib import ExitStack
+import sys
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import cv2
 
 from eval.bench.cost import distance_cost
-from eval.files import InputError, read_json
+from eval.files import InputError, read_fitting
 from eval.pages.paper.page import write_paper
 from eval.run_folders import Run, find_runs
 from eval.summary import write_metrics
@@ -20,6 +21,20 @@ from tools.run.failure import Failure, carry_out
 from tools.run.machine import machine
 from tools.run.variables import parse
 
+SECONDS = (None, float)
+COST = {
+    "machine": dict,
+    "rows": [
+        {
+            "name": str,
+            "title": str,
+            "one_core": SECONDS,
+            "all_cores": SECONDS,
+            "faiss_one_core": SECONDS,
+            "faiss_all_cores": SECONDS,
+        }
+    ],
+}  # what distance_cost.json has to be
 BIT_LENGTHS = (48, 64, 128)  # the paper's 64, and the code lengths of its tables around it
 
 
@@ -43,8 +58,13 @@ def main() -> None:
             pixels = opened[data](group, row)
             return cv2.imencode(".png", pixels.transpose(1, 2, 0))[1].tobytes()
 
-        found = find_runs(runs)
-        page = write_paper(out, found, picture, measured_cost(out / "distance_cost.json"))
+        left_out = []
+        found = find_runs(runs, lambda error: left_out.append(str(error)))
+        cost = measured_cost(out / "distance_cost.json")
+        page = write_paper(out, found, picture, cost, left_out)
+    for run in found:
+        if run.metrics is None:
+            print(f"no figures of {run.folder.name}: {run.why}", file=sys.stderr)
     print(f"{len(found)} runs, {sum(run.metrics is not None for run in found)} with figures")
     print(f"page: {page}; figures: {page.parent / 'figures'}")
 
@@ -52,8 +72,8 @@ def main() -> None:
 def measured_cost(path: Path) -> dict:
     """Return the costs in a file, measured first where it is none of this machine's."""
     here = {key: machine()[key] for key in ("cpu", "cores")}
-    if path.exists():
-        cost = read_json(path, ["machine", "rows"], "make paper")
+    with suppress(InputError):  # missing or damaged
+        cost = read_fitting(path, COST, "make paper")
         if cost["machine"] == here:
             return cost
     cost = {"machine": here, "rows": distance_cost(BIT_LENGTHS)}

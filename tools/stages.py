@@ -27,6 +27,7 @@ class Stage(NamedTuple):
     command: tuple[str, ...]
 
 
+VARIABLES = ("FEATURES", "FINE", "QUERIES", "SCHEDULER", "WORKERS", "PICTURES")
 CODES = Stage("codes.h5", "model.caffemodel", ("tools.codes",))
 FEATURES = Stage("features.h5", "model.caffemodel", ("tools.codes", "--features", "1"))
 INDEX = Stage(
@@ -39,9 +40,7 @@ INDEX = Stage(
 def main() -> None:
     """Bring up to date what is asked for; the run must be the trained run of the job."""
     wanted = sys.argv.pop(1) if len(sys.argv) > 1 else ""
-    job, values = read_job(
-        *(__doc__, "FEATURES", "FINE", "QUERIES", "SCHEDULER", "WORKERS", "PICTURES")
-    )
+    job, values = read_job(__doc__, *VARIABLES)
     own = values.pictures or (values.images and not DATASETS[job.source].pictures)
     if wanted == "codes" and own:
         run_command(("tools.codes.pictures",))
@@ -56,6 +55,7 @@ def main() -> None:
     made = False
     for stage in stages:
         made = not is_up_to_date(job.run / stage.file, job.run / stage.source)
+        made = made or not is_of_todays_draw(job.run / stage.file)
         if made:
             run_command(stage.command, sys.stderr if wanted == "search" else None)
     if wanted in ("codes", "eval", "report"):
@@ -95,6 +95,19 @@ def is_up_to_date(file: Path, source: Path) -> bool:
     return file.exists() and file.stat().st_mtime_ns >= source.stat().st_mtime_ns
 
 
+def is_of_todays_draw(file: Path) -> bool:
+    """Return whether a file of metrics is of queries drawn as today's; True for any other file."""
+    if not file.name.startswith("metrics-q"):
+        return True
+    from eval.files import InputError, read_json  # and NumPy with the other one
+    from eval.records import drawn_otherwise
+
+    try:
+        return not drawn_otherwise(read_json(file, (), "make eval"))
+    except InputError:  # damaged: it is made again
+        return False
+
+
 def run_command(command: tuple[str, ...], stdout: object = None) -> None:
     """Run a command of this repository; where it fails, end as it did, for it said why."""
     environment = os.environ | {"OMP_WAIT_POLICY": "passive"}  # FAISS's threads wait without work
@@ -108,10 +121,10 @@ def say(job: Job, path: Path, made: bool) -> None:
     if path.name == "report.html":
         print(f"the report is {path}")
     elif path.name.startswith("metrics") and job.method.codes and not made:
-        from eval.files import read_json
+        from eval.records import read_metrics
         from eval.summary import describe
 
-        print(describe(read_json(path, ["map", "ties"], "make eval")))
+        print(describe(read_metrics(path, "make eval")))
         print(f"measured already: {path}")
     elif not job.method.codes:
         print(f"the accuracy is in {path}")

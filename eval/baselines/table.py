@@ -1,15 +1,16 @@
 """The baselines on one run's features as a table, SSDH's runs beside them."""
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 from eval.baselines.methods import BASELINES
-from eval.files import read_json
+from eval.files import InputError
+from eval.records import read_baseline
 from eval.run_folders import Run
 from eval.summary import with_ties
 from eval.tables import METHODS
 
 BESIDE = METHODS["ssdh"]
-NEEDED = ("method", "learned_on", "map", "ties", "precision_at_k")
 
 
 class Row(NamedTuple):
@@ -24,19 +25,35 @@ class Row(NamedTuple):
     source: str
 
 
-def rows(run: Run, code_lengths: list[int], runs: list[Run]) -> list[Row]:
+def rows(
+    run: Run,
+    code_lengths: list[int],
+    runs: list[Run],
+    damaged: Callable[[InputError], None] | None = None,
+) -> list[Row]:
     """Return Euclidean search, each baseline at each code length, and SSDH's runs beside them.
 
     run: whose features the baselines learned on; results on features of other weights do not
-    count. runs: among them those of SSDH on the same data set and net are looked for.
+    count. runs: among them those of SSDH on the same data set and net are looked for. damaged:
+    takes the error of each result that cannot be read; without it, such an error is raised.
     """
+
+    def result(of: str) -> dict | None:
+        try:
+            return _result(run, of)
+        except InputError as error:
+            if not damaged:
+                raise
+            damaged(error)
+            return None
+
     name = run.folder.name
-    euclidean = _result(run, "euclidean")
+    euclidean = result("euclidean")
     tuned = "" if run.has_codes else "-ft"
     table = [Row(f"{run.settings['net']}{tuned}, Euclidean", None, euclidean, name)]
     for bits in code_lengths:
         table += [
-            Row(baseline.name, bits, _result(run, f"{key}-{bits}"), name)
+            Row(baseline.name, bits, result(f"{key}-{bits}"), name)
             for key, baseline in BASELINES.items()
         ]
         beside = [other for other in runs if _is_ssdh_beside(other, run, bits)]
@@ -72,14 +89,16 @@ def lines(run: Run, code_lengths: list[int], runs: list[Run]) -> list[str]:
 def code_lengths(run: Run) -> list[int]:
     """Return the code lengths, ascending, at which the run's folder has some baseline's result."""
     names = (path.stem.rpartition("-") for path in (run.folder / "baselines").glob("*-*.json"))
-    return sorted({int(bits) for baseline, _, bits in names if baseline in BASELINES})
+    return sorted(
+        {int(bits) for baseline, _, bits in names if baseline in BASELINES and bits.isdecimal()}
+    )
 
 
 def _result(run: Run, name: str) -> dict | None:
     path = run.folder / "baselines" / f"{name}.json"
     if run.metrics is None or not path.exists():
         return None
-    result = read_json(path, NEEDED, "make baselines")
+    result = read_baseline(path)
     same = result["learned_on"]["net_fingerprint"] == run.metrics["net_fingerprint"]
     return result if same else None
 

@@ -6,16 +6,16 @@ from pathlib import Path
 import numpy as np
 
 from eval.codes import Codes, codes_sha256, read_codes
-from eval.files import InputError, read_json, write_atomically
+from eval.files import InputError, write_atomically
 from eval.metrics import RADIUS
 from eval.pages.figures import Chart, Line, line_chart
 from eval.pages.query_pictures import nearest_pictures, shown_queries
 from eval.pages.template import page_template
 from eval.published import compare, precision_curves
+from eval.records import read_metrics, read_run_record
 from eval.tables import LOSS_TERMS
 from eval.training_log import read_training, tests_of
 
-RUN_KEYS = ["settings", "from_scratch", "warnings"]
 QUERIES_SHOWN = 10
 POINTS_DRAWN = 300
 
@@ -27,8 +27,8 @@ def write_report(run_folder: Path, picture: Callable[[str, int], bytes]) -> Path
     PNG bytes of a row of "query" or "database". Raises InputError, naming the file, where one is
     missing, damaged, or metrics.json was measured on other codes.
     """
-    run = read_json(run_folder / "run.json", RUN_KEYS, "make train")
-    metrics = read_json(run_folder / "metrics.json", ["codes_sha256"], "make eval")
+    run = read_run_record(run_folder)
+    metrics = read_metrics(run_folder / "metrics.json", "make eval")
     codes = read_codes(run_folder / "codes.h5")
     if metrics["codes_sha256"] != codes_sha256(codes):
         raise InputError(

@@ -103,8 +103,8 @@ def test_imagenet_mean(prepare, tmp_path):
     np.testing.assert_allclose(mean.mean(axis=(0, 2, 3)), [104.007, 116.669, 122.679], atol=1e-3)
 
 
-def test_imagenet_mean_of_another_shape(prepare_process, refused, tmp_path):
-    message = refused(prepare_process("digits", mean="imagenet"))
+def test_imagenet_mean_of_another_shape(prepare, refused, tmp_path):
+    message = refused(prepare("digits", mean="imagenet"))
     assert "use --side 256 --channels 3, or --mean train" in message
     assert list((tmp_path / "data/digits").iterdir()) == []
 
@@ -213,7 +213,7 @@ def test_a_disk_that_is_full(monkeypatch, capsys):
     )
 
 
-def test_arguments_that_make_no_sense(prepare_process):
+def test_arguments_that_make_no_sense(prepare):
     for dataset, arguments, sentence in (
         ("digits", ["--subset", 0], "subset 0 is not above zero"),
         ("digits", ["--images", "x"], "digits takes no folder of pictures; only "),
@@ -224,7 +224,7 @@ def test_arguments_that_make_no_sense(prepare_process):
         ("folder", [], "folder is made of a folder of pictures; name it (IMAGES=, --images)"),
         ("cifar", [], "the data set cifar is not known; there are mnist, "),
     ):
-        process = prepare_process(dataset, *arguments)
+        process = prepare(dataset, *arguments)
         assert process.returncode == 2
         assert process.stderr.startswith(f"data_prep: {sentence}")
         assert process.stderr.count("\n") == 1

@@ -18,6 +18,7 @@ import pytest
 
 from data_prep import DataError, cifar10, digits, fashion_mnist, idx, mnist
 from data_prep.datasets import Source
+from data_prep.debian import apt_install
 from data_prep.lmdb_reader import iterate, open_rows
 
 REPO = Path(__file__).resolve().parents[2]
@@ -86,9 +87,14 @@ def test_damaged_mnist_is_named(prepare, refused, mnist_root, damage):
 
 @pytest.fixture
 def npm_package():
-    """Skip where npm does not reach a registry that holds the package."""
+    """Skip where npm, installed if need be, does not reach a registry that holds the package."""
+    if not shutil.which("npm"):
+        try:
+            apt_install("npm", "to test the second source of MNIST")
+        except DataError as error:
+            pytest.skip(str(error))
     command = ["npm", "view", mnist.NPM_PACKAGE, "version"]
-    if not shutil.which("npm") or subprocess.run(command, capture_output=True).returncode:
+    if subprocess.run(command, capture_output=True).returncode:
         pytest.skip(f"npm cannot reach {mnist.NPM_PACKAGE}")
 
 

@@ -38,7 +38,8 @@ def test_all_queries_and_some_of_each_class(path):
     metrics = measure_classification(path, 5)
     assert metrics["accuracy"] == pytest.approx(accuracy(path, chosen))
     assert [each["queries"] for each in metrics["per_class"]] == [5] * 4
-    assert metrics["subset"] == {"queries_per_class": 5, "seed": 0}
+    drawn_by = "numpy.random.RandomState"
+    assert metrics["subset"] == {"queries_per_class": 5, "seed": 0, "drawn_by": drawn_by}
     with pytest.raises(InputError, match="ask for fewer"):
         measure_classification(path, 30)
 

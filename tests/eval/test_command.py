@@ -112,7 +112,14 @@ def test_another_k_or_a_subset_never_overwrites_the_full_figures(path, capsys):
     assert "map_at_7" in json.loads((path.parent / "metrics-qall-k7.json").read_text())
     subset = json.loads((path.parent / "metrics-q2-k7.json").read_text())
     assert subset["queries"] == 8
-    assert subset["subset"] == {"queries_per_class": 2, "seed": 0}
+    drawn_by = "numpy.random.RandomState"
+    assert subset["subset"] == {"queries_per_class": 2, "seed": 0, "drawn_by": drawn_by}
+
+
+def test_chosen_queries_are_the_same_under_every_numpy(path):
+    """RandomState's draws are frozen; the rows were written down once."""
+    labels = np.repeat([0, 1, 2], 40)
+    assert choose_queries(labels, 3, path).tolist() == [20, 22, 25, 52, 53, 66, 86, 99, 104]
 
 
 def test_chosen_queries_are_a_fixed_draw_of_each_class(path):

@@ -1,8 +1,11 @@
+from itertools import product
+
 import pytest
 
 from eval.published import (
     accuracies,
     compare,
+    differences,
     net_word,
     our_method,
     precision_curves,
@@ -10,9 +13,9 @@ from eval.published import (
 )
 
 
-def a_run(dataset="cifar10", net="alexnet", bits=48, from_scratch=False):
+def a_run(dataset="cifar10", net="alexnet", bits=48, from_scratch=False, **settings):
     return {
-        "settings": {"dataset": dataset, "net": net, "bits": bits},
+        "settings": {"dataset": dataset, "net": net, "bits": bits, **settings},
         "from_scratch": from_scratch,
     }
 
@@ -39,7 +42,8 @@ def test_difference_where_net_features_and_protocol_are_the_same():
     ssdh = row_of(rows, "mAP@50000", "SSDH")
     assert (ssdh["ours"], ssdh["differs"]) == (0.92, [])
     assert ssdh["difference"] == pytest.approx(0.92 - 0.913361)
-    assert row_of(rows, "mAP@1000", "KevinNet")["difference"] == pytest.approx(0.91 - 0.8973)
+    kevinnet = row_of(compare(a_run(method="kevinnet"), some_metrics(), []), "mAP@1000", "KevinNet")
+    assert kevinnet["difference"] == pytest.approx(0.91 - 0.8973)
     log = row_of(rows, "accuracy", "SSDH (released log at iteration 50000)")
     assert log["difference"] == pytest.approx(0.9 - 0.8989)
 
@@ -63,7 +67,9 @@ def test_other_protocol(sizes):
 def test_what_the_source_does_not_state_is_said():
     rows = compare(a_run(), some_metrics(), [])
     ksh = row_of(rows, "mAP@1000", "KSH")
-    assert ksh["differs"] == ["net not stated", "features not stated", "protocol not stated"]
+    assert ksh["differs"] == [
+        *("other method", "net not stated", "features not stated", "protocol not stated"),
+    ]
     assert row_of(rows, "precision@1000", "ITQ")["difference"] is None
 
 
@@ -83,7 +89,7 @@ def test_losses_of_the_released_log_at_the_same_iteration():
     ]
     rows = compare(a_run(), some_metrics(), tests)
     losses = [row for row in rows if row["measure"] == "binarization loss" and not row["differs"]]
-    assert [row["ours"] for row in losses] == [-0.115, -0.001]
+    assert [row["ours"] for row in losses] == [-0.115]  # the log's start is another recipe's
     assert losses[0]["difference"] == pytest.approx(-0.115 + 0.114405)
     early = compare(a_run(), some_metrics(), tests[:1])
     final = [row for row in early if row["protocol"] == "test at iteration 50,000"][0]
@@ -127,3 +133,57 @@ def test_the_two_vgg_nets_are_told_apart(net, method):
     metrics = {"accuracy": 0.9, "bits": 48, "database": 50_000, "queries": 10_000}
     same = [row["method"] for row in accuracies(run, metrics) if not row["differs"]]
     assert same == [f"SSDH {method} (released log)"]
+
+
+SAME = {"method": "ssdh", "net": "alexnet", "weights": "caffenet", "subset": 0}
+SAME |= {"alpha": 1, "beta": 1, "gamma": 1}
+OTHER = {  # what is not the same, and what the rows then say
+    "method": ("kevinnet", "other method"),
+    "net": ("vgg16", "other net"),
+    "weights": ("path/to/other.caffemodel", "other weights"),
+    "subset": (100, "subset of the pictures"),
+    "beta": (0, "other loss weights"),
+}
+PROTOCOLS = (0, 10)  # queries fewer, and iterations of the test later, than the published
+
+
+@pytest.mark.parametrize("changed", list(product((False, True), repeat=len(OTHER))))
+@pytest.mark.parametrize("fewer", PROTOCOLS)
+def test_one_rule_decides_for_every_kind_of_row(changed, fewer):
+    settings, said = dict(SAME), set()
+    for (name, (value, sentence)), differs in zip(OTHER.items(), changed, strict=True):
+        if differs:
+            settings[name] = value
+            said.add(sentence)
+    if settings["method"] == "kevinnet":
+        said.discard("other loss weights")  # of one term
+    if settings["net"] == "vgg16" and settings["weights"] == "caffenet":
+        said.add("other weights")  # its own are VGG's
+    run = a_run(**settings)
+    tests = [{"iteration": 50_000 + fewer, "test_balance": 0.5}]
+    rows = compare(run, some_metrics(queries=10_000 - fewer), tests)
+    of_ssdh = [
+        row_of(rows, "accuracy", "SSDH (released log at iteration 50000)"),
+        row_of(rows, "mAP@50000", "SSDH"),
+        next(row for row in rows if row["measure"] == "balance loss"),
+    ]
+    for row in of_ssdh:
+        protocols = [word for word in row["differs"] if word.startswith("other protocol")]
+        assert bool(protocols) == bool(fewer)
+        assert set(row["differs"]) - set(protocols) == said, row["measure"]
+        assert (row["difference"] is None) == bool(row["differs"])
+
+
+def test_a_run_without_those_settings_is_an_older_one_of_ssdh():
+    row = {"method": "SSDH", "net": "CaffeNet, fine-tuned"}
+    assert differences(a_run(), row, "same") == []
+    assert differences(a_run(weights=None, method="ssdh"), row, "same") == []
+    assert differences(a_run(from_scratch=True, weights="none"), row, "same") == ["other net"]
+
+
+def test_the_released_log_s_start_is_of_another_net():
+    tests = [{"iteration": 0, "test_classification": 2.3}]
+    rows = [row for row in compare(a_run(), some_metrics(), tests) if "loss" in row["measure"]]
+    start = [row for row in rows if row["protocol"] == "test at iteration 0"]
+    assert len(start) == 3
+    assert all(row["differs"] == ["other net"] and "another recipe" in row["net"] for row in start)

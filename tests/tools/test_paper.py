@@ -5,6 +5,7 @@ import shutil
 
 import pytest
 
+from tests.eval.samples import write_run
 from tools.run.machine import machine
 
 
@@ -16,12 +17,17 @@ def folder(trained, options, command, tmp_path, folder_of):
     done = command("eval", folder_of(trained) / "codes.h5")
     assert done.returncode == 0, done.stderr
     folder = tmp_path / "runs"
-    (folder / "paper").mkdir(parents=True)
+    write_costs(folder)
     shutil.move(folder_of(trained), folder / "digits-lenet-16")
+    return folder
+
+
+def write_costs(folder):
+    """Write costs of one distance as if they had been measured on this machine."""
+    (folder / "paper").mkdir(parents=True)
     here = {key: machine()[key] for key in ("cpu", "cores")}
     costs = {"machine": here, "rows": []}
     (folder / "paper" / "distance_cost.json").write_text(json.dumps(costs))
-    return folder
 
 
 def test_the_page_shows_the_run_and_its_pictures(folder, command):
@@ -35,11 +41,18 @@ def test_the_page_shows_the_run_and_its_pictures(folder, command):
     assert (folder / "paper" / "figures" / "digits-lenet-top-10.png").exists()
 
 
-def test_what_cannot_be_read_is_one_sentence(tmp_path, command):
+def test_what_cannot_be_read_is_left_out_in_one_sentence(tmp_path, command):
+    write_costs(tmp_path)
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "run.json").write_text("{")
+    write_run(tmp_path / "run.json")
+    (tmp_path / "other").mkdir()
+    (tmp_path / "run.json").rename(tmp_path / "other" / "run.json")
+    (tmp_path / "other" / "metrics.json").write_text('{"map": 1}')
     done = command("tools.paper", "--runs", tmp_path)
-    assert done.returncode == 1
-    assert "Traceback" not in done.stderr
-    (line,) = done.stderr.splitlines()
-    assert line.startswith("error: ") and "run.json is no JSON" in line
+    assert done.returncode == 0, done.stderr
+    left_out, without = done.stderr.splitlines()
+    assert left_out.startswith("left out: ") and "run.json is no JSON" in left_out
+    assert without.startswith("no figures of other: ") and "lacks 'codes_sha256'" in without
+    page = (tmp_path / "paper" / "index.html").read_text()
+    assert "run/run.json is no JSON" in page and "metrics.json lacks" in page

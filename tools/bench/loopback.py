@@ -25,7 +25,18 @@ def running_cluster(workers: int) -> Iterator[tuple[str, list[subprocess.Popen]]
     address = f"tcp://127.0.0.1:{port}"
     dask = str(Path(sys.executable).parent / "dask")
     commands = [["scheduler", "--host", "127.0.0.1", "--port", str(port), "--no-dashboard"]]
-    commands += [["worker", address, "--nthreads", "1", "--no-nanny", "--no-dashboard"]] * workers
+    commands += [
+        [
+            "worker",
+            address,
+            "--nthreads",
+            "1",
+            "--no-nanny",
+            "--no-dashboard",
+            "--host",
+            "127.0.0.1",
+        ]
+    ] * workers
     processes = []
     try:
         for place, command in enumerate(commands):

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from data_prep import DataError
+from data_prep.files import read_regular
 from data_prep.picture import fit
 from tools.run.failure import Failure
 from tools.run.nets import Net
@@ -21,10 +22,8 @@ def read_picture(source: Path | bytes, net: Net) -> np.ndarray:
     one, for what cannot be read or decoded.
     """
     try:
-        content = source if isinstance(source, bytes) else source.read_bytes()
+        content = source if isinstance(source, bytes) else read_regular(source)
         pixels = fit(content, net.side, net.channels)
-    except OSError as error:
-        raise DataError(f"{source} cannot be read: {error.strerror}") from None
     except DataError as error:
         raise DataError(
             f"{'The picture' if isinstance(source, bytes) else source} {error}"

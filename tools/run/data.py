@@ -11,6 +11,7 @@ from tools.run.failure import Failure
 if TYPE_CHECKING:
     import numpy as np
 
+LOOKED_AT = 4096  # of an LMDB's pictures, which are shuffled: no class of 1 in 100 is missed
 SPLITS = {"database": "train", "query": "test"}  # a group of codes.h5 and the split it comes from
 
 
@@ -18,7 +19,18 @@ def read_manifest(data: Path) -> dict:
     """Return a data folder's manifest.json; raise Failure or DataError where it is not whole."""
     if not data.is_dir():
         raise Failure(f"there is no data in {data}: run 'make data' with the same variables first")
-    return manifest.read_manifest(data)
+    there = manifest.read_manifest(data)
+    if "labels" not in there:  # an older one, which does not count the pictures of each class
+        from data_prep.lmdb_reader import largest_label
+
+        for split in SPLITS.values():
+            label = largest_label(data / f"{split}_lmdb", LOOKED_AT)
+            if label >= len(there["classes"]):
+                raise Failure(
+                    f"{data}/manifest.json names {len(there['classes'])} classes, and {split}_lmdb "
+                    f"has pictures of class {label}: remove {data} and make it again"
+                )
+    return there
 
 
 def lmdb_of(data: Path, group: str) -> Path:

@@ -8,6 +8,8 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from eval.pages.figures import drawing
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
@@ -21,20 +23,22 @@ def draw_grid(query: np.ndarray, pictures: Sequence[np.ndarray], answer: dict) -
     query: uint8 H x W x 3, BGR. pictures: uint8 C x H x W, BGR. answer: answer.describe's.
     """
     lines = 1 + -(-len(pictures) // COLUMNS)
-    figure = Figure(figsize=(COLUMNS * CELL, lines * 1.3 * CELL), dpi=100, layout="constrained")
-    canvas = FigureCanvasAgg(figure)
-    cells = figure.subplots(lines, COLUMNS, squeeze=False)
-    for cell in cells.flat:
-        cell.axis("off")
-    best = answer["classes"][0]
-    _show(cells[0, 0], query, f"query\n{best['name']} {best['probability']:.1%}")
-    for cell, picture, found in zip(cells[1:].flat, pictures, answer["neighbours"], strict=False):
-        distance = f"distance {found['distance']}"
-        if "euclidean" in found:
-            distance += f", {found['euclidean']:.3g}"
-        _show(cell, picture.transpose(1, 2, 0), f"{found['label'] or '-'}\n{distance}")
     buffer = io.BytesIO()
-    canvas.print_png(buffer)
+    with drawing():
+        figure = Figure(figsize=(COLUMNS * CELL, lines * 1.3 * CELL), dpi=100, layout="constrained")
+        canvas = FigureCanvasAgg(figure)
+        cells = figure.subplots(lines, COLUMNS, squeeze=False)
+        for cell in cells.flat:
+            cell.axis("off")
+        best = answer["classes"][0]
+        _show(cells[0, 0], query, f"query\n{best['name']} {best['probability']:.1%}")
+        found_in = zip(cells[1:].flat, pictures, answer["neighbours"], strict=False)
+        for cell, picture, found in found_in:
+            distance = f"distance {found['distance']}"
+            if "euclidean" in found:
+                distance += f", {found['euclidean']:.3g}"
+            _show(cell, picture.transpose(1, 2, 0), f"{found['label'] or '-'}\n{distance}")
+        canvas.print_png(buffer)
     return buffer.getvalue()
 
 

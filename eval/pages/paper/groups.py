@@ -1,9 +1,11 @@
 """Runs that one figure may join: of one data set, one net and one choice of pictures."""
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 from eval.baselines.methods import BASELINES, EUCLIDEAN, EUCLIDEAN_STYLE
 from eval.baselines.table import Row, code_lengths, rows
+from eval.files import InputError
 from eval.run_folders import Run
 from eval.tables import METHODS
 
@@ -12,7 +14,7 @@ class Group(NamedTuple):
     """Runs of one data set, net and subset (pictures of each split, 0 for all).
 
     runs: all of them, by name. rows: one for each method and code length, in the order of
-    `line_styles`.
+    `line_styles`. damaged: sentences on results of baselines that cannot be read.
     """
 
     dataset: str
@@ -20,6 +22,7 @@ class Group(NamedTuple):
     subset: int
     runs: list[Run]
     rows: list[Row]
+    damaged: list[str] = []
 
     @property
     def title(self) -> str:
@@ -45,7 +48,12 @@ def group_runs(runs: list[Run]) -> list[Group]:
         settings = run.settings
         key = (settings["dataset"], settings["net"], settings.get("subset") or 0)
         members.setdefault(key, []).append(run)
-    return [Group(*key, of_group, _rows(of_group)) for key, of_group in sorted(members.items())]
+    groups = []
+    for key, of_group in sorted(members.items()):
+        damaged = []
+        found = _rows(of_group, lambda error, said=damaged: said.append(str(error)))
+        groups.append(Group(*key, of_group, found, damaged))
+    return groups
 
 
 def line_styles() -> dict[str, int]:
@@ -64,7 +72,7 @@ def method_of(row: Row) -> str:
     return EUCLIDEAN if row.bits is None else row.method
 
 
-def _rows(runs: list[Run]) -> list[Row]:
+def _rows(runs: list[Run], damaged: Callable[[InputError], None]) -> list[Row]:
     by_name = sorted(runs, key=lambda run: (len(run.folder.name), run.folder.name))
     found = {}
     for run in by_name:
@@ -76,7 +84,7 @@ def _rows(runs: list[Run]) -> list[Row]:
         key=lambda run: run.has_codes,
     )
     for run in learned_on[:1]:
-        for row in rows(run, code_lengths(run), []):
+        for row in rows(run, code_lengths(run), [], damaged):
             if row.metrics:
                 found[method_of(row), row.bits] = row
     order = list(line_styles())

@@ -1,16 +1,20 @@
 """The page of all runs, index.html, and beside it figures/ with each figure as SVG and PNG."""
 
-import shutil
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
+
+from tqdm import tqdm
 
 from eval.baselines.methods import BASELINES
 from eval.files import InputError, write_atomically
 from eval.metrics import RADIUS
-from eval.pages.figures import line_chart, write_line_chart
+from eval.pages.figures import Chart, line_chart, write_line_chart
 from eval.pages.paper import pictures
 from eval.pages.paper.charts import charts, quantization_chart
 from eval.pages.paper.groups import Group, group_runs
+from eval.pages.paper.kept import Draw, kept_figures
 from eval.pages.paper.tables import TABLES, accuracy_table, map_table, retrieval_table
 from eval.pages.template import page_template
 from eval.pages.text import duration
@@ -25,20 +29,41 @@ def write_paper(
     runs: list[Run],
     picture: Callable[[Run, str, int], bytes],
     cost: dict,
+    left_out: Sequence[str] = (),
 ) -> Path:
     """Write the page of `runs` into `folder` and return its path.
 
-    picture(run, split, row): the PNG bytes of a row of "query" or "database"; an InputError from
-    it leaves that run's pictures out, and the page says why. cost: `rows`, what
-    `eval.bench.cost.distance_cost` measured, and `machine` (cpu, cores) where it did.
+    Figures whose content is that of an earlier call are kept. picture(run, split, row): the PNG
+    bytes of a row of "query" or "database"; an InputError from it leaves that run's pictures out,
+    and the page says why. cost: `rows`, what `eval.bench.cost.distance_cost` measured, and
+    `machine` (cpu, cores) where it did. left_out: sentences on runs that cannot be read, which the
+    page names, as it does results of baselines.
     """
-    figures, drawn = folder / "figures", folder / ".figures.partial"
-    shutil.rmtree(drawn, ignore_errors=True)
-    drawn.mkdir(parents=True)
     names = dict.fromkeys([*TABLES, *(run.settings["dataset"] for run in runs)])
+    groups = {name: _groups(name, runs) for name in names}
+    damaged = [
+        *left_out,
+        *(said for of_set in groups.values() for g in of_set for said in g.damaged),
+    ]
+    for said in damaged:
+        print(f"left out: {said}", file=sys.stderr)
+    every = [group for of_set in groups.values() for group in of_set]
+    with (
+        kept_figures(folder / "figures") as draw,
+        tqdm(total=len(every), desc="figures", unit=" groups", disable=None, leave=False) as bar,
+    ):
+        datasets = []
+        for name in names:
+            shown = []
+            for group in groups[name]:
+                bar.set_postfix_str(group.name)
+                shown.append(_group(group, draw, picture))
+                bar.update()
+            datasets.append(_dataset(name, runs, shown))
     page = page_template("paper/page.html.j2").render(
         runs=runs,
-        datasets=[_dataset(name, runs, drawn, picture) for name in names],
+        left_out=damaged,
+        datasets=datasets,
         baselines=[baseline.name for baseline in BASELINES.values()],
         cost=_cost_table(cost["rows"]),
         seconds=lambda value: "—" if value is None else duration(value),
@@ -46,36 +71,33 @@ def write_paper(
         radius=RADIUS,
     )
     path = folder / "index.html"
-    with write_atomically(path) as partial:
-        partial.write_text(page, encoding="utf-8")
-    shutil.rmtree(figures, ignore_errors=True)  # with those of runs that are no longer there
-    drawn.rename(figures)
+    with write_atomically(path) as written:
+        written.write_text(page, encoding="utf-8")
     return path
 
 
-def _dataset(name: str, runs: list[Run], figures: Path, picture: Callable) -> dict:
-    of_dataset = [run for run in runs if run.settings["dataset"] == name]
-    groups = group_runs(of_dataset) or [Group(name, "published", 0, [], [])]
+def _groups(dataset: str, runs: list[Run]) -> list[Group]:
+    of_dataset = [run for run in runs if run.settings["dataset"] == dataset]
+    return group_runs(of_dataset) or [Group(dataset, "published", 0, [], [])]
+
+
+def _dataset(name: str, runs: list[Run], groups: list[dict]) -> dict:
     return {
         "name": name,
         "table": TABLES.get(name),
         "accuracy": accuracy_table(name, runs),
         "retrieval": retrieval_table(name, runs),
-        "groups": [_group(group, figures, picture) for group in groups],
+        "groups": groups,
     }
 
 
-def _group(group: Group, figures: Path, picture: Callable) -> dict:
-    drawn = charts(group)
-    for name, chart in drawn.items():
-        write_line_chart(figures / name, chart)
+def _group(group: Group, draw: Draw, picture: Callable) -> dict:
+    of_group = charts(group)
     errors = quantization_chart(group)
-    if errors.lines:
-        write_line_chart(figures / f"{group.name}-quantization-error", errors)
     return {
         "group": group,
-        "charts": [line_chart(chart) for chart in drawn.values()],
-        "published_curves": any(chart.background for chart in drawn.values()),
+        "charts": [_chart(name, chart, draw) for name, chart in of_group.items()],
+        "published_curves": any(chart.background for chart in of_group.values()),
         "maps": [
             {"measure": name, "columns": columns, "rows": rows}
             for measure, name in MEASURES.items()
@@ -85,12 +107,19 @@ def _group(group: Group, figures: Path, picture: Callable) -> dict:
         "learned_on": next(
             (row.metrics["learned_on"] for row in group.rows if "learned_on" in row.metrics), None
         ),
-        "errors": line_chart(errors) if errors.lines else None,
-        **_pictures(group, figures, picture),
+        "errors": _chart(f"{group.name}-quantization-error", errors, draw)
+        if errors.lines
+        else None,
+        **_pictures(group, draw, picture),
     }
 
 
-def _pictures(group: Group, figures: Path, picture: Callable) -> dict:
+def _chart(name: str, chart: Chart, draw: Draw) -> str:
+    """Return a line chart for the page, and see to its files."""
+    return draw(name, chart, lambda path: write_line_chart(path, chart), lambda: line_chart(chart))
+
+
+def _pictures(group: Group, draw: Draw, picture: Callable) -> dict:
     runs = pictures.ssdh_runs(group)
     shown = {"grids": [], "bars": [], "bars_run": None, "no_pictures": None}
     if not runs:
@@ -100,12 +129,22 @@ def _pictures(group: Group, figures: Path, picture: Callable) -> dict:
         bars = pictures.classifications(runs[-1], lambda *row: picture(runs[-1], *row))
     except InputError as error:
         return shown | {"no_pictures": str(error)}
-    pictures.write_nearest(
-        figures / f"{group.name}-top-10", f"{group.title}: nearest by code length", grids
-    )
-    if bars:
-        title = f"{runs[-1].folder.name}: most probable classes"
-        pictures.write_classifications(figures / f"{group.name}-classification", title, bars)
+    for name, write, title, content in (
+        (
+            "top-10",
+            pictures.write_nearest,
+            f"{group.title}: nearest by code length",
+            grids,
+        ),
+        (
+            "classification",
+            pictures.write_classifications,
+            f"{runs[-1].folder.name}: most probable classes",
+            bars,
+        ),
+    ):
+        if content:
+            draw(f"{group.name}-{name}", [title, content], partial(write, title, content))
     return shown | {"grids": grids, "bars": bars, "bars_run": runs[-1].folder.name}
 
 

@@ -5,14 +5,14 @@ from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
 
-import h5py
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.image import imread
 
 from eval.codes import Codes, read_codes
-from eval.pages.figures import FILE_COLOURS, write_figure
+from eval.hdf5 import open_hdf5
+from eval.pages.figures import FILE_COLOURS, drawing, write_figure
 from eval.pages.paper.groups import Group
 from eval.pages.query_pictures import data_uri, names, nearest_pictures, shown_queries
 from eval.run_folders import Run
@@ -74,7 +74,7 @@ def classifications(run: Run, picture: Picture) -> list[dict]:
     shown = shown_queries(labels, QUERIES).tolist()
     wrong = np.flatnonzero(codes.query.predictions != labels)
     shown += [row for row in wrong.tolist() if row not in shown][:QUERIES]
-    with h5py.File(path) as file:
+    with open_hdf5(path, "extract the codes again") as file:
         probabilities = [file["query/probabilities"][row] for row in shown]
     return [
         {
@@ -94,7 +94,8 @@ def classifications(run: Run, picture: Picture) -> list[dict]:
     ]
 
 
-def write_nearest(path: Path, title: str, grids: list[dict]) -> None:
+@drawing()
+def write_nearest(title: str, grids: list[dict], path: Path) -> None:
     """Write the grids as a figure's files: a line for each query and length, the query first."""
     rows = [(grid, length) for grid in grids for length in grid["lengths"]]
     columns = 1 + max(len(length["nearest"]) for _, length in rows)
@@ -112,7 +113,8 @@ def write_nearest(path: Path, title: str, grids: list[dict]) -> None:
     write_figure(path, figure, title)
 
 
-def write_classifications(path: Path, title: str, entries: list[dict]) -> None:
+@drawing()
+def write_classifications(title: str, entries: list[dict], path: Path) -> None:
     """Write the bars as a figure's files."""
     figure = Figure(figsize=(5.4, 1.05 * len(entries) + 0.4), layout="constrained")
     figure.suptitle(title, fontsize=9, x=0.01, ha="left")

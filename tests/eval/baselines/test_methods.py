@@ -139,8 +139,14 @@ def test_each_bit_is_no_worse_than_its_spectral_start(seed, bits, classes):
     coefficients, spectral_objective, final = ksh.learn_bits(kernel, labels, bits)
     similarity = np.where(labels[:, None] == labels, 1, -1)
     residue = bits * similarity.astype(float)
+    gram = kernel.T @ kernel
+    gram += ksh.RIDGE * np.trace(gram) / len(gram) * np.eye(len(gram))
     for a, start, kept in zip(coefficients.T, spectral_objective, final, strict=True):
-        assert kept <= start
+        # eq. 12 written out: the largest generalized eigenvector of (K'RK, K'K)
+        spectral = kernel @ eigh(kernel.T @ residue @ kernel, gram)[1][:, -1]
+        spectral_bit = np.where(spectral > 0, 1.0, -1.0)
+        assert start == pytest.approx(-spectral_bit @ residue @ spectral_bit)
+        assert kept <= -spectral_bit @ residue @ spectral_bit + 1e-6
         bit = np.where(kernel @ a > 0, 1.0, -1.0)
         assert kept == pytest.approx(-bit @ residue @ bit)
         residue -= np.outer(bit, bit)

@@ -79,7 +79,8 @@ def test_names_of_runs(given, name):
         ({"DATASET": "yahoo1m"}, "DATASET=yahoo1m needs IMAGES="),
         (
             {"METHOD": "kevinnet", "BETA": "2"},
-            "ALPHA, BETA and GAMMA weigh the terms of METHOD=ssdh; kevinnet has only one",
+            "BETA=2 has nothing to weigh in METHOD=kevinnet: ALPHA, BETA and GAMMA weigh the "
+            "terms of METHOD=ssdh",
         ),
         (
             {"NET": "vgg16", "WEIGHTS": "none"},

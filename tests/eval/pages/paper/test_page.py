@@ -10,8 +10,10 @@ from eval.baselines import lsh
 from eval.baselines.methods import BASELINES, Baseline
 from eval.files import InputError
 from eval.pages.figures import PLACEHOLDERS
+from eval.pages.paper import page, pictures
 from eval.pages.paper.charts import charts
 from eval.pages.paper.groups import group_runs
+from eval.pages.paper.kept import kept_figures
 from eval.pages.paper.page import write_paper
 from eval.pages.paper.tables import accuracy_table, map_table, retrieval_table
 from eval.protocol import measure, metrics_path
@@ -233,3 +235,71 @@ def test_stale_metrics_do_not_count(runs, tmp_path):
     write_sample(tmp_path / "digits-lenet-12" / "codes.h5", bits=13, dataset="digits")
     (run,) = find_runs(tmp_path)
     assert run.metrics is None and "was not measured on the codes.h5 beside it" in run.why
+
+
+def test_only_what_changed_is_drawn_again(runs, written, tmp_path):
+    folder = shutil.copytree(written.parent, tmp_path / "paper")
+
+    def write(of_runs):
+        """What the page is and which figures were drawn."""
+        before = {path.name: path.stat().st_mtime_ns for path in (folder / "figures").iterdir()}
+        path = write_paper(folder, of_runs, lambda run, *row: picture(*row), COST)
+        after = {path.name: path.stat().st_mtime_ns for path in (folder / "figures").iterdir()}
+        return path.read_text(), {name for name in after if after[name] != before.get(name)}
+
+    assert write(runs) == (written.read_text(), set())
+    (folder / "figures/mnist-lenet-map-by-bits.png").unlink()
+    changed = [
+        run._replace(metrics=run.metrics | {"precision_radius_2": 0.123})
+        if run.folder.name == "mnist-lenet-12"
+        else run
+        for run in runs
+    ]
+    page, drawn = write(changed)
+    assert page != written.read_text()
+    assert drawn == {
+        f"mnist-lenet-{name}.{suffix}"
+        for name in ("map-by-bits", "precision-radius-2")
+        for suffix in ("svg", "png")
+    }
+
+
+def test_damaged_notes_have_all_drawn_again(tmp_path):
+    made = []
+
+    def write(path):
+        made.append(path.name)
+        for suffix in ("svg", "png"):
+            path.with_name(f"{path.name}.{suffix}").write_text("a figure")
+
+    for notes in (None, None, "{", "[]", '{"one": 7}'):
+        if notes:
+            (tmp_path / "figures.json").write_text(notes)
+        with kept_figures(tmp_path / "figures") as draw:
+            assert draw("one", [1, 2], write, lambda: "shown") == "shown"
+    assert made == ["one"] * 4
+    with kept_figures(tmp_path / "figures") as draw:
+        draw("two", [1, 2], write)
+    assert {path.stem for path in (tmp_path / "figures").iterdir()} == {"two"}
+
+
+def test_what_is_damaged_is_left_out_and_named(runs, tmp_path, capsys, monkeypatch):
+    for module, name in ((page, "write_line_chart"), (pictures, "write_figure")):
+        monkeypatch.setattr(module, name, lambda *arguments: None)
+    monkeypatch.setattr(page, "line_chart", lambda chart: "")
+    for name in ("mnist-lenet-12", "mnist-lenet-48", "mnist-lenet-finetune"):
+        shutil.copytree(runs[0].folder.parent / name, tmp_path / "runs" / name)
+    (tmp_path / "runs/mnist-lenet-48/metrics.json").write_text('{"map": NaN}')
+    (tmp_path / "runs/mnist-lenet-finetune/baselines/itq-12.json").write_text("{")
+    (tmp_path / "runs/broken").mkdir()
+    (tmp_path / "runs/broken/run.json").write_text('{"settings": []}')
+    left_out = []
+    found = find_runs(tmp_path / "runs", lambda error: left_out.append(str(error)))
+    path = write_paper(tmp_path / "paper", found, lambda run, *row: picture(*row), COST, left_out)
+    text = " ".join(Page(path.read_text()).text.split())
+    said = capsys.readouterr().err.splitlines()
+    for sentence in ("broken/run.json has no object as 'settings'", "itq-12.json is no JSON"):
+        assert f"Left out: {tmp_path}" in text and sentence in text
+        assert any(line.startswith("left out: ") and sentence in line for line in said)
+    assert "mnist-lenet-48" in text and "metrics.json lacks 'codes_sha256'" in text
+    assert "mnist-lenet-12" in text and "LSH" in text
