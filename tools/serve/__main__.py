@@ -46,8 +46,7 @@ def main() -> None:
         gpu, device_sentence = device.choose(job.device)
         service = open_service(job, radius, gpu, files)
         server = make_server(service, values.host, sock, uploads)
-        name = f"[{values.host}]" if ":" in values.host else values.host
-        address = f"http://{name}:{sock.getsockname()[1]}"
+        address = address_of(values.host, sock.getsockname()[1])
         print(f"serving {', '.join(service.runs)} on {device_sentence}", flush=True)
         print(f"  the page is {address}, the JSON API {address}/docs", flush=True)
         if not is_loopback(sock.getsockname()[0]):
@@ -70,6 +69,11 @@ def listen(host: str, port: int) -> socket.socket:
     # asyncio leaves such a socket's Nagle delay on (its proto is 0): 40 ms between head and body
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return sock
+
+
+def address_of(host: str, port: int) -> str:
+    """Return the page's address, an IPv6 address in brackets."""
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 def open_service(job: Job, radius: int, gpu: int | None, files: ExitStack) -> "Service":

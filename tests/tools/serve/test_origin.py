@@ -5,6 +5,7 @@ import logging
 import pytest
 
 from tools.serve import refusals
+from tools.serve.__main__ import address_of
 from tools.serve.limits import LOG_LINES
 from tools.serve.origin import is_foreign, is_loopback, is_this_machine
 
@@ -27,6 +28,11 @@ def test_names_of_this_machine():
     assert is_this_machine("box:1", "Box")
     for host in ("", "localhost.evil.example", "127.0.0.1.evil.example", "[::1", "a@b:c"):
         assert not is_this_machine(host, "box")
+
+
+def test_the_printed_address_has_brackets_where_it_must():
+    assert address_of("::1", 7860) == "http://[::1]:7860"
+    assert address_of("localhost", 7860) == "http://localhost:7860"
 
 
 def test_an_origin_is_the_servers_or_a_proxys():
