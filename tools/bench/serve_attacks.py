@@ -105,14 +105,23 @@ def memory(target: Target) -> float:
     return target.process.memory_info().rss / MIB
 
 
-async def honest(target: Target) -> str:
-    """Return what a picture asked from another address got, and after how many seconds."""
-    began = time.monotonic()
+async def honest(target: Target, attack: asyncio.Future | None = None) -> str:
+    """Return what a picture asked from another address got, and after how many seconds.
+
+    attack: while it lasts the picture is asked again; the slowest answer is returned.
+    """
+    slowest = (0.0, 0)
     while True:
-        status, _ = await ask(target, form("/api/search", "picture", target.picture), HONEST)
-        seconds = time.monotonic() - began
-        if status == 200 or seconds > PATIENCE_SECONDS:
-            return f"{status} after {seconds:.1f} s"
+        began = time.monotonic()
+        while True:
+            status, _ = await ask(target, form("/api/search", "picture", target.picture), HONEST)
+            seconds = time.monotonic() - began
+            if status == 200 or seconds > PATIENCE_SECONDS:
+                break
+            await asyncio.sleep(0.2)
+        slowest = max(slowest, (seconds, status))
+        if attack is None or attack.done():
+            return f"{slowest[1]} after {slowest[0]:.1f} s"
         await asyncio.sleep(0.2)
 
 
@@ -166,7 +175,7 @@ async def flood(
             statuses[(await ask(target, request, patience=PATIENCE_SECONDS))[0]] += 1
 
     asked = asyncio.gather(*(lane() for _ in range(at_once)))
-    said = await honest(target)
+    said = await honest(target, asked)
     await asked
     return Row("", said, outcome(statuses))
 

@@ -84,8 +84,9 @@ def test_a_process_that_cannot_start_is_an_answer_and_comes_back(runs, folder_of
 
 def test_a_picture_that_takes_long_is_ended_and_the_next_one_decoded(tmp_path, digit, finish):
     net = net_of("lenet")
-    slow = cv2.imencode(".jpg", np.zeros((6000, 6000), np.uint8))[1].tobytes()
-    decoder = Decoder(tmp_path / "log", seconds=0.02)
+    pixels, progressive = np.zeros((7000, 7000, 3), np.uint8), [cv2.IMWRITE_JPEG_PROGRESSIVE, 1]
+    slow = cv2.imencode(".jpg", pixels, progressive)[1].tobytes()  # a second, or so
+    decoder = Decoder(tmp_path / "log", seconds=0.2)
     try:
         with pytest.raises(Refused, match="takes too long to decode") as refused:
             finish(decoder.decode(slow, net))
