@@ -1,6 +1,7 @@
 """The page as a person meets it, in Debian's Chromium."""
 
 import re
+from types import SimpleNamespace
 
 import cv2
 import httpx
@@ -231,3 +232,11 @@ def test_on_a_phone_the_answer_comes_into_view(page):
     page.get_by_alt_text("Test picture 1").click()
     settled(page, "Predicted classes")
     page.wait_for_function("document.querySelector('#found').getBoundingClientRect().top < 100")
+
+
+def test_the_page_says_where_an_index_is_not_exact():
+    from tools.serve.page import EXACT, FINE, orders  # and Gradio, which takes its time
+
+    assert orders(SimpleNamespace(index="flat", fine=False)) == [(EXACT, EXACT)]
+    approximate = ("By codes (approximate: ivf)", EXACT)
+    assert orders(SimpleNamespace(index="ivf", fine=True)) == [approximate, (FINE, FINE)]
