@@ -3,22 +3,20 @@
 import asyncio
 import functools
 import html
-from collections.abc import Sequence
 from pathlib import Path
 
 import gradio as gr
 import numpy as np
 
 from tools.search.answer import counted
+from tools.serve.choices import ALL, EXACT, FINE, length, orders
 from tools.serve.gate import GONE
 from tools.serve.limits import MIB, PICTURE_BYTES, TOP, Refused
 from tools.serve.refusals import log_page
 from tools.serve.runs import Run
-from tools.serve.schema import Answer, Neighbour, RunInfo
+from tools.serve.schema import Answer, Neighbour
 from tools.serve.service import Service
 
-ALL = "All categories"
-EXACT, FINE = "Exact (Hamming)", "Fine (features)"
 STYLE, SCRIPT = (Path(__file__).with_name(f"page.{kind}") for kind in ("css", "js"))
 DAY = {"paper": "#fff", "ink": "#000"}
 WELCOME = "<p class='note' role='status'>Upload a picture, or take one, to see similar ones.</p>"
@@ -98,12 +96,6 @@ def to_try(run: Run) -> str:
     return (f"<p>Or try one of the test pictures:</p><div>{shown}</div>" if shown else "") + draw
 
 
-def orders(info: RunInfo) -> list[tuple[str, str]]:
-    """Return the ways to search a run: what the page says, and the value."""
-    exact = EXACT if info.index == "flat" else f"By codes (approximate: {info.index})"
-    return [(exact, EXACT), (FINE, FINE)] if info.fine else [(exact, EXACT)]
-
-
 def offer(service: Service, run: object, order: object) -> dict:
     """Return the ways to search the run that was chosen; the one chosen before, where it can be."""
     if not isinstance(run, str) or run not in service.runs:
@@ -111,12 +103,6 @@ def offer(service: Service, run: object, order: object) -> dict:
     choices = orders(service.runs[run].info)
     kept = order if any(order == value for _, value in choices) else EXACT
     return gr.update(choices=choices, value=kept)
-
-
-def length(info: RunInfo, runs: Sequence[RunInfo]) -> str:
-    """Return a run's label: its code length, and what tells it from others of that length."""
-    alike = [other for other in runs if other.bits == info.bits]
-    return counted(info.bits, "bit") + (f" ({info.name})" if len(alike) > 1 else "")
 
 
 async def answer(

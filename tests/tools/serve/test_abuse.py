@@ -286,7 +286,7 @@ def test_sessions_that_a_client_makes_up_are_not_kept(client, server, logged):
     event = {"data": [None, "x", "x", "x", 10], "fn_index": 0}
     client.post(EVENT, json=event)
     memory = psutil.Process(server.process.pid).memory_info().rss
-    for number in range(300):
+    for number in range(LOG_LINES + 20):
         session = {"session_hash": f"s{number}", "event_data": "x" * 10_000}
         assert client.post(EVENT, json=event | session).status_code == 200
         address = f"/gradio_api/queue/data?session_hash=x{number}"

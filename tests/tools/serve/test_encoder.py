@@ -86,7 +86,7 @@ def test_a_picture_that_takes_long_is_ended_and_the_next_one_decoded(tmp_path, d
     net = net_of("lenet")
     pixels, progressive = np.zeros((7000, 7000, 3), np.uint8), [cv2.IMWRITE_JPEG_PROGRESSIVE, 1]
     slow = cv2.imencode(".jpg", pixels, progressive)[1].tobytes()  # a second, or so
-    decoder = Decoder(tmp_path / "log", seconds=0.2)
+    decoder = Decoder(tmp_path / "log", seconds=0.15)
     try:
         with pytest.raises(Refused, match="takes too long to decode") as refused:
             finish(decoder.decode(slow, net))

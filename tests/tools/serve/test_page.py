@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 from playwright.sync_api import expect
 
+from tools.serve.choices import EXACT, FINE, orders
+
 PHONE = {"width": 360, "height": 740}
 
 
@@ -235,8 +237,6 @@ def test_on_a_phone_the_answer_comes_into_view(page):
 
 
 def test_the_page_says_where_an_index_is_not_exact():
-    from tools.serve.page import EXACT, FINE, orders  # and Gradio, which takes its time
-
     assert orders(SimpleNamespace(index="flat", fine=False)) == [(EXACT, EXACT)]
     approximate = ("By codes (approximate: ivf)", EXACT)
     assert orders(SimpleNamespace(index="ivf", fine=True)) == [approximate, (FINE, FINE)]
