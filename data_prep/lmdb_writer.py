@@ -1,15 +1,21 @@
 """Write a split's pictures, shuffled, to an LMDB of Datums that Caffe's Data layer reads."""
 
+import ctypes
 import hashlib
-import itertools
+import mmap
+import multiprocessing
 import os
 import shutil
+import signal
 import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Executor, ThreadPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from pathlib import Path
 
+import cv2
 import lmdb
 import numpy as np
 from tqdm import tqdm
@@ -23,7 +29,9 @@ LMDB_MAX_KEY = 511  # bytes, LMDB's own limit
 PAGE, PAGE_HEADER, NODE_MAX = 4096, 16, 2038  # LMDB's page, and the largest record kept in a leaf
 CHUNK_BYTES = 1 << 20  # raw bytes a task: 1,337 28x28x1 pictures, 5 256x256x3 ones
 COMMIT_BYTES = 32 << 20  # bytes of values a commit: as much has to be made again after a kill
-Pairs = list[tuple[bytes, bytes]]  # keys and values
+Pairs = list[tuple[bytes, bytes | memoryview]]  # keys and values
+Chunk = tuple[Pairs, list[str]]  # and a sentence on each picture that was left out
+PR_SET_PDEATHSIG = 1
 ADVICE = "replace it or remove it, or leave such pictures out (SKIP=1 of make, --skip of data_prep)"
 
 
@@ -103,13 +111,13 @@ def write_lmdb(
     channels: int,
     encoding: str,
     seed: int,
-    threads: int | None = None,
+    processes: int | None = None,
     skip: bool = False,
 ) -> str:
     """Write the split to an LMDB and return the SHA-256 of its keys and values in key order.
 
     The result depends on split, side, channels, encoding and seed only, never on the number of
-    threads (default: one a core; OpenCV releases the GIL), nor on how often the writing was
+    processes that make the records (default: one a core), nor on how often the writing was
     interrupted: records are committed, with fsync, every COMMIT_BYTES, and an LMDB that holds
     the first records of the same split is continued behind them. Memory stays bounded, whatever
     the split's size. path is left incomplete where this raises, so callers give it its final name
@@ -125,18 +133,22 @@ def write_lmdb(
     def key_at(place: int) -> bytes:
         return record_key(place, rows[place], split.keys[rows[place]])
 
-    def value_at(place: int) -> bytes | None:
+    def value_at(place: int) -> bytes:
         try:
             return make_datum(split, rows[place], side, channels, encoding)
         except DataError as error:
-            if not skip:
-                raise DataError(f"{error}; {ADVICE}") from None
-            tqdm.write(f"left out: {error}", file=sys.stderr)
-            return None
+            raise DataError(str(error) if skip else f"{error}; {ADVICE}") from None
 
-    def make_chunk(start: int) -> Pairs:
-        places = range(start, min(start + chunk, size))
-        return [(key_at(place), value) for place in places if (value := value_at(place))]
+    def make_chunk(start: int) -> Chunk:
+        pairs, left_out = [], []
+        for place in range(start, min(start + chunk, size)):
+            try:
+                pairs.append((key_at(place), value_at(place)))
+            except DataError as error:
+                if not skip:
+                    raise
+                left_out.append(str(error))
+        return pairs, left_out
 
     digest = hashlib.sha256()
     last = _take_committed(path, size, key_at, digest.update)
@@ -153,21 +165,26 @@ def write_lmdb(
         print(f"{path}: {start} of {size} pictures are there; going on", flush=True)
     # The map is address space, not disk; encoded pictures can outgrow raw ones by a little.
     map_size = size * (2 * side * side * channels + 4 * PAGE) + (64 << 20)
-    threads = threads or len(os.sched_getaffinity(0))
+    starts = range(start, size, chunk)
     try:
         with (
+            # forked before there are threads, and an LMDB, which may not be taken along
+            _makers(make_chunk, processes or len(os.sched_getaffinity(0))) as chunks,
             lmdb.open(os.fspath(path), map_size=map_size) as env,
             tqdm(
                 total=size, initial=start, desc=path.name, unit=" pictures", disable=None
             ) as progress,
-            ThreadPoolExecutor(threads) as pool,
             ThreadPoolExecutor(1) as committer,  # pictures are made while the disk is written
         ):
             pending, pending_bytes, committed = [], 0, None
-            for made in _in_order(pool, make_chunk, range(start, size, chunk), 2 * threads):
-                digest.update(b"".join(itertools.chain.from_iterable(made)))
+            for made, left_out in chunks(starts):
+                for sentence in left_out:
+                    tqdm.write(f"left out: {sentence}", file=sys.stderr)
+                for key, value in made:
+                    digest.update(key)
+                    digest.update(value)
+                    pending_bytes += len(value)
                 pending += made
-                pending_bytes += sum(len(value) for _, value in made)
                 if pending_bytes >= COMMIT_BYTES:
                     if committed:
                         committed.result()
@@ -179,6 +196,11 @@ def write_lmdb(
             _commit(env, pending)
     except lmdb.Error as error:
         raise DataError(f"{path}: {error}; free some space, or use another data root") from None
+    except BrokenProcessPool:
+        raise DataError(
+            f"{path}: a process that reads pictures was killed, perhaps for want of memory; the "
+            "same command goes on"
+        ) from None
     (path / "lock.mdb").chmod(0o666)  # whoever reads an LMDB writes there
     return digest.hexdigest()
 
@@ -208,18 +230,71 @@ def _commit(env: lmdb.Environment, pairs: Pairs) -> None:
         cursor.putmulti(pairs, append=True)
 
 
-def _in_order(
-    pool: Executor, task: Callable[[int], Pairs], arguments: Iterable[int], ahead: int
-) -> Iterator[Pairs]:
-    """Yield the task's results in the arguments' order, while the pool makes the next ``ahead``."""
-    futures = deque()
+# ---- the processes that make records: threads would wait for each other's Python -----------------
+
+ROOM = 2 * CHUNK_BYTES  # bytes for a chunk's values; larger ones take a slower way
+_make: Callable[[int], Chunk]
+_memory: mmap.mmap
+
+
+@contextmanager
+def _makers(make: Callable[[int], Chunk], count: int) -> Iterator[Callable[[Iterable], Iterator]]:
+    """Give a function that yields make(start) of each start, in order, made by count processes.
+
+    They are forked, so that make can be any function, and die with the process that started them.
+    A chunk's values come through memory that all share, as memoryviews.
+    """
+    ahead = 2 * count
+    memory = mmap.mmap(-1, (ahead + 1) * ROOM)
+    cv2_threads = cv2.getNumThreads()
+    cv2.setNumThreads(1)  # a forked process has none of OpenCV's threads, and would wait for them
+    pool = ProcessPoolExecutor(
+        count, multiprocessing.get_context("fork"), _begin, (make, memory, os.getpid())
+    )
+
+    def taken(place: int, future: Future) -> Chunk:
+        keys, sizes, values, left_out = future.result()
+        if values is None:
+            values = memory[place : place + sum(sizes)]
+        view, at, made = memoryview(values), 0, []
+        for key, size in zip(keys, sizes, strict=True):
+            made.append((key, view[at : at + size]))
+            at += size
+        return made, left_out
+
+    def chunks(starts: Iterable[int]) -> Iterator[Chunk]:
+        pending = deque()
+        for number, start in enumerate(starts):
+            place = number % (ahead + 1) * ROOM  # of a chunk that has been taken
+            pending.append((place, pool.submit(_make_into, start, place)))
+            if len(pending) > ahead:
+                yield taken(*pending.popleft())
+        while pending:
+            yield taken(*pending.popleft())
+
     try:
-        for argument in arguments:
-            futures.append(pool.submit(task, argument))
-            if len(futures) > ahead:
-                yield futures.popleft().result()
-        while futures:
-            yield futures.popleft().result()
+        pool.submit(int).result()  # all are forked with the first task
+        yield chunks
     finally:
-        for future in futures:
-            future.cancel()
+        pool.shutdown(cancel_futures=True)
+        cv2.setNumThreads(cv2_threads)
+
+
+def _begin(make: Callable[[int], Chunk], memory: mmap.mmap, parent: int) -> None:
+    global _make, _memory
+    _make, _memory = make, memory
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        os._exit(1)
+
+
+def _make_into(start: int, place: int) -> tuple[list[bytes], list[int], bytes | None, list[str]]:
+    """Return a chunk's keys, its values' sizes, these where they have no room, and what it says."""
+    made, left_out = _make(start)
+    values = b"".join(value for _, value in made)
+    keys, sizes = [key for key, _ in made], [len(value) for _, value in made]
+    if len(values) > ROOM:
+        return keys, sizes, values, left_out
+    _memory[place : place + len(values)] = values
+    return keys, sizes, None, left_out

@@ -85,8 +85,8 @@ def test_same_bytes_whatever_the_threads(tmp_path, split, encoding):
     # 1,500 pictures are two chunks of the writer at this side
     pictures = split(1500)
     digests = {
-        write_lmdb(tmp_path / f"{run}", pictures, SIDE, 3, encoding, seed=3, threads=threads)
-        for run, threads in enumerate((1, 2, 7, 2))
+        write_lmdb(tmp_path / f"{run}", pictures, SIDE, 3, encoding, seed=3, processes=processes)
+        for run, processes in enumerate((1, 2, 7, 2))
     }
     assert len(digests) == 1
     databases = {(tmp_path / f"{run}" / "data.mdb").read_bytes() for run in range(4)}

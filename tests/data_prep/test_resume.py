@@ -1,6 +1,7 @@
 """Builds that were killed or stopped go on behind what was committed; pictures left out."""
 
 import json
+import multiprocessing
 import os
 import signal
 import time
@@ -27,13 +28,17 @@ def small_commits(monkeypatch):
 
 
 def dying_after(split, reads):
-    """Return the split with a reader that fails, as a killed process ends, after some reads."""
-    seen = []
+    """Return the split with a reader that fails, as a killed process ends, after some reads.
+
+    And their number, a value that the writer's processes share.
+    """
+    seen = multiprocessing.Value("i")
 
     def read(row):
-        if len(seen) >= reads:
-            raise InterruptedError
-        seen.append(row)
+        with seen.get_lock():
+            if seen.value >= reads:
+                raise InterruptedError
+            seen.value += 1
         return split.read(row)
 
     return Split(split.keys, split.labels, read, split.origin), seen
@@ -52,7 +57,7 @@ def test_an_interrupted_lmdb_is_continued_and_equal(tmp_path, split, small_commi
     there = count(tmp_path / "lmdb")
     last, seen = dying_after(pictures, 203)
     assert write_lmdb(tmp_path / "lmdb", last, 16, 3, encoding, seed=1) == whole
-    assert len(seen) == 203 - there  # none of those that were committed
+    assert seen.value == 203 - there  # none of those that were committed
     assert count(tmp_path / "lmdb") == 203
     assert write_lmdb(tmp_path / "lmdb", dying_after(pictures, 0)[0], 16, 3, encoding, 1) == whole
 

@@ -48,7 +48,7 @@ def extract(run: Path, scheduler: str) -> str:
             run=run,
             data=Path(data),
             gpus=[],
-            blas_threads=1,
+            threads_of_net=1,
             features=False,
             scheduler=scheduler,
             workers=0,

@@ -195,7 +195,7 @@ def whole_way(job: Job, folder: Path) -> None:
         start = time.perf_counter()
         answer, _ = child.call(
             "tools.search.query.answer_query",
-            threads=device.threads(job.net.threads),
+            threads=device.threads(),
             log=folder / "search.log",
             run=job.run,
             data=job.data,

@@ -1,17 +1,21 @@
-"""Iterations per second of the training loop beside `caffe train`: `make bench-train`.
+"""Iterations per second of the training loop beside `caffe train` and PyTorch: `make bench-train`.
 
-Three rows a net, run in turn, several times over: `caffe train` on the net without the two loss
-layers, `caffe train` on the net with them, and this project's loop with them. Tests and snapshots
-are off. The first pair tells what the two layers cost, the second what the loop does. Times come
-from the stamps of the lines "Iteration N" that Caffe itself writes into each log.
+Rows of each net, run in turn, several times over: `caffe train` on the net without the two loss
+layers and with them, this project's loop with them, by the engine that is the default here and by
+Caffe's own, and PyTorch on the same net, batch, terms and update, which has its batch in memory
+where the others read an LMDB. Then the forward pass alone, by `caffe time` and in PyTorch. Tests
+and snapshots are off. Times of the loops come from the stamps of the lines "Iteration N" that Caffe
+itself writes into each log.
 """
 
+import json
 import os
 import re
 import statistics
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable, Iterable
 from contextlib import redirect_stdout
 from pathlib import Path
 
@@ -20,17 +24,20 @@ from google.protobuf import text_format
 from data_prep.manifest import data_folder
 from data_prep.prepare import prepare
 from eval.tables import LOSS_TERMS
-from tools.net import render
+from tools.net import preprocess, render
 from tools.run import child, device
-from tools.run.failure import carry_out
+from tools.run.failure import Failure, carry_out
 from tools.run.job import REPO
 from tools.run.nets import Net, net_of
 from tools.run.variables import parse
 
 METHOD = "ssdh"
 ALTERNATIONS = 5
-ITERATIONS = {"lenet": 500, "alexnet": 6}  # measured in each run, behind as many that warm up
-PICTURES = {"lenet": 1000, "alexnet": 64}
+# measured in each run, behind as many that warm up
+ITERATIONS = {"lenet": 500, "cifar_small": 200, "alexnet": 6}
+PICTURES = {"lenet": 1000, "cifar_small": 1000, "alexnet": 64}
+TORCH = "torch==2.13.0"
+TORCH_VENV = REPO / ".torch"
 DATASET, CLASSES = "digits", 10
 
 
@@ -73,45 +80,64 @@ def write_run(net: Net, data: Path, folder: Path, with_layers: bool) -> None:
         solver.ClearField(field)
     solver.display = ITERATIONS[net.name]
     solver.snapshot_after_train = False
-    folder.mkdir(parents=True)
     (folder / "snapshots").mkdir()
     (folder / "train_val.prototxt").write_text(text_format.MessageToString(param))
     (folder / "solver.prototxt").write_text(text_format.MessageToString(solver))
 
 
-def seconds_between(log: Path, first: int, last: int) -> float:
+def seconds_between(log: str, first: int, last: int) -> float:
     """Return the seconds from Caffe's line "Iteration first" to "Iteration last" in a log."""
     stamps = {}
-    for line in log.read_text().splitlines():
+    for line in log.splitlines():
         found = re.match(r"I\d+ (\d+):(\d+):([\d.]+) .*\] Iteration (\d+)[ ,]", line)
         if found and int(found[4]) not in stamps:
             stamps[int(found[4])] = int(found[1]) * 3600 + int(found[2]) * 60 + float(found[3])
     return (stamps[last] - stamps[first]) % 86400
 
 
-def caffe_train(net: Net, folder: Path, threads: int) -> Path:
-    """Run `caffe train` on a folder's solver; return its log."""
-    caffe = device.prefix() / "bin" / "caffe"
+def environment(engine: str) -> dict[str, str]:
+    """Return the environment of a Caffe process that computes by an engine."""
     paths = [str(REPO / "python_layers"), *(path for path in sys.path if path)]
-    environment = child.environment(threads) | {"PYTHONPATH": os.pathsep.join(paths)}
-    environment["GLOG_logtostderr"] = "1"  # and no files in the folder for temporary ones
-    log = folder / "caffe.log"
-    with open(log, "w") as file:
-        command = [str(caffe), "train", "-solver", str(folder / "solver.prototxt")]
-        subprocess.run(command, env=environment, stderr=file, cwd=REPO, check=True)
-    return log
+    return child.environment(device.threads()) | {
+        "PYTHONPATH": os.pathsep.join(paths),
+        "GLOG_logtostderr": "1",  # and no files in the folder for temporary ones
+        "CAFFE_ENGINE": engine,
+    }
 
 
-def our_loop(net: Net, folder: Path, threads: int) -> Path:
-    """Run this project's training loop on a folder's solver; return its log."""
+def caffe(folder: Path, engine: str, *arguments: str) -> str:
+    """Run Caffe's own command in a folder; return its log."""
+    command = [str(device.prefix() / "bin" / "caffe"), *arguments]
+    done = subprocess.run(
+        command, env=environment(engine), stderr=subprocess.PIPE, cwd=REPO, check=True, text=True
+    )
+    (folder / "caffe.log").write_text(done.stderr)
+    return done.stderr
+
+
+def caffe_train(net: Net, folder: Path, engine: str) -> float:
+    """Return the iterations per second of `caffe train` on a folder's solver."""
+    log = caffe(folder, engine, "train", "-solver", str(folder / "solver.prototxt"))
+    return rate_of(log, ITERATIONS[net.name])
+
+
+def caffe_forward(net: Net, folder: Path, engine: str) -> float:
+    """Return the forward passes per second of `caffe time` on a folder's net."""
+    model = ["-model", str(folder / "train_val.prototxt"), "-phase", "TRAIN"]
+    log = caffe(folder, engine, "time", *model, "-iterations", str(ITERATIONS[net.name]))
+    return 1000 / float(re.search(r"Average Forward pass: ([\d.]+) ms", log)[1])
+
+
+def our_loop(net: Net, folder: Path, engine: str) -> float:
+    """Return the iterations per second of this project's training loop on a folder's solver."""
     log = folder / "train.log"
     with open(os.devnull, "w") as bar:
-        child.call(
+        started = child.start(
             "tools.train.loop.train",
-            threads=threads,
+            threads=device.threads(),
             log=log,
             keep=(bar.fileno(),),
-            variables={"SSDH_TERMINAL": str(bar.fileno())},
+            variables={"SSDH_TERMINAL": str(bar.fileno()), "CAFFE_ENGINE": engine},
             run=folder,
             blobs=net.blobs(METHOD),
             gpus=[],
@@ -122,43 +148,146 @@ def our_loop(net: Net, folder: Path, threads: int) -> Path:
             solvers=1,
             warnings=[],
         )
-    return log
+    os.close(started.request)
+    if code := started.process.wait():
+        raise Failure(child.how_it_ended(started, code))
+    return rate_of(log.read_text(), ITERATIONS[net.name])
 
 
-def measure(net: Net, root: Path) -> tuple[dict[str, list[float]], int]:
-    """Return ({row: iterations a second of each alternation}, threads) of a net."""
-    data, threads = make_data(net, root), device.threads(net.threads)
-    rows = {
-        "caffe train, without the two layers": (caffe_train, False),
-        "caffe train, with them": (caffe_train, True),
-        "this loop, with them": (our_loop, True),
+def rate_of(log: str, iterations: int) -> float:
+    """Return the iterations per second behind the first `iterations`, which warm up."""
+    return iterations / seconds_between(log, iterations, 2 * iterations)
+
+
+# ---- PyTorch ------------------------------------------------------------------------------------
+
+
+def install_torch() -> str:
+    """Make PyTorch's venv; return why there is none, or "" where there is one."""
+    python = TORCH_VENV / "bin" / "python"
+    if python.exists() and not subprocess.run([python, "-c", "import torch"]).returncode:
+        return ""
+    print(f"installing {TORCH} into {TORCH_VENV}", file=sys.stderr)
+    subprocess.run([sys.executable, "-m", "venv", "--clear", TORCH_VENV], check=True)
+    pip = [python, "-m", "pip", "install", "--quiet", TORCH, "numpy"]
+    done = subprocess.run(pip, capture_output=True, text=True)
+    return done.stderr.strip().splitlines()[-1] if done.returncode else ""
+
+
+def torch_layers(layers: "Iterable[caffe.proto.caffe_pb2.LayerParameter]") -> list[dict]:
+    """Return a net's layers as tools/bench/torch_loop.py takes them, data and losses left out."""
+    found, flat = [], False
+    for layer in layers:
+        if layer.type == "Convolution":
+            p = layer.convolution_param
+            entry = {
+                "outputs": p.num_output,
+                "kernel": p.kernel_size[0],
+                "group": p.group,
+                "stride": p.stride[0] if p.stride else 1,
+                "pad": p.pad[0] if p.pad else 0,
+                "bias": p.bias_term,
+            }
+        elif layer.type == "Pooling":
+            p = layer.pooling_param
+            entry = {"kernel": p.kernel_size, "stride": p.stride, "pad": p.pad}
+            entry["type"] = p.PoolMethod.Name(p.pool)
+        elif layer.type == "LRN":
+            p = layer.lrn_param
+            entry = {"size": p.local_size, "alpha": p.alpha, "beta": p.beta, "k": p.k}
+        elif layer.type == "InnerProduct":
+            if not flat:
+                found.append({"type": "Flatten"})
+            flat, entry = True, {"outputs": layer.inner_product_param.num_output}
+        elif layer.type in ("BatchNorm", "ReLU", "Sigmoid", "Dropout"):
+            entry = {}
+        else:
+            continue
+        found.append({"type": layer.type, **entry})
+    return found
+
+
+def pytorch(net: Net, folder: Path, what: str) -> float:
+    """Return PyTorch's iterations per second; what: "training", or "forward" alone."""
+    param = render.read(folder / "train_val.prototxt")
+    solver = render.read(folder / "solver.prototxt")
+    layers = torch_layers(layer for layer in param.layer if not layer.include[:1])
+    side = preprocess.transform_param(param).crop_size or net.side
+    job = {
+        "layers": layers,
+        "codes": [layer["type"] for layer in layers].index("Sigmoid"),
+        "shape": [net.batch, net.channels, side, side],
+        "rate": solver.base_lr,
+        "momentum": solver.momentum,
+        "decay": solver.weight_decay,
+        "threads": device.threads(),
+        "iterations": ITERATIONS[net.name],
     }
+    done = subprocess.run(
+        [TORCH_VENV / "bin" / "python", REPO / "tools" / "bench" / "torch_loop.py"],
+        env=child.environment(device.threads()),
+        input=json.dumps(job),
+        capture_output=True,
+        check=True,
+        text=True,
+    )
+    return 1000 / json.loads(done.stdout)[what]
+
+
+# ---- the tables ---------------------------------------------------------------------------------
+
+Row = tuple[Callable[[Net, Path, str], float], str, bool]  # runner, engine or what, both layers?
+
+
+def rows_of(engine: str, with_torch: bool) -> dict[str, dict[str, Row]]:
+    """Return the rows of both tables by name; the last of each is what its ratios are to."""
+    training: dict[str, Row] = {
+        "caffe train, without the two layers": (caffe_train, engine, False),
+        "caffe train, with them": (caffe_train, engine, True),
+        "this loop, with them": (our_loop, engine, True),
+    }
+    forward: dict[str, Row] = {"caffe time": (caffe_forward, engine, True)}
+    if engine != "caffe":
+        training["this loop, Caffe's own engine"] = (our_loop, "caffe", True)
+        forward["caffe time, Caffe's own engine"] = (caffe_forward, "caffe", True)
+    if with_torch:
+        training["PyTorch"] = (pytorch, "training", True)
+        forward["PyTorch"] = (pytorch, "forward", True)
+    return {"training": training, "forward pass": forward}
+
+
+def measure(net: Net, rows: dict[str, Row], data: Path, root: Path) -> dict[str, list[float]]:
+    """Return the iterations per second of each row in each alternation."""
     rates = {row: [] for row in rows}
-    n = ITERATIONS[net.name]
-    for turn in range(ALTERNATIONS):
-        for row, (runner, with_layers) in rows.items():
-            folder = root / f"{net.name}-{turn}-{row}"
-            write_run(net, data, folder, with_layers)
-            rates[row].append(n / seconds_between(runner(net, folder, threads), n, 2 * n))
-    return rates, threads
+    for _ in range(ALTERNATIONS):
+        for row, (runner, by, with_layers) in rows.items():
+            with tempfile.TemporaryDirectory(dir=root) as folder:
+                write_run(net, data, Path(folder), with_layers)
+                rates[row].append(runner(net, Path(folder), by))
+    return rates
 
 
 def main() -> None:
-    """Print the table of each net."""
+    """Print the tables of each net."""
     parse(__doc__, ())
+    engine, missing = device.engine(), install_torch()
+    if missing:
+        print(f"PyTorch: not installed ({missing})")
     with tempfile.TemporaryDirectory() as folder:
         for net in map(net_of, ITERATIONS):
-            rates, threads = measure(net, Path(folder))
-            base = statistics.median(rates["caffe train, without the two layers"])
-            print(
-                f"{net.name}: CPU, {threads} OpenBLAS thread(s), batch {net.batch}, "
-                f"{ALTERNATIONS} runs each"
-            )
-            print(f"  {'':36}{'it/s':>9}{'range':>20}{'ratio':>8}")
-            for row, values in rates.items():
-                middle = statistics.median(values)
-                spread = f"{min(values):.3f} to {max(values):.3f}"
-                print(f"  {row:36}{middle:9.3f}{spread:>20}{middle / base:8.3f}")
+            data = make_data(net, Path(folder))
+            for table, rows in rows_of(engine, not missing).items():
+                rates = measure(net, rows, data, Path(folder))
+                base = statistics.median(rates[list(rows)[-1]])
+                print(
+                    f"{net.name}, {table}: CPU, engine {engine}, {device.threads()} thread(s), "
+                    f"batch {net.batch}, {ALTERNATIONS} runs each"
+                )
+                print(f"  {'':36}{'it/s':>9}{'range':>20}{'ratio':>8}")
+                for row, values in rates.items():
+                    middle = statistics.median(values)
+                    spread = f"{min(values):.3f} to {max(values):.3f}"
+                    print(f"  {row:36}{middle:9.3f}{spread:>20}{middle / base:8.3f}", flush=True)
 
 
 if __name__ == "__main__":

@@ -25,7 +25,9 @@ def main() -> None:
     with writing():
         log.unlink(missing_ok=True)
     began = time.monotonic()
-    threads = device.threads(job.net.threads)
+    workers = cluster.check_workers(values.workers)
+    workers = workers or (len(gpus) if len(gpus) > 1 else 0)  # a process for each GPU
+    threads = max(1, device.threads() // (workers or 1))
     child.call(
         "tools.codes.extract.extract",
         threads=threads,
@@ -33,11 +35,10 @@ def main() -> None:
         run=run,
         data=job.data,
         gpus=gpus,
-        blas_threads=threads,
+        threads_of_net=threads,
         features=with_features,
         scheduler=values.scheduler,
-        workers=cluster.check_workers(values.workers)
-        or (len(gpus) if len(gpus) > 1 else 0),  # a process for each GPU
+        workers=workers,
     )
     record.add_seconds(run, "codes", time.monotonic() - began)
     if job.method.codes:

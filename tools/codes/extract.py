@@ -31,7 +31,7 @@ def extract(
     run: Path,
     data: Path,
     gpus: list[int],
-    blas_threads: int,
+    threads_of_net: int,
     features: bool,
     scheduler: str,
     workers: int,
@@ -50,7 +50,7 @@ def extract(
         run=run,
         fingerprint=record.net_fingerprint(content, caffemodel),
         gpus=tuple(gpus),
-        threads=blas_threads,
+        threads=threads_of_net,
         lmdb=data,
         features=features,
     )

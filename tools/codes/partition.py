@@ -19,7 +19,7 @@ class Work(NamedTuple):
     """What the partitions of one split have in common.
 
     fingerprint: the net's, which tells retrained weights apart. gpus: numbers, () for the CPU.
-    threads: OpenBLAS's.
+    threads: as many compute.
     """
 
     run: Path
@@ -56,7 +56,7 @@ def own_gpu(gpus: tuple[int, ...]) -> int | None:
 @lru_cache(maxsize=1)
 def worker_net(run: Path, fingerprint: str, gpu: int | None, threads: int) -> TrainedNet:
     """Return a run's net, opened once in each process; its arguments tell it from others."""
-    threadpool_limits(threads, "blas")  # a Dask worker was not started with our environment
+    threadpool_limits(threads)  # a Dask worker was not started with our environment
     return TrainedNet.of_run(run, batch=BATCH, gpu=gpu)
 
 

@@ -51,7 +51,7 @@ def main() -> None:
         )
         done = child.call(
             "tools.codes.encode.encode",
-            threads=device.threads(model.net.threads),
+            threads=device.threads(),
             log=out / "caffe.log",
             folder=model.folder,
             caffemodel=model.caffemodel,

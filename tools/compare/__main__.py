@@ -157,7 +157,7 @@ def evaluate(found: Found, lists: Path | None, folder: Path) -> tuple[dict[str, 
         out = folder / f"released-{job.bits}-{preprocessing}.h5"
         inputs = child.call(
             "tools.compare.extract.extract",
-            threads=device.threads(job.net.threads),
+            threads=device.threads(),
             log=folder / "compare.log",
             job=job,
             caffemodel=found.model.path,

@@ -37,7 +37,7 @@ def call(function: str, *, threads: int, log: Path, keep: Iterable[int] = (), **
     """Return what a function of another process returns.
 
     function: "package.module.name"; it gets the keyword `values`, which are pickled, as its result
-    is. threads: OpenBLAS's. log: the file that the child's stderr is appended to. keep: file
+    is. threads: as many compute. log: the file that the child's stderr is appended to. keep: file
     descriptors that the child holds open as well, such as a lock. The child's terminal() is this
     process's stderr, for its progress bar. SIGTERM and SIGINT are left to the child, which ends in
     its own time. Raise Failure with the function's own sentence where it fails, or with one on how
@@ -103,11 +103,17 @@ def _end_with_parent() -> None:
 
 
 def environment(threads: int) -> dict[str, str]:
-    """Return a child's environment: OpenBLAS threads, and the way to the Python layers."""
+    """Return a child's environment: its threads, and the way to the Python layers.
+
+    OpenMP's run oneDNN's layers, OpenBLAS's Caffe's own. Where the person says nothing else, those
+    of OpenMP that wait for work soon sleep: beside other processes, ones that spin take the time
+    of those they wait for, and a net was 4 to 5 times slower.
+    """
     paths = [str(REPO), str(REPO / "python_layers"), os.environ.get("PYTHONPATH", "")]
     return {
         **os.environ,
-        "OPENBLAS_NUM_THREADS": str(threads),
+        **({} if "OMP_WAIT_POLICY" in os.environ else {"GOMP_SPINCOUNT": "1000"}),
+        **dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), str(threads)),
         "PYTHONPATH": os.pathsep.join(path for path in paths if path),
         "PYTHONUNBUFFERED": "1",
     }

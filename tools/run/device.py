@@ -1,4 +1,4 @@
-"""Which device and how many threads Caffe works with."""
+"""Which device, which engine and how many threads Caffe works with."""
 
 import json
 import os
@@ -138,10 +138,60 @@ def advice(said: str) -> str:
     return next((todo for part, todo in ADVICE.items() if part in said), "")
 
 
-def threads(wanted: int) -> int:
-    """Return how many OpenBLAS threads to run, of those wanted; 0 wants as many as cores."""
-    cores = len(os.sched_getaffinity(0))
-    return min(wanted, cores) if wanted else cores
+def engine() -> str:
+    """Return what computes a CPU's layers: "dnnl" (oneDNN), or "caffe" (BVLC's own code).
+
+    CAFFE_ENGINE, which Caffe itself reads too; by default oneDNN where Caffe was built with it.
+    Raise Failure where it is neither, or was not built.
+    """
+    built = build().get("engine", "caffe")
+    asked = os.environ.get("CAFFE_ENGINE") or built
+    if asked not in ("dnnl", "caffe"):
+        raise Failure(f"CAFFE_ENGINE={asked} is not known: dnnl or caffe")
+    if asked == "dnnl" != built:
+        raise Failure("CAFFE_ENGINE=dnnl: this Caffe was built without oneDNN")
+    return asked
+
+
+def threads() -> int:
+    """Return how many threads compute: as many as cores that this process may use.
+
+    Its affinity says which; the CPU quotas of its cgroup and of those around it, of either version,
+    say for how much of the time.
+    """
+    return max(1, min(len(os.sched_getaffinity(0)), *map(int, _quotas(Path("/")))))
+
+
+def _quotas(root: Path) -> list[float]:
+    """Return the cores' worth of time of each cgroup with a quota; root: where /proc and /sys are.
+
+    The first of them, more than any machine has, stands for none.
+    """
+    found = [1e9]
+    try:
+        lines = (root / "proc/self/cgroup").read_text().splitlines()
+    except OSError:
+        return found
+    for line in lines:
+        _, controllers, path = line.split(":", 2)
+        if controllers and "cpu" not in controllers.split(","):
+            continue
+        top = root / "sys/fs/cgroup" / ("cpu" if controllers else "")
+        group = top / path.strip("/")
+        for folder in (group, *group.parents):
+            if folder == top.parent:
+                break
+            try:
+                if controllers:
+                    quota = (folder / "cpu.cfs_quota_us").read_text()
+                    period = (folder / "cpu.cfs_period_us").read_text()
+                else:
+                    quota, period = (folder / "cpu.max").read_text().split()
+            except OSError:
+                continue  # a container sees no groups but its own
+            if quota.strip() not in ("max", "-1"):
+                found.append(int(quota) / int(period))
+    return found
 
 
 def activate(gpu: int | None) -> None:

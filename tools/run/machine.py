@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from tools.run import device
 from tools.run.job import REPO
 from tools.run.variables import variables
 
@@ -21,7 +22,7 @@ def machine() -> dict:
     memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     return {
         "cpu": model,
-        "cores": len(os.sched_getaffinity(0)),
+        "cores": device.threads(),
         "memory_gib": round(memory / 2**30, 1),
         "system": platform.platform(),
         "python": platform.python_version(),

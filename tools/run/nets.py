@@ -46,7 +46,6 @@ class Net:
     features: str
     batch: int
     iters: int
-    threads: int
     solvers: int
     methods: dict[str, dict[str, Any]]
 

@@ -2,8 +2,9 @@
 
 The fingerprint covers what decides the trained weights and nothing else: the rendered prototxt
 (seed included; paths, comments and max_iter left out), the starting weights, the number of batches
-in an update, the data's contents, the mean image, Caffe's commit, and the code of the Python layers
-where the net has one. Runs from before a part was recorded are known by the parts that they have.
+in an update, the data's contents, the mean image, Caffe's commit, the engine where it is not
+Caffe's own, and the code of the Python layers where the net has one. Runs from before a part was
+recorded are known by the parts that they have.
 """
 
 import hashlib
@@ -26,12 +27,19 @@ BEFORE_METHODS = {"method": "ssdh"}  # what settings without a METHOD, of early 
 
 
 def fingerprint_of(
-    files: dict[str, str], data: Path, manifest: dict, *, weights_sha256: str, solvers: int
+    files: dict[str, str],
+    data: Path,
+    manifest: dict,
+    *,
+    weights_sha256: str,
+    solvers: int,
+    engine: str,
 ) -> dict:
     """Return {"sha256": ..., "parts": {name: SHA-256}}.
 
     files: {name: text} of the prototxt, rendered with fixed paths and max_iter. data: the folder of
     the manifest, with the mean image. weights_sha256 may be "none". solvers: batches in an update.
+    engine: as device.engine() gives it.
     """
     parts = {}
     for name, text in files.items():
@@ -43,6 +51,8 @@ def fingerprint_of(
     parts["data"] = sha256_of_text(json.dumps(contents, sort_keys=True))
     parts["mean"] = file_digest(data / "mean.binaryproto", "sha256")
     parts["caffe"] = device.build()["commit"]
+    if engine != "caffe":  # what it was when the first fingerprints were made
+        parts["engine"] = engine
     for module in sorted(set(re.findall(r'module: "(\w+)"', files["train_val.prototxt"]))):
         parts[f"{module}.py"] = file_digest(REPO / "python_layers" / f"{module}.py", "sha256")
     return {"sha256": sha256_of_text(json.dumps(parts, sort_keys=True)), "parts": parts}
@@ -137,6 +147,8 @@ def check_same(job: Job, fingerprint: dict) -> None:
         differs = [
             f"{parts[key]} batches an update there, {here[key]} here (DEVICE)"
             if key == "solvers"
+            else f"the engine {parts[key]} there, {here.get(key, 'caffe')} here (CAFFE_ENGINE)"
+            if key == "engine"
             else f"the {key} has changed"
             for key in parts
             if parts[key] != here.get(key)

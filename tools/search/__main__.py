@@ -26,7 +26,7 @@ def main() -> None:
         log.unlink(missing_ok=True)  # Caffe says 10 kB each time
     answer, drawn = child.call(
         "tools.search.query.answer_query",
-        threads=device.threads(job.net.threads),
+        threads=device.threads(),
         log=log,
         run=job.run,
         data=job.data,

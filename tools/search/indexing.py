@@ -57,7 +57,7 @@ def add_files(job: Job, index: Index, path: Path, label: str) -> None:
     gpu, _ = device.choose(job.device)
     replaced = child.call(
         "tools.search.adding.add_pictures",
-        threads=device.threads(job.net.threads),
+        threads=device.threads(),
         log=job.run / "index.log",
         run=job.run,
         files=files,

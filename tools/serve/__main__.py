@@ -87,9 +87,9 @@ def open_service(job: Job, radius: int, gpu: int | None, files: ExitStack) -> "S
     from tools.serve.service import Service
 
     runs = open_runs(job.run, job.data_root, files)
-    threads = device.threads(job.net.threads)
-    log = job.run / "serve.log"
-    encoder = Encoder(gpu=gpu, threads=threads, log=log)
+    run, log = runs[job.run.name], job.run / "serve.log"
+    warm = (run.folder, run.index.fingerprint)
+    encoder = Encoder(gpu=gpu, threads=device.threads(), log=log, warm=warm)
     files.callback(encoder.close)
     decoders = (Decoder(log), Decoder(log))
     for decoder in decoders:

@@ -41,10 +41,13 @@ class Waiting(NamedTuple):
 class Encoder:
     """Caffe's process behind a bounded queue."""
 
-    def __init__(self, *, gpu: int | None, threads: int, log: Path) -> None:
+    def __init__(
+        self, *, gpu: int | None, threads: int, log: Path, warm: tuple[Path, str] | None = None
+    ) -> None:
         """Start the process; raise Refused where it does not come up.
 
-        gpu: its number, None for the CPU. threads: OpenBLAS's. log: the file of Caffe's log.
+        warm: the run and the fingerprint of a net that is made ready first. gpu: its number, None
+        for the CPU. threads: as many compute. log: the file of Caffe's log.
         """
         self.worker = Worker(
             "Caffe's process",
@@ -54,6 +57,8 @@ class Encoder:
             # larger pictures are decoded elsewhere; a header may say another size than the data
             variables={"OPENCV_IO_MAX_IMAGE_PIXELS": str(QUICK_PIXELS)},
             gpu=gpu,
+            warm=warm,
+            batch=BATCH,
         )
         self.queue = queue.Queue(maxsize=QUEUE)
         self.up = Future()  # of the first start

@@ -5,6 +5,7 @@ Messages come from tools/serve/encoder.py, which starts this in a process of its
 
 import signal
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -30,19 +31,26 @@ class Encoded(Outputs):
     negative: bool = False
 
 
-def answer_messages(*, connection: int, gpu: int | None) -> None:
+def answer_messages(
+    *, connection: int, gpu: int | None, warm: tuple[Path, str] | None, batch: int
+) -> None:
     """Answer the messages of a connection: send "ready", then a reply to each until it ends.
 
-    connection: a file descriptor. A message is (run, fingerprint, pictures, features): the run's
-    folder, its net's fingerprint, the bytes of picture files or what picture.read made of them,
-    whether their features are wanted.
-    The reply is encode()'s list, or a sentence where the net cannot be used.
+    connection: a file descriptor. warm: the run and the fingerprint of a net that is made ready for
+    up to `batch` pictures before that. A message is (run, fingerprint, pictures, features): the
+    run's folder, its net's fingerprint, the bytes of picture files or what picture.read made of
+    them, whether their features are wanted. The reply is encode()'s list, or a sentence where the
+    net cannot be used.
     """
     for number in (signal.SIGINT, signal.SIGTERM):  # whoever stops the service lets it drain:
         signal.signal(number, signal.SIG_IGN)  # the end of the connection ends this process
     device.activate(gpu)
     opened = {}
     with Connection(connection) as pipe:
+        if warm:
+            with suppress(*FAMILY):  # whoever asks for it is told
+                opened[warm] = open_net(*warm, gpu)
+                warm_up(opened[warm], batch)
         pipe.send("ready")
         while True:
             try:
@@ -63,6 +71,18 @@ def open_net(run: Path, fingerprint: str, gpu: int | None) -> TrainedNet:
     if record.net_fingerprint(record.read_record(run), run / "model.caffemodel") != fingerprint:
         raise Failure(f"{run.name} was trained again: make its index anew and restart the server")
     return TrainedNet.of_run(run, batch=1, gpu=gpu)
+
+
+def warm_up(net: TrainedNet, batch: int) -> None:
+    """Make a net ready for each number of pictures up to batch, so that no request waits for it.
+
+    Each makes layers of its own the first time, and the largest takes the memory of all.
+    """
+    for size in range(1, batch + 1):
+        net.resize(size)
+    for size in (batch, 1):
+        net.resize(size)
+        net(np.zeros((size, net.net.channels, net.net.side, net.net.side), np.uint8))
 
 
 def encode(

@@ -12,7 +12,7 @@ from tools.run.failure import writing
 from tools.serve.limits import Refused
 
 LOG = logging.getLogger("serve")
-START_SECONDS = 120  # for Caffe to be imported
+START_SECONDS = 120  # for Caffe to be imported, and a net to be made ready
 RETRY_SECONDS = 0.5  # after a start that failed
 
 

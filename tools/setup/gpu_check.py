@@ -34,7 +34,7 @@ def main() -> None:
     folder = tempfile.mkdtemp(prefix="gpu-check-")  # kept: a failure names the log in it
     for gpu in gpus:
         log = Path(folder) / f"gpu-{gpu}.log"
-        child.call("tools.setup.gpu_check_child.check", threads=device.threads(0), log=log, gpu=gpu)
+        child.call("tools.setup.gpu_check_child.check", threads=device.threads(), log=log, gpu=gpu)
     shutil.rmtree(folder)
 
 

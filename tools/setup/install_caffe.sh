@@ -8,6 +8,7 @@
 #   CUDA_ARCHS="..."  compute capabilities of a CUDA build; one is made where nvcc 11 and its libraries are
 #   USE_NCCL=1        a CUDA build that trains on several GPUs, with PyPI's NCCL
 #   USE_CUDNN=1       a CUDA build with PyPI's cuDNN 8 (tools/setup/patches/cudnn)
+#   USE_DNNL=0        a CPU build without the layers on oneDNN (tools/setup/patches/dnnl)
 #
 # Each step leaves its result under a final name only when it is whole, so a run that was interrupted
 # is simply run again. build.json is written last and says that all is there.
@@ -37,13 +38,17 @@ wishes=${CUDA_ARCHS:+CUDA_ARCHS=\"$CUDA_ARCHS\" }
 [ "${USE_CUDNN:-0}" = 0 ] || wishes+="USE_CUDNN=1 "
 wished() { case $wishes in *"$1=1 "*) return 0 ;; *) return 1 ;; esac; }
 
-# A CUDA build has patches of its own, and those of what it was asked to use. What kind of build this is
-# the finished one tells, or what was asked for, or else the machine (below).
+# CPU and CUDA builds have patches of their own, and those of what they were asked to use. What kind of build
+# this is the finished one tells, or what was asked for, or else the machine (below).
 kind=CPU
 if [ -n "$wishes" ] || grep -q '"device": "CUDA"' "$stamp" 2>/dev/null; then kind=CUDA; fi
-cuda_patches() {
+case ${USE_DNNL:-1} in 0 | 1) ;; *) die "USE_DNNL=$USE_DNNL is not known: it is 0, or left out" ;; esac
+own_patches() {
     local name
-    [ "$kind" = CUDA ] || return 0
+    if [ "$kind" = CPU ]; then
+        [ "${USE_DNNL:-1}" = 0 ] || printf '%s\n' "$patches"/dnnl/*.patch
+        return
+    fi
     printf '%s\n' "$patches"/cuda/*.patch
     for name in NCCL CUDNN; do if wished "USE_$name"; then printf '%s\n' "$patches/${name,,}"/*.patch; fi; done
 }
@@ -57,8 +62,8 @@ pins() {
 # What the build depends on: when one of these changes, Caffe is built again.
 build_key() {
     { echo "$commit $prefix"; "$python" -c 'import numpy, sys; print(numpy.__version__, sys.version_info[:2])'
-      find "$patches" -name '*.patch' -not -path '*/cuda/*' -not -path '*/nccl/*' -not -path '*/cudnn/*' | sort | xargs cat
-      cuda_patches | xargs -r cat; printf '%s' "$wishes"; pins; } | sha256sum | cut -c1-16
+      cat "$patches"/*.patch "$patches"/plain/*.patch
+      own_patches | xargs -r cat; printf '%s' "$wishes"; pins; } | sha256sum | cut -c1-16
 }
 
 install_packages() {
@@ -72,6 +77,12 @@ install_packages() {
     apt-get -qq update
     DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends "${missing[@]}" \
         </dev/null >"$prefix/apt.log" 2>&1 || { tail -n 5 "$prefix/apt.log" >&2; die "apt-get failed; all of its words are in $prefix/apt.log"; }
+}
+
+# Whether apt has a package, also on a fresh image, which knows none before its first update.
+known_package() {
+    [ -n "$(dpkg-query -W "$1" 2>/dev/null)" ] || [ -n "$(apt-cache show "$1" 2>/dev/null)" ] && return
+    [ "$(id -u)" -eq 0 ] && apt-get -qq update && [ -n "$(apt-cache show "$1" 2>/dev/null)" ]
 }
 
 # fetch_from MIRROR FOLDER [apt options]: Debian 11's source package, signature-checked by apt.
@@ -134,7 +145,7 @@ fetch_source() {
 apply_patches() {
     local patch list=("$patches"/*.patch)
     [ -e "$1/debian/changelog" ] || list+=("$patches"/plain/*.patch)
-    mapfile -t -O ${#list[@]} list < <(cuda_patches)
+    mapfile -t -O ${#list[@]} list < <(own_patches)
     for patch in "${list[@]}"; do
         say "patch: ${patch##*/}"
         patch --silent --directory="$1" --strip=1 <"$patch"
@@ -250,8 +261,17 @@ if [ ${#device[@]} -gt 0 ]; then kind=CUDA; else say "building for the CPU"; kin
 key=$(build_key)
 mapfile -t build_packages <"$repo/tools/setup/build_packages.txt"  # libopencv-dev alone has OpenCVConfig.cmake
 install_packages "${build_packages[@]}"
+engine=caffe
+if [ $kind = CPU ] && [ "${USE_DNNL:-1}" = 1 ]; then
+    if known_package libdnnl-dev; then
+        install_packages libdnnl-dev
+        engine=dnnl device+=(-DUSE_DNNL=ON)
+    else
+        say "there is no package libdnnl-dev for this machine: every layer will be Caffe's own, which is slower"
+    fi
+fi
 fetch_nvidia
-source_key=$({ cat "$patches"/*.patch "$patches"/plain/*.patch; cuda_patches | xargs -r cat; } | sha256sum | cut -c1-16)
+source_key=$({ cat "$patches"/*.patch "$patches"/plain/*.patch; own_patches | xargs -r cat; } | sha256sum | cut -c1-16)
 if [ "$(cat "$prefix/src/.patched" 2>/dev/null)" != "$source_key" ]; then
     rm -rf "$prefix/src" "$prefix/src.partial" "$prefix/build"
     mkdir "$prefix/src.partial"
@@ -296,7 +316,7 @@ if [ $kind = CUDA ]; then
 fi
 compiler="$("$(cached CMAKE_CXX_COMPILER)" --version | head -n 1)"
 cat >"$stamp.partial" <<J
-{"key": "$key", "commit": "$commit", "device": "$kind", "blas": "OpenBLAS",$cuda
+{"key": "$key", "commit": "$commit", "device": "$kind", "engine": "$engine", "blas": "OpenBLAS",$cuda
  "compiler": "$compiler",
  "source": "$([ -e "$prefix/src/debian/changelog" ] && echo "Debian's tree" || echo "BVLC's tree")"}
 J

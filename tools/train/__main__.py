@@ -21,7 +21,8 @@ def main() -> None:
     manifest = data.read_manifest(job.data)
     caffemodel, weights_sha256 = starting_weights(job)
     solvers = device.solvers(job.device, job.net)
-    fingerprint = fingerprint_of(job, manifest, weights_sha256, solvers)
+    engine = device.engine()
+    fingerprint = fingerprint_of(job, manifest, weights_sha256, solvers, engine)
     gpus, device_sentence = device.choose_all(job.device)
     if len(gpus) > 1 and not device.build().get("nccl"):
         raise Failure(
@@ -34,13 +35,9 @@ def main() -> None:
     if start is None:
         print(f"{job.run} is trained already: {job.iters} iterations, {purpose(job)}")
         return
-    threads = device.threads(job.net.threads)
-    processes = len(gpus) or solvers
+    threads = device.threads()
     print(f"training {job.net.name} on {job.dataset}, {purpose(job)}, in {job.run}")
-    print(
-        f"  on: {device_sentence}; solver processes: {processes}, OpenBLAS threads in each: "
-        f"{threads}"
-    )
+    print(f"  on: {device_sentence}; engine {engine}, threads: {threads}")
     print(f"  an update: {solvers} x {job.batch} pictures")
     if not start and not caffemodel:  # the run's folder is there, and nothing was trained yet
         caffemodel = pretrained.find(job.weights)

@@ -22,6 +22,13 @@ def prepare(job: Job, manifest: dict, fingerprint: dict, device_sentence: str) -
     if modelled == job.iters == there["settings"]["iters"]:
         return None
     done = snapshots.newest_intact(run / "snapshots")
+    engine = device.engine()
+    before = there.get("engine", "caffe")  # what runs that do not say were trained by
+    if done and engine != before:
+        raise Failure(
+            f"{run} was trained by the engine {before} until now: go on with "
+            f"CAFFE_ENGINE={before}, or choose RUN=name"
+        )
     if max(done, modelled or 0) > job.iters:
         at = max(done, modelled or 0)
         raise Failure(f"{run} is at iteration {at}, beyond ITERS={job.iters}: choose RUN=name")
@@ -33,14 +40,14 @@ def prepare(job: Job, manifest: dict, fingerprint: dict, device_sentence: str) -
     for name, text in files.items():
         with write_atomically(run / name) as partial:
             partial.write_text(text)
-    threads = device.threads(job.net.threads)
     record.write_record(
         run,
         {
             "command": machine.command(),
             "git_commit": machine.git_commit(),
             "caffe": device.build(),
-            "machine": machine.machine() | {"device": device_sentence, "threads": threads},
+            "engine": engine,
+            "machine": machine.machine() | {"device": device_sentence, "threads": device.threads()},
             "settings": record.settings_of(job),
             "from_scratch": fingerprint["parts"]["weights"] == "none",
             "weights": {"source": job.weights, "sha256": fingerprint["parts"]["weights"]},

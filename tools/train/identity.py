@@ -22,13 +22,20 @@ def starting_weights(job: Job) -> tuple[Path | None, str]:
     return caffemodel, file_digest(caffemodel, "sha256") if caffemodel else "none"
 
 
-def fingerprint_of(job: Job, manifest: dict, weights_sha256: str, solvers: int) -> dict:
+def fingerprint_of(
+    job: Job, manifest: dict, weights_sha256: str, solvers: int, engine: str
+) -> dict:
     """Return the fingerprint of a job, as record.fingerprint_of makes it."""
     files = render.render_job(
         job, classes=len(manifest["classes"]), data="data", run="run", iters=0
     )
     return record.fingerprint_of(
-        files, job.data, manifest, weights_sha256=weights_sha256, solvers=solvers
+        files,
+        job.data,
+        manifest,
+        weights_sha256=weights_sha256,
+        solvers=solvers,
+        engine=engine,
     )
 
 
@@ -41,9 +48,10 @@ def check_trained(job: Job) -> None:
             f"there is no trained net in {job.run}: 'make train' with the same variables makes one"
         )
     _, weights_sha256 = starting_weights(job)
-    # the later stages may run on other devices
-    solvers = int(there["fingerprint"]["parts"]["solvers"])
-    record.check_same(job, fingerprint_of(job, manifest, weights_sha256, solvers))
+    # the later stages may run on other devices, and by another engine
+    parts = there["fingerprint"]["parts"]
+    solvers, engine = int(parts["solvers"]), parts.get("engine", "caffe")
+    record.check_same(job, fingerprint_of(job, manifest, weights_sha256, solvers, engine))
     asked, reached = there["settings"]["iters"], snapshots.complete(job.run / "snapshots")
     if reached and reached[-1] != asked:
         raise Failure(

@@ -198,14 +198,14 @@ def train(
     """Train a run from iteration start to max_iter; add to the list warnings what is said.
 
     gpus: their numbers, [] for the CPU. pictures: of the test set. solvers: batches in an update,
-    a process for each on the CPU, shared out over the GPUs. Raise Interrupted after a signal, with
-    a snapshot written, and Failure where a loss is not finite.
+    shared out over the GPUs, which have a process each. Raise Interrupted after a signal, with a
+    snapshot written, and Failure where a loss is not finite.
     """
     signals = []
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda number, _: signals.append(number))
 
-    processes = len(gpus) or solvers
+    processes = len(gpus) or 1
     device.activate(gpus[0] if gpus else None)
     param = render.read(run / "solver.prototxt")
     parallel.take_part(0, processes)

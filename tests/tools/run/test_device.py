@@ -10,6 +10,7 @@ import pytest
 from tools.codes.partition import own_gpu
 from tools.run import device
 from tools.run.cluster import partitions
+from tools.run.failure import Failure
 from tools.run.nets import nets
 from tools.setup.gpu_facts import describe
 
@@ -166,3 +167,55 @@ def test_advice_knows_cuda_s_own_words():
         words = cudart.cudaGetErrorString(number).decode()
         assert device.advice(f"Check failed: error == cudaSuccess ({number} vs. 0)  {words}")
     assert not device.advice("Check failed: axis < num_axes() (4 vs. 2)")
+
+
+def test_threads_are_the_cores_of_the_affinity(monkeypatch):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(64)))
+    monkeypatch.setattr(device, "_quotas", lambda root: [1e9])
+    assert device.threads() == 64
+    monkeypatch.setattr(device, "_quotas", lambda root: [1e9, 2.5])
+    assert device.threads() == 2
+    monkeypatch.setattr(device, "_quotas", lambda root: [0.5, 1e9])
+    assert device.threads() == 1
+
+
+@pytest.mark.parametrize(
+    ("groups", "files", "quotas"),
+    [
+        ("0::/a/b", {"cpu.max": "max 100000", "a/cpu.max": "150000 100000"}, [1.5]),
+        ("0::/a/b", {"a/b/cpu.max": "50000 100000", "a/cpu.max": "400000 100000"}, [0.5, 4]),
+        ("0::/elsewhere", {"cpu.max": "300000 100000"}, [3]),
+        (
+            "3:memory:/a\n2:cpu,cpuacct:/a",
+            {"cpu/a/cpu.cfs_quota_us": "200000", "cpu/a/cpu.cfs_period_us": "100000"},
+            [2],
+        ),
+        ("2:cpu:/a", {"cpu/a/cpu.cfs_quota_us": "-1", "cpu/a/cpu.cfs_period_us": "100000"}, []),
+        ("0::/", {}, []),
+    ],
+)
+def test_quotas_of_cgroups(tmp_path, groups, files, quotas):
+    (tmp_path / "proc/self").mkdir(parents=True)
+    (tmp_path / "proc/self/cgroup").write_text(groups + "\n")
+    for name, text in files.items():
+        path = tmp_path / "sys/fs/cgroup" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text + "\n")
+    assert device._quotas(tmp_path)[1:] == quotas
+
+
+def test_the_engine(monkeypatch):
+    monkeypatch.delenv("CAFFE_ENGINE", raising=False)
+    for built in ({"engine": "dnnl"}, {"engine": "caffe"}, {}):  # {}: from before there were two
+        monkeypatch.setattr(device, "build", lambda built=built: built)
+        assert device.engine() == built.get("engine", "caffe")
+    monkeypatch.setenv("CAFFE_ENGINE", "caffe")
+    assert device.engine() == "caffe"
+    monkeypatch.setenv("CAFFE_ENGINE", "dnnl")
+    with pytest.raises(Failure, match="was built without oneDNN"):
+        device.engine()
+    monkeypatch.setattr(device, "build", lambda: {"engine": "dnnl"})
+    assert device.engine() == "dnnl"
+    monkeypatch.setenv("CAFFE_ENGINE", "mkl")
+    with pytest.raises(Failure, match="CAFFE_ENGINE=mkl is not known: dnnl or caffe"):
+        device.engine()

@@ -33,12 +33,17 @@ def data(tmp_path):
 def fingerprint(data):
     """The fingerprint of a job on that data, with some parts changed."""
 
-    def of(job, manifest=MANIFEST, weights_sha256="none", solvers=1):
+    def of(job, manifest=MANIFEST, weights_sha256="none", solvers=1, engine="caffe"):
         files = render.render_job(
             job, classes=len(manifest["classes"]), data="data", run="run", iters=0
         )
         return record.fingerprint_of(
-            files, data, manifest, weights_sha256=weights_sha256, solvers=solvers
+            files,
+            data,
+            manifest,
+            weights_sha256=weights_sha256,
+            solvers=solvers,
+            engine=engine,
         )
 
     return of
@@ -89,6 +94,8 @@ def test_what_decides_and_what_does_not(fingerprint, data):
         assert [
             name for name in first["parts"] if other["parts"][name] != first["parts"][name]
         ] == [part]
+    # the engine is a part only where it is not the one of the first fingerprints
+    assert fingerprint(job, engine="dnnl")["parts"] == first["parts"] | {"engine": "dnnl"}
     (data / "mean.binaryproto").write_bytes(b"other")
     assert fingerprint(job)["parts"]["mean"] != first["parts"]["mean"]
 
@@ -96,7 +103,9 @@ def test_what_decides_and_what_does_not(fingerprint, data):
 def test_comments_and_blanks_decide_nothing(data):
     def of(text):
         files = {"train_val.prototxt": text}
-        return record.fingerprint_of(files, data, MANIFEST, weights_sha256="none", solvers=1)
+        return record.fingerprint_of(
+            files, data, MANIFEST, weights_sha256="none", solvers=1, engine="caffe"
+        )
 
     assert of("# a head\n\n  x: 1  # why\n\n y: 2") == of("x: 1\ny: 2\n")
     assert of("x: 1\ny: 2\n") != of("x: 1\ny: 3\n")
@@ -146,6 +155,15 @@ def test_where_no_variable_differs_the_part_is_said(there, fingerprint, changed,
     with pytest.raises(Failure) as refused:
         record.check_same(job, fingerprint(job, **changed))
     assert f"{job.run} holds another run ({differs}). Give" in str(refused.value)
+
+
+def test_another_engine_is_said(there, fingerprint):
+    job = make_job(**there)
+    content = record.read_record(job.run)
+    record.write_record(job.run, content | {"fingerprint": fingerprint(job, engine="dnnl")})
+    with pytest.raises(Failure, match=r"\(the engine dnnl there, caffe here \(CAFFE_ENGINE\)\)"):
+        record.check_same(job, fingerprint(job))
+    record.check_same(job, fingerprint(job, engine="dnnl"))
 
 
 def test_the_same_run_and_none_pass(there, fingerprint, tmp_path):

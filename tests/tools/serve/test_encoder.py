@@ -19,7 +19,7 @@ def test_pictures_are_encoded_or_refused_one_by_one(runs, folder_of, digit, tmp_
     run = folder_of(runs["digits-16"])
     fingerprint = net_fingerprint(read_record(run), run / "model.caffemodel")
     codes = read_codes(run / "codes.h5").database.codes
-    encoder = Encoder(gpu=None, threads=1, log=tmp_path / "log")
+    encoder = Encoder(gpu=None, threads=1, log=tmp_path / "log", warm=(run, fingerprint))
     try:
         ask = encoder.submit
         good = {

@@ -1,7 +1,6 @@
 """The Caffe installer: which sources it refuses, and that a finished build is left alone."""
 
 import os
-import re
 import shutil
 import subprocess
 import sys
@@ -33,7 +32,7 @@ def install(python):
     """Run the script for a prefix of its own."""
 
     def run(prefix, **variables):
-        wishes = ("CUDA_ARCHS", "USE_NCCL", "USE_CUDNN")  # of the image, where this may run
+        wishes = ("CUDA_ARCHS", "USE_NCCL", "USE_CUDNN", "USE_DNNL")  # of the image, maybe
         inherited = {name: value for name, value in os.environ.items() if name not in wishes}
         return subprocess.run(
             ["bash", str(SCRIPT)],
@@ -114,6 +113,12 @@ def test_architectures_that_are_none_are_refused(install, tmp_path, archs):
     assert not (tmp_path / "caffe").exists()
 
 
+def test_an_engine_that_is_neither_wanted_nor_not_is_refused(install, tmp_path):
+    done = install(tmp_path / "caffe", USE_DNNL="yes")
+    assert done.returncode == 1
+    assert done.stderr == "[caffe] USE_DNNL=yes is not known: it is 0, or left out\n"
+
+
 @pytest.fixture
 def source():
     """The source that Caffe was built from on this machine, where its build tree is still there."""
@@ -132,12 +137,16 @@ def test_patches_are_in_the_source_that_was_built(source):
 
 @pytest.mark.parametrize("library", ["nccl", "cudnn"])
 def test_patches_of_a_cuda_build_fit_the_source(source, tmp_path, library):
+    tree = tmp_path / "src"
+    shutil.copytree(source, tree, ignore=shutil.ignore_patterns(".git"))
     (patch,) = (REPO / "tools/setup/patches" / library).glob("*.patch")
-    for name in re.findall(r"^--- a/(\S+)", patch.read_text(), re.MULTILINE):
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(source / name, tmp_path / name)
-    backwards = ["--reverse"] if device.build().get(library) else []
-    command = ["patch", "--batch", "--strip=1", *backwards, f"--directory={tmp_path}"]
-    subprocess.run(command, stdin=patch.open(), check=True)
-    for name in tmp_path.rglob("cudnn_*conv_layer.cpp"):
+    steps = [(patch, ["--reverse"] if device.build().get(library) else [])]
+    if device.build().get("engine") == "dnnl":  # which a CUDA build is without
+        engine = sorted((REPO / "tools/setup/patches/dnnl").glob("*.patch"), reverse=True)
+        steps = [(each, ["--reverse"]) for each in engine] + steps
+    for each, options in steps:
+        command = ["patch", "--batch", "--strip=1", *options, f"--directory={tree}"]
+        with each.open() as text:
+            subprocess.run(command, stdin=text, check=True)
+    for name in tree.rglob("cudnn_*conv_layer.cpp") if library == "cudnn" else []:
         assert "_WORKSPACE_LIMIT" not in name.read_text()  # what cuDNN 8 does not have

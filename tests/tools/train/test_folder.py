@@ -134,3 +134,23 @@ def test_a_start_that_failed_does_not_hold_the_name(job, options, command, folde
     assert done.returncode == 0, done.stderr
     assert snapshots.model_of(folder_of(job), record.read_record(folder_of(job))) == 60
     assert TrainedNet.of_run(folder_of(job), batch=1).blobs.code == "latent_sigmoid"
+
+
+def test_a_run_goes_on_by_the_engine_that_it_was_begun_with(
+    trained, options, command, folder_of, monkeypatch
+):
+    run = folder_of(trained)
+    content = record.read_record(run)
+    if content["engine"] != "dnnl":
+        pytest.skip("this Caffe was built without oneDNN")
+    content["engine"] = "caffe"
+    content["fingerprint"]["parts"].pop("engine")
+    record.write_record(run, content)
+    longer = options(trained | {"--iters": 70})
+    refused = command("tools.train", *longer)
+    assert refused.returncode == 1
+    assert "was trained by the engine caffe until now: go on with CAFFE_ENGINE=caffe" in (
+        refused.stderr
+    )
+    monkeypatch.setenv("CAFFE_ENGINE", "caffe")
+    assert command("tools.train", *longer).returncode == 0

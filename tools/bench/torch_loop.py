@@ -1,0 +1,97 @@
+"""A net's training iterations in PyTorch on a CPU; runs in a venv of its own that has only torch.
+
+Reads a JSON object from stdin: "layers" (the net from its data to its classifier, each with its
+"type" and the numbers that its prototxt has), "codes" (which of them gives the codes' activations),
+"shape" (of a batch), "rate", "momentum", "decay", "threads", "iterations". Prints one with the
+milliseconds of an iteration: "forward", and "training" with backward pass and update; as many run
+before. The batch is drawn once and stays in memory: nothing is read, decoded or cropped.
+"""
+
+import json
+import sys
+import time
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+
+def module(layer: dict, x: torch.Tensor) -> nn.Module:
+    """Return PyTorch's module for a layer whose bottom is x; KeyError where it has none."""
+    kind = layer["type"]
+    window = [layer.get(name) for name in ("kernel", "stride", "pad")]
+    makers = {
+        "Convolution": lambda: nn.Conv2d(
+            x.shape[1], layer["outputs"], *window, groups=layer["group"], bias=layer["bias"]
+        ),
+        "InnerProduct": lambda: nn.Linear(x.shape[1], layer["outputs"]),
+        "Flatten": nn.Flatten,
+        "MAX": lambda: nn.MaxPool2d(*window, ceil_mode=True),
+        "AVE": lambda: nn.AvgPool2d(*window, ceil_mode=True),
+        "LRN": lambda: nn.LocalResponseNorm(
+            layer["size"], layer["alpha"], layer["beta"], layer["k"]
+        ),
+        "BatchNorm": lambda: nn.BatchNorm2d(x.shape[1]),  # with the Scale layer behind it
+        "ReLU": lambda: nn.ReLU(inplace=True),
+        "Sigmoid": nn.Sigmoid,
+        "Dropout": nn.Dropout,
+    }
+    return makers[kind]()
+
+
+def build(layers: list[dict], codes: int, x: torch.Tensor) -> tuple[nn.Module, nn.Module]:
+    """Return the net up to the codes' activations, and what comes behind them."""
+    parts = nn.Sequential(), nn.Sequential()
+    for place, layer in enumerate(layers):
+        part = parts[place > codes]
+        part.append(module(layer, x))
+        x = part[-1](x)
+    return parts
+
+
+def losses(codes: torch.Tensor, scores: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """Return the sum of the three terms, as python_layers/ssdh_losses.py has them."""
+    n, k = codes.shape
+    return (
+        functional.cross_entropy(scores, labels)
+        - ((codes - 0.5) ** 2).sum() / (2 * n * k)
+        + ((codes.mean(1) - 0.5) ** 2).sum() / (2 * n)
+    )
+
+
+def main() -> None:
+    job = json.load(sys.stdin)
+    torch.set_num_threads(job["threads"])
+    torch.manual_seed(42)
+    pictures = torch.randn(job["shape"])
+    labels = torch.arange(len(pictures)) % 10
+    below, above = build(job["layers"], job["codes"], pictures)
+    parameters = [*below.parameters(), *above.parameters()]
+    weights = [p for p in parameters if p.dim() > 1]
+    others = [p for p in parameters if p.dim() == 1]
+    optimizer = torch.optim.SGD(
+        [
+            {"params": weights, "weight_decay": job["decay"]},
+            {"params": others, "lr": 2 * job["rate"]},
+        ],
+        lr=job["rate"],
+        momentum=job["momentum"],
+    )
+    seconds = {"forward": 0.0, "training": 0.0}
+    for iteration in range(2 * job["iterations"]):
+        began = time.perf_counter()
+        codes = below(pictures)
+        loss = losses(codes, above(codes), labels)
+        forward = time.perf_counter()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        loss.item()
+        if iteration >= job["iterations"]:
+            seconds["forward"] += forward - began
+            seconds["training"] += time.perf_counter() - began
+    print(json.dumps({name: 1e3 * s / job["iterations"] for name, s in seconds.items()}))
+
+
+if __name__ == "__main__":
+    main()
