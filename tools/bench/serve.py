@@ -1,4 +1,4 @@
-"""The JSON API of a trained run under load; prints the table: `make bench-serve`.
+"""The JSON API of a trained run under load and under attack; prints tables: `make bench-serve`.
 
 Clients in this process ask one request after another, each the ten nearest pictures to a picture of
 the test set. Every answer is compared with codes.h5 and the evaluator's ranking.
@@ -8,7 +8,6 @@ import asyncio
 import itertools
 import json
 import re
-import subprocess
 import sys
 import time
 from collections.abc import Iterable
@@ -21,9 +20,11 @@ from tqdm import tqdm
 from data_prep.lmdb_reader import open_rows
 from eval.codes import read_codes
 from eval.hamming import nearest
+from tools.bench.serve_attacks import attack
+from tools.bench.served import running_server
 from tools.run.data import lmdb_of
 from tools.run.failure import Failure, carry_out
-from tools.run.job import REPO, Job, read_job, require_codes
+from tools.run.job import Job, read_job, require_codes
 from tools.search.answer import bits_of
 
 CLIENTS = (1, 8, 32)
@@ -143,21 +144,14 @@ async def measure(port: int, asked: list[Question], clients: int) -> Tally:
 
 
 def main() -> None:
-    """Serve the job's run and ask; raise Failure where an answer is lost or wrong."""
+    """Serve the job's run and ask, then attack it; raise Failure where an answer is lost or wrong.
+
+    The attacks are tools/bench/serve_attacks.py's.
+    """
     job, _ = read_job(__doc__)
     require_codes(job)
     asked = questions(job)
-    server = subprocess.Popen(
-        [sys.executable, "-m", "tools.serve", *sys.argv[1:], "--host", "127.0.0.1", "--port", "0"],
-        cwd=REPO,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    try:
-        lines = iter(server.stdout.readline, "")
-        port = next((int(m[1]) for m in (re.search(r":(\d+),", line) for line in lines) if m), None)
-        if port is None:
-            raise Failure("the server did not start; what it said is above")
+    with running_server(sys.argv[1:]) as (port, _):
         print(f"{job.run.name}: {TOP} nearest of each request, {SECONDS} s each")
         print(f"{'clients':>7} {'requests':>9} {'per s':>7} {'p50 ms':>7} {'p95':>7} {'p99':>7} "
               f"{'lost':>5} {'wrong':>5}")  # fmt: skip
@@ -171,13 +165,9 @@ def main() -> None:
                 flush=True,
             )
             failed += len(lost) + len(wrong)
-    finally:
-        server.terminate()
-        ended = server.wait()
-    if failed or ended:
-        raise Failure(
-            f"{failed} requests were lost or answered wrongly; the server ended with {ended}"
-        )
+    if failed:
+        raise Failure(f"{failed} requests were lost or answered wrongly")
+    attack(job, sys.argv[1:])
 
 
 if __name__ == "__main__":

@@ -5,10 +5,10 @@ from pathlib import Path
 
 from eval.files import write_atomically
 from tools.run import child, device
-from tools.run.failure import Failure, carry_out
+from tools.run.failure import Failure, carry_out, writing
 from tools.run.job import read_job, require_codes
 from tools.run.variables import whole
-from tools.search.answer import table
+from tools.search.answer import counted, table
 
 
 def main() -> None:
@@ -21,10 +21,13 @@ def main() -> None:
     if grid and not grid.parent.is_dir():
         raise Failure(f"GRID={grid}: there is no such folder")
     gpu, _ = device.choose(job.device)
+    log = job.run / "search.log"
+    with writing():
+        log.unlink(missing_ok=True)  # Caffe says 10 kB each time
     answer, drawn = child.call(
         "tools.search.query.answer_query",
         threads=device.threads(),
-        log=job.run / "search.log",
+        log=log,
         run=job.run,
         data=job.data,
         picture=query,
@@ -39,7 +42,7 @@ def main() -> None:
     else:
         print(*table(str(query), answer), sep="\n")
         if values.fine and not answer["neighbours"]:
-            print(f"no picture lies within {values.radius} bits: widen it with RADIUS=")
+            print(f"no picture lies within {counted(values.radius, 'bit')}: widen it with RADIUS=")
         print(
             "answered in {total} ms after the net was loaded: index {index}, picture {picture}, "
             "net {net}, search {search}".format(**answer["milliseconds"])

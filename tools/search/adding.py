@@ -1,14 +1,38 @@
 """Pictures of one's own into a run's index; runs in a Caffe child process."""
 
+import tempfile
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from tqdm import tqdm
 
-from tools.net.trained import BATCH, Outputs, TrainedNet
+from tools.net.trained import BATCH, TrainedNet
 from tools.run import child
 from tools.search.index import add
+
+COLUMNS = ("codes", "probabilities", "features", "pictures")
+
+
+class Spool:
+    """Rows that follow one another, in a file: batch by batch, however many there are."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        """Take an empty file, which nobody else knows of."""
+        self.file = file
+        self.rows, self.dtype, self.shape = 0, None, None
+
+    def write(self, rows: np.ndarray) -> None:
+        """Append rows; raise OSError where the disk is full."""
+        self.file.write(np.ascontiguousarray(rows).data)
+        self.file.flush()
+        self.rows, self.dtype, self.shape = self.rows + len(rows), rows.dtype, rows.shape[1:]
+
+    def read(self) -> np.ndarray:
+        """Return a memory map of all rows."""
+        return np.memmap(self.file, self.dtype, "r", shape=(self.rows, *self.shape))
 
 
 def add_pictures(
@@ -16,23 +40,26 @@ def add_pictures(
 ) -> int:
     """Add picture files to the index of a run; return how many took the place of others.
 
-    label: their class, or -1. Raise DataError, and add none, where one of them cannot be read.
+    label: their class, or -1. Raise DataError, and add none, where one of them cannot be read. What
+    the net says of them waits in files in the run's folder, so that memory holds a batch alone.
     """
     net = TrainedNet.of_run(run, data=data, batch=BATCH, gpu=gpu)
-    pictures, outputs = [], []
-    with tqdm(total=len(files), unit="picture", file=child.terminal(), mininterval=0.5) as bar:
+    with ExitStack() as opened:
+        bar = tqdm(total=len(files), unit="picture", file=child.terminal(), mininterval=0.5)
+        opened.enter_context(bar)
+        spools = {  # without names, so that nothing is left of them, however this ends
+            name: Spool(opened.enter_context(tempfile.TemporaryFile(dir=run))) for name in COLUMNS
+        }
         for at in range(0, len(files), BATCH):
             batch = np.stack([net.read(file) for file in files[at : at + BATCH]])
-            pictures.append(batch)
-            outputs.append(net(batch, features=True))
+            outputs = net(batch, features=True)
+            parts = (outputs.codes, outputs.probabilities, outputs.features, batch)
+            for spool, part in zip(spools.values(), parts, strict=True):
+                spool.write(part)
             bar.update(len(batch))
-    found = Outputs.join(outputs)
-    return add(
-        run,
-        [str(file) for file in files],
-        label=label,
-        codes=found.codes,
-        probabilities=found.probabilities,
-        features=found.features,
-        pictures=np.concatenate(pictures),
-    )
+        return add(
+            run,
+            [str(file) for file in files],
+            label=label,
+            **{name: spool.read() for name, spool in spools.items()},
+        )

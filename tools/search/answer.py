@@ -10,6 +10,11 @@ from tools.search.index import POOL, Index, nearest, refine
 CLASSES_SHOWN = 3
 
 
+def counted(number: int, thing: str) -> str:
+    """Return a number of things, as it is said."""
+    return f"{number:,} {thing}{'s' * (number != 1)}"
+
+
 class Found(NamedTuple):
     """Rows of an index, nearest to one query first.
 

@@ -295,7 +295,8 @@ def _changes(tables: dict[str, np.ndarray]) -> str:
     """Return how many pictures were added to an index and removed from it, for people; or ""."""
     removed, base = tables["removed"], len(tables["codes"]) - len(tables["added_features"])
     added, gone = np.count_nonzero(~removed[base:]), np.count_nonzero(removed[:base])
-    return f"{added} picture(s) added and {gone} removed" if added or gone else ""
+    pictures = f"{added:,} picture{'s' * (added != 1)}"
+    return f"{pictures} added and {gone:,} removed" if added or gone else ""
 
 
 def _fingerprint(run: Path) -> str:

@@ -29,6 +29,7 @@ import numpy as np
 from eval.files import write_atomically
 from tools.run.failure import Failure
 
+PIECE_BYTES = 16 << 20  # of a table, written at once
 ATTRIBUTES_BYTES = 64 << 10  # and HDF5's own headers, at most
 
 
@@ -113,8 +114,9 @@ def _write_table(file: h5py.File, name: str, parts: Sequence[np.ndarray]) -> Non
     shape = (sum(map(len, parts)), *parts[0].shape[1:])
     dataset, start = file.create_dataset(name, shape, kind), 0
     for part in parts:
-        for at in range(0, len(part), 65536):
-            piece = part[at : at + 65536]
+        rows = max(1, PIECE_BYTES * len(part) // max(1, part.nbytes))
+        for at in range(0, len(part), rows):
+            piece = part[at : at + rows]
             dataset[start + at : start + at + len(piece)] = piece
         start += len(part)
 

@@ -11,6 +11,7 @@ from tools.run import child, device
 from tools.run.failure import Failure, carry_out
 from tools.run.job import Job, read_job, require_codes
 from tools.search.added import pictures_of
+from tools.search.answer import counted
 from tools.search.faiss_index import KINDS
 from tools.search.index import Index, create, label_of, open_index, remove
 
@@ -24,14 +25,15 @@ def main() -> None:
     index = create(job.run, values.index)
     if values.remove:
         count = remove(job.run, keys_of(values.remove))
-        print(f"removed {count} picture{'s' * (count != 1)}")
+        print(f"removed {counted(count, 'picture')}")
     if values.add:
         add_files(job, index, Path(values.add), values.label)
     index = open_index(job.run)
     size = sum(path.stat().st_size for path in job.run.glob("index*"))
+    pictures = counted(np.count_nonzero(~index.removed), "picture")
     print(
-        f"index: {job.run / 'index.h5'}, {index.kind}, {np.count_nonzero(~index.removed):,} "
-        f"pictures of {index.bits} bits, {size / 1e6:.1f} MB"
+        f"index: {job.run / 'index.h5'}, {index.kind}, {pictures} of {counted(index.bits, 'bit')}, "
+        + (f"{size / 1e6:.1f} MB" if size >= 1e5 else f"{size / 1e3:.0f} kB")
     )
 
 
@@ -63,7 +65,11 @@ def add_files(job: Job, index: Index, path: Path, label: str) -> None:
         label=number,
         gpu=gpu,
     )
-    print(f"added {len(files)} picture(s), {replaced} of them in place of older ones")
+    pictures = np.count_nonzero(~open_index(job.run).removed)
+    print(
+        f"added {counted(len(files), 'picture')}, {replaced} of them in place of older ones: "
+        f"{counted(pictures, 'picture')} now"
+    )
 
 
 if __name__ == "__main__":

@@ -2,20 +2,21 @@
 
 import logging
 import os
-import shutil
+import resource
 import signal
 import socket
 import sys
-import tempfile
 from contextlib import ExitStack
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tools.run import device
 from tools.run.failure import Failure, carry_out
 from tools.run.job import Job, read_job, require_codes
 from tools.run.variables import whole
-from tools.serve.limits import PICTURE_BYTES
+from tools.serve.limits import CONNECTIONS, PICTURE_BYTES
+from tools.serve.origin import is_loopback
+from tools.serve.refusals import RATION
+from tools.serve.uploads import Uploads, open_folder
 
 if TYPE_CHECKING:  # these take their time: only once signals are handled and the address is free
     import uvicorn
@@ -24,7 +25,6 @@ if TYPE_CHECKING:  # these take their time: only once signals are handled and th
 
 LOG = logging.getLogger("serve")
 DRAIN_SECONDS = 30  # for requests at work when the server is stopped
-LOOPBACK = ("127.0.0.1", "localhost")
 
 
 def main() -> None:
@@ -32,21 +32,24 @@ def main() -> None:
     job, values = read_job(__doc__, "HOST", "PORT", "RADIUS")
     require_codes(job)
     radius = whole("RADIUS", str(values.radius), 0, job.bits)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != resource.RLIM_INFINITY and soft < 2 * CONNECTIONS:  # a file each
+        most = hard if hard != resource.RLIM_INFINITY else 2 * CONNECTIONS
+        resource.setrlimit(resource.RLIMIT_NOFILE, (min(2 * CONNECTIONS, most), hard))
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(name)s %(message)s")
     LOG.setLevel(logging.INFO)
     for name in (signal.SIGTERM, signal.SIGINT):  # while starting
         signal.signal(name, lambda *_: sys.exit(0))
     with ExitStack() as files:
         sock = files.enter_context(listen(values.host, values.port))
-        uploads = Path(tempfile.mkdtemp(prefix="ssdh-uploads-")).resolve()
-        files.callback(shutil.rmtree, uploads, ignore_errors=True)
+        uploads = Uploads(files.enter_context(open_folder()))
         gpu, device_sentence = device.choose(job.device)
         service = open_service(job, radius, gpu, files)
         server = make_server(service, values.host, sock, uploads)
-        address = f"http://{values.host}:{sock.getsockname()[1]}"
+        address = address_of(values.host, sock.getsockname()[1])
         print(f"serving {', '.join(service.runs)} on {device_sentence}", flush=True)
         print(f"  the page is {address}, the JSON API {address}/docs", flush=True)
-        if values.host not in LOOPBACK:
+        if not is_loopback(sock.getsockname()[0]):
             LOG.warning(
                 "HOST=%s: others reach this server, which has no log-in and no TLS", values.host
             )
@@ -68,49 +71,56 @@ def listen(host: str, port: int) -> socket.socket:
     return sock
 
 
+def address_of(host: str, port: int) -> str:
+    """Return the page's address, an IPv6 address in brackets."""
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
 def open_service(job: Job, radius: int, gpu: int | None, files: ExitStack) -> "Service":
     """Return the service of the job's run, with Caffe's process started; files: ends what is open.
 
     radius: of fine search's candidates, in bits. Raise Failure where the run cannot be searched.
     """
+    from tools.serve.decoder import Decoder
     from tools.serve.encoder import Encoder
     from tools.serve.runs import open_runs
     from tools.serve.service import Service
 
     runs = open_runs(job.run, job.data_root, files)
-    run = runs[job.run.name]
+    run, log = runs[job.run.name], job.run / "serve.log"
+    warm = (run.folder, run.index.fingerprint)
     encoder = Encoder(
-        gpu=gpu,
-        threads=device.threads(),
-        log=job.run / "serve.log",
-        data_root=job.data_root,
-        warm=(run.folder, run.index.fingerprint),
+        gpu=gpu, threads=device.threads(), log=log, data_root=job.data_root, warm=warm
     )
     files.callback(encoder.close)
-    return Service(runs, encoder, radius)
+    decoders = (Decoder(log), Decoder(log))
+    for decoder in decoders:
+        files.callback(decoder.close)
+    return Service(runs, encoder, decoders, radius)
 
 
 def make_server(
-    service: "Service", host: str, sock: socket.socket, uploads: Path
+    service: "Service", host: str, sock: socket.socket, uploads: Uploads
 ) -> "uvicorn.Server":
     """Return a server of page and API behind their gate.
 
-    sock: listens on host. uploads: the folder for the pictures that the page uploads.
+    sock: listens on host. uploads: the pictures that the page uploads.
     """
     os.environ.update(  # before Gradio's import
-        GRADIO_TEMP_DIR=str(uploads), GRADIO_ANALYTICS_ENABLED="False", HF_HUB_OFFLINE="1"
+        GRADIO_TEMP_DIR=str(uploads.folder), GRADIO_ANALYTICS_ENABLED="False", HF_HUB_OFFLINE="1"
     )
     import gradio as gr
     import uvicorn
-    from starlette.middleware.trustedhost import TrustedHostMiddleware
 
     from tools.serve.api import make_api
+    from tools.serve.connections import bounded
     from tools.serve.gate import Gate
-    from tools.serve.page import STYLE, make_page
+    from tools.serve.page import SCRIPT, STYLE, make_page
 
+    page = make_page(service)
     app = gr.mount_gradio_app(
-        make_api(service),
-        make_page(service),
+        make_api(service, uploads),
+        page,
         "/",
         server_name=host,
         server_port=sock.getsockname()[1],
@@ -119,20 +129,21 @@ def make_server(
         ssr_mode=False,
         max_file_size=PICTURE_BYTES,
         css_paths=[STYLE],
+        head=f"<script>{SCRIPT.read_text(encoding='utf-8')}</script>",
     )
-    guarded = Gate(app, uploads, lambda: server.should_exit)
-    if host in LOOPBACK:  # a web site that gives its name our address gets nothing
-        guarded = TrustedHostMiddleware(guarded, ["127.0.0.1", "localhost"])
+    events = {number for number, each in page.fns.items() if each.fn is not None}
+    own_name = host if is_loopback(sock.getsockname()[0]) else None
     config = uvicorn.Config(
-        guarded,
+        Gate(app, uploads, events, own_name),
+        http=bounded(),
+        ws="none",
         log_level="warning",
         timeout_graceful_shutdown=DRAIN_SECONDS,
         timeout_keep_alive=30,
-        limit_concurrency=512,
         server_header=False,
     )
-    server = uvicorn.Server(config)
-    return server
+    logging.getLogger("uvicorn.error").addFilter(RATION)
+    return uvicorn.Server(config)
 
 
 if __name__ == "__main__":

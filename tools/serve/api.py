@@ -7,10 +7,12 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from fastapi_offline import FastAPIOffline
 
-from tools.serve.gate import log_refusal
+from tools.serve.gate import PROGRESS, UPLOAD
 from tools.serve.limits import TOP, Refused
+from tools.serve.refusals import log_refusal
 from tools.serve.schema import Answer, Health, Problem, RunInfo
 from tools.serve.service import Service
+from tools.serve.uploads import Uploads
 
 REFUSALS = {
     404: "no such run or picture",
@@ -21,8 +23,11 @@ REFUSALS = {
 }
 
 
-def make_api(service: Service) -> FastAPIOffline:
-    """Return the FastAPI app of a Service, its page of documentation at /docs."""
+def make_api(service: Service, uploads: Uploads) -> FastAPIOffline:
+    """Return the FastAPI app of a Service, its page of documentation at /docs.
+
+    uploads: what the page uploads.
+    """
     api = FastAPIOffline(
         title="Search by deep binary codes",
         description="Pictures in, the nearest pictures of a data set out.",
@@ -76,5 +81,19 @@ def make_api(service: Service) -> FastAPIOffline:
         """Show a picture of a run's database, as PNG."""
         png = service.picture(run, row)
         return Response(png, media_type="image/png", headers={"Cache-Control": "max-age=3600"})
+
+    @api.get("/api/runs/{run}/examples/{number}", include_in_schema=False)  # the page's own
+    def example(run: str, number: int) -> Response:
+        png = service.example(run, number)
+        return Response(png, media_type="image/png", headers={"Cache-Control": "max-age=3600"})
+
+    @api.post(UPLOAD, include_in_schema=False)  # in the place of Gradio's, which keeps all
+    async def upload(request: Request, files: Annotated[UploadFile, File()]) -> list[str]:
+        peer = request.client.host if request.client else "-"
+        return [await uploads.add(peer, files.filename or "", await files.read())]
+
+    @api.get(PROGRESS, include_in_schema=False)
+    def progress() -> Response:  # Gradio's would be a stream for as long as a client likes
+        return Response('data: {"msg": "done"}\n\n', media_type="text/event-stream")
 
     return api

@@ -5,26 +5,24 @@ dies, what it held is answered with a sentence and another one is started.
 """
 
 import logging
-import os
 import queue
 import threading
-import time
 from concurrent.futures import Future
 from contextlib import suppress
-from multiprocessing import Pipe
 from pathlib import Path
 from typing import NamedTuple
 
-from tools.net.trained import Outputs
-from tools.run import child
-from tools.run.failure import Failure, writing
-from tools.serve.limits import PICTURE_PIXELS, QUEUE, Refused
+import numpy as np
+
+from tools.serve.encoding import Encoded
+from tools.serve.limits import QUEUE, QUICK_PIXELS, Refused
+from tools.serve.worker import START_SECONDS, Ended, Worker
 
 LOG = logging.getLogger("serve")
 BATCH = 16  # pictures in one forward pass at most
-START_SECONDS = 120  # for Caffe to be imported, and a net to be made ready
 BATCH_SECONDS = 120  # for one batch, a net's weights included
 WATCH_SECONDS = 0.5  # between looks at an idle process
+STOPPING = "The server is stopping."
 
 
 class Waiting(NamedTuple):
@@ -36,7 +34,7 @@ class Waiting(NamedTuple):
     run: Path
     fingerprint: str
     features: bool
-    picture: bytes
+    picture: bytes | np.ndarray
     future: Future
 
 
@@ -58,32 +56,42 @@ class Encoder:
         for the CPU. threads: as many compute. log: the file of Caffe's log. data_root: DATA_ROOT,
         where the runs' mean images are.
         """
-        self.gpu = gpu
-        self.threads = threads
-        self.log = log
-        self.data_root = data_root
-        self.warm = warm
+        self.worker = Worker(
+            "Caffe's process",
+            "tools.serve.encoding.answer_messages",
+            threads=threads,
+            log=log,
+            # larger pictures are decoded elsewhere; a header may say another size than the data
+            variables={"OPENCV_IO_MAX_IMAGE_PIXELS": str(QUICK_PIXELS)},
+            gpu=gpu,
+            data_root=data_root,
+            warm=warm,
+            batch=BATCH,
+        )
         self.queue = queue.Queue(maxsize=QUEUE)
-        self.starts = 0
-        self.child = self.connection = None
-        self.failed = -1e9  # time of the last start that failed
         self.up = Future()  # of the first start
         self.closing = threading.Event()
         self.thread = threading.Thread(target=self._work, name="encoder", daemon=True)
         self.thread.start()
-        self.up.result()
+        self.up.result(2 * START_SECONDS)
+
+    @property
+    def starts(self) -> int:
+        """Return how often the process was started."""
+        return self.worker.starts
 
     def submit(
-        self, run: Path, fingerprint: str, picture: bytes, *, features: bool
-    ) -> "Future[Outputs]":
+        self, run: Path, fingerprint: str, picture: bytes | np.ndarray, *, features: bool
+    ) -> "Future[Encoded]":
         """Return a future of a picture's outputs; raise Refused where the queue is full.
 
-        run: its folder. fingerprint: of the net that is meant. features: whether they are wanted.
-        The future raises Refused: 422 for a picture that cannot be decoded, 503 where Caffe died.
+        run: its folder. fingerprint: of the net that is meant. picture: a file's bytes, or what
+        picture.read makes of them. features: whether they are wanted. The future raises Refused:
+        422 for a picture that cannot be decoded, 503 where Caffe died.
         """
         waiting = Waiting(run, fingerprint, features, picture, Future())
         if self.closing.is_set():
-            raise Refused(503, "The server is stopping.")
+            raise Refused(503, STOPPING)
         try:
             self.queue.put_nowait(waiting)
         except queue.Full:
@@ -98,110 +106,64 @@ class Encoder:
         self.thread.join()
 
     def _work(self) -> None:
+        """Answer whatever is submitted until close(): no error ends this thread."""
         try:
-            self._start()
-        except Exception as error:  # of whatever kind, to whoever waits for this
+            self.worker.mend()
+        except BaseException as error:  # of whatever kind, to whoever waits for this
             self.up.set_exception(error)
             return
         self.up.set_result(None)
-        while True:
+        while (some := self._take()) or not self.closing.is_set():
             try:
-                some = [self.queue.get(timeout=WATCH_SECONDS)]
-            except queue.Empty:
-                if self.closing.is_set():
-                    break
-                with suppress(Refused):  # the next picture is told, if it is still so
-                    self._mend()
-                continue
-            while len(some) < BATCH and not self.queue.empty():
-                some.append(self.queue.get_nowait())
-            by_net = {}
+                if some:
+                    self._encode(some)
+                else:
+                    with suppress(Refused):  # the next picture is told, if it is still so
+                        self.worker.mend()
+            except BaseException:  # a fault of ours fails these pictures, not the thread
+                LOG.exception("the encoder failed")
             for each in some:
-                if each.future.set_running_or_notify_cancel():
-                    by_net.setdefault((each.run, each.fingerprint, each.features), []).append(each)
-            for together in by_net.values():
-                self._encode(together)
-        self.connection.close()
-        if self.child is not None:
-            self.child.process.wait()
-            os.close(self.child.request)
+                if not each.future.done():
+                    _refuse(each, Refused(503, "The server made a mistake; see its log."))
+        with suppress(Exception):
+            self.worker.close()
 
-    def _encode(self, together: list[Waiting]) -> None:
-        """Send pictures for one net to Caffe's process and settle their futures."""
-        first, pictures = together[0], [each.picture for each in together]
-        try:
-            self._mend()
-            self.connection.send((first.run, first.fingerprint, pictures, first.features))
-            if not self.connection.poll(BATCH_SECONDS):
-                self.child.process.kill()
-            answers = self.connection.recv()
-            if isinstance(answers, str):
-                raise Refused(503, answers)
-        except Refused as refused:
-            for each in together:
-                each.future.set_exception(refused)
-        except (EOFError, OSError):
-            self._bury()
-            sentence = "Caffe's process died with this picture in hand and is started again."
-            for each in together:
-                each.future.set_exception(Refused(503, f"{sentence} Send it once more."))
-        except Exception:  # a fault of ours fails these pictures, not the thread
-            LOG.exception("the encoder failed")
-            for each in together:
-                each.future.set_exception(Refused(500, "The server made a mistake; see its log."))
-        else:
+    def _take(self) -> list[Waiting]:
+        """Return the pictures that wait, at most BATCH; none where none came for a while."""
+        some = []
+        with suppress(queue.Empty):
+            some.append(self.queue.get(timeout=WATCH_SECONDS))
+            while len(some) < BATCH:
+                some.append(self.queue.get_nowait())
+        return some
+
+    def _encode(self, some: list[Waiting]) -> None:
+        """Send pictures to Caffe's process, those for one net together; settle their futures."""
+        by_net = {}
+        for each in some:
+            if each.future.set_running_or_notify_cancel():
+                by_net.setdefault((each.run, each.fingerprint, each.features), []).append(each)
+        for (run, fingerprint, features), together in by_net.items():
+            pictures = [each.picture for each in together]
+            try:
+                answers = self.worker.ask((run, fingerprint, pictures, features), BATCH_SECONDS)
+                if isinstance(answers, str):
+                    raise Refused(503, answers)
+            except Refused as refused:
+                answers = [refused] * len(together)
+            except Ended:
+                sentence = "Caffe's process died with this picture in hand and is started again."
+                answers = [Refused(503, f"{sentence} Send it once more.")] * len(together)
             for each, answer in zip(together, answers, strict=True):
                 if isinstance(answer, str):
-                    each.future.set_exception(Refused(422, answer))
+                    answer = Refused(422, answer)
+                if isinstance(answer, Refused):
+                    _refuse(each, answer)
                 else:
                     each.future.set_result(answer)
 
-    def _mend(self) -> None:
-        """Start Caffe's process where it is gone; raise Refused where it does not come up."""
-        if self.child is None or self.child.process.poll() is not None:
-            if self.child is not None:
-                self._bury()
-            if time.monotonic() - self.failed < WATCH_SECONDS:
-                raise Refused(503, "Caffe's process does not start; the server's log says why.")
-            self._start()
 
-    def _start(self) -> None:
-        self.connection, theirs = Pipe()
-        try:
-            with theirs, writing():
-                self.child = child.start(
-                    "tools.serve.encoding.answer_messages",
-                    threads=self.threads,
-                    log=self.log,
-                    outlives=True,  # the thread that starts it
-                    # OpenCV's own limit, for a file whose header says another size than its data
-                    variables={"OPENCV_IO_MAX_IMAGE_PIXELS": str(PICTURE_PIXELS)},
-                    keep=(theirs.fileno(),),
-                    connection=theirs.fileno(),
-                    gpu=self.gpu,
-                    data_root=self.data_root,
-                    warm=self.warm,
-                    batch=BATCH,
-                )
-        except Failure as failure:
-            self.failed = time.monotonic()
-            raise Refused(503, str(failure)) from None
-        try:
-            if not self.connection.poll(START_SECONDS):
-                self.child.process.kill()
-            self.connection.recv()
-        except (EOFError, OSError):
-            self.failed = time.monotonic()
-            raise Refused(503, self._bury()) from None
-        self.starts += 1
-        LOG.info("Caffe's process is %d", self.child.process.pid)
-
-    def _bury(self) -> str:
-        """Reap the process that died; log and return the sentence on how."""
-        self.connection.close()
-        self.child.process.kill()
-        sentence = child.how_it_ended(self.child, self.child.process.wait())
-        os.close(self.child.request)
-        LOG.error("%s", sentence)
-        self.child = None
-        return sentence
+def _refuse(waiting: Waiting, refused: Refused) -> None:
+    """Settle a picture's future, whoever may have given it up meanwhile."""
+    with suppress(Exception):
+        waiting.future.set_exception(refused)

@@ -6,6 +6,7 @@ Messages come from tools/serve/encoder.py, which starts this in a process of its
 import signal
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
 
@@ -16,6 +17,19 @@ from tools.net.trained import Outputs, TrainedNet
 from tools.run import device, record
 from tools.run.data import folder_of
 from tools.run.failure import FAMILY, Failure, sentence_of
+from tools.serve import picture
+
+FAR = 0.25  # of the range from black to white, between a picture and its like
+
+
+@dataclass(frozen=True)
+class Encoded(Outputs):
+    """A net's outputs for one picture.
+
+    negative: whether the picture, inverted, would be far more as the training pictures are.
+    """
+
+    negative: bool = False
 
 
 def answer_messages(
@@ -31,7 +45,8 @@ def answer_messages(
     connection: a file descriptor. data_root: DATA_ROOT, for the runs' mean images. warm: the run
     and the fingerprint of a net that is made ready for up to `batch` pictures before that. A
     message is (run, fingerprint, pictures, features): the run's folder, its net's fingerprint, the
-    bytes of picture files, whether their features are wanted. The reply is encode()'s list, or a
+    bytes of picture files or what picture.read made of them, whether their features are wanted. The
+    reply is encode()'s list, or a
     sentence where the net cannot be used.
     """
     for number in (signal.SIGINT, signal.SIGTERM):  # whoever stops the service lets it drain:
@@ -79,15 +94,18 @@ def warm_up(net: TrainedNet, batch: int) -> None:
         net(np.zeros((size, net.net.channels, net.net.side, net.net.side), np.uint8))
 
 
-def encode(net: TrainedNet, pictures: Sequence[bytes], features: bool) -> list[Outputs | str]:
-    """Return for each picture file's bytes its outputs, of one row, or a sentence: why not.
+def encode(
+    net: TrainedNet, pictures: Sequence[bytes | np.ndarray], features: bool
+) -> list[Encoded | str]:
+    """Return for each picture its outputs, of one row, or a sentence: why not.
 
-    Pictures that can be decoded go through the net together.
+    pictures: file's bytes, or what picture.read made of them. Those that can be decoded go through
+    the net together.
     """
     answers, inputs = [None] * len(pictures), []
-    for place, picture in enumerate(pictures):
+    for place, each in enumerate(pictures):
         try:
-            inputs.append(net.read(picture))
+            inputs.append(picture.read(each, net.net) if isinstance(each, bytes) else each)
         except DataError as error:
             answers[place] = f"{error}."
     if not inputs:
@@ -95,10 +113,23 @@ def encode(net: TrainedNet, pictures: Sequence[bytes], features: bool) -> list[O
     net.resize(len(inputs))
     outputs = net(np.stack(inputs), features=features)
     rows = iter(range(len(inputs)))
-    return [answer or row_of(outputs, next(rows)) for answer in answers]
+    for place, answer in enumerate(answers):
+        if answer is None:
+            row = next(rows)
+            answers[place] = row_of(outputs, row, net, inputs[row])
+    return answers
 
 
-def row_of(outputs: Outputs, row: int) -> Outputs:
-    """Return the outputs of one picture of several."""
+def row_of(outputs: Outputs, row: int, net: TrainedNet, pixels: np.ndarray) -> Encoded:
+    """Return the outputs of one picture of several, uint8 C x H x W."""
     columns = (outputs.latent, outputs.probabilities, outputs.features)
-    return Outputs(*(None if column is None else column[row : row + 1] for column in columns))
+    return Encoded(
+        *(None if column is None else column[row : row + 1] for column in columns),
+        negative=is_negative(float(pixels.mean()), float(net.mean.mean())),
+    )
+
+
+def is_negative(brightness: float, usual: float) -> bool:
+    """Return whether a picture is far from the usual brightness, 0 to 255, and inverted is not."""
+    away, inverted = abs(brightness - usual), abs(255 - brightness - usual)
+    return away > FAR * 255 and inverted < away / 2

@@ -2,15 +2,14 @@
 
 An ASGI middleware. Gradio has far more routes than this page uses, and in an app that is mounted
 it takes file paths from the client unchecked (in 6.31 the check waits for `launch()`): so its
-routes are named one by one here, and a path must be one that its upload route gave out.
+routes are named one by one here, and a path must be one that the upload route gave out. The page's
+events are answered at once, without Gradio's queue and its sessions, which anybody could fill.
 """
 
 import asyncio
 import json
-import logging
 import re
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Collection
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -18,48 +17,58 @@ from tools.serve.limits import (
     BODIES_BYTES,
     BODY_SECONDS,
     FORM_BYTES,
+    KEEP_SECONDS,
     MIB,
     PICTURE_BYTES,
-    UPLOADS_BYTES,
     Refused,
 )
+from tools.serve.origin import NAMING, is_foreign, is_this_machine
+from tools.serve.refusals import log_refusal
+from tools.serve.uploads import Uploads
 
-LOG = logging.getLogger("serve")
 LINGER_BYTES, LINGER_SECONDS = 64 * MIB, 5  # read and dropped, so that a sender sees the answer
-UPLOAD, JOIN, FILE = "/gradio_api/upload", "/gradio_api/queue/join", "/gradio_api/file="
+UPLOAD, PROGRESS = "/gradio_api/upload", "/gradio_api/upload_progress"
+EVENT, FILE = "/gradio_api/run/predict", "/gradio_api/file="
 GET = re.compile(
-    r"/|/config|/theme\.css|/favicon\.ico|/manifest\.json|/(?:assets|static|svelte)/[^?#]+"
-    r"|/gradio_api/(?:queue/data|upload_progress|heartbeat/\w+|startup-events|theme\.css|app_id)"
+    rf"/|/theme\.css|/favicon\.ico|/(?:assets|static)/[^?#]+|{PROGRESS}"
     r"|/api/.+|/docs|/openapi\.json|/static-offline-docs/[\w.-]+"
 )
 POST = {
     "/api/search": PICTURE_BYTES + FORM_BYTES,
     UPLOAD: PICTURE_BYTES + FORM_BYTES,
-    JOIN: FORM_BYTES,
-    "/gradio_api/cancel": FORM_BYTES,
-    "/gradio_api/reset": FORM_BYTES,
+    EVENT: FORM_BYTES,
 }
+ROOT = re.compile(rb'"root":\s?"http[^"]*"')
+GONE = f"The upload is no longer here ({KEEP_SECONDS // 60} minutes); upload it again."
 HEADERS = [
     (b"x-content-type-options", b"nosniff"),
     (b"referrer-policy", b"no-referrer"),
-    (b"content-security-policy", b"default-src 'self' 'unsafe-inline' 'unsafe-eval' data: blob:"),
+    (
+        b"content-security-policy",
+        b"default-src 'self' 'unsafe-inline' 'unsafe-eval' data: blob:; frame-ancestors 'none'; "
+        b"base-uri 'self'; form-action 'self'",
+    ),
+    (b"x-frame-options", b"DENY"),
+    (b"cross-origin-resource-policy", b"same-origin"),
 ]
 
 
 class Gate:
     """The middleware around an ASGI app."""
 
-    def __init__(self, app: ASGIApp, uploads: Path, stopping: Callable[[], bool]) -> None:
+    def __init__(
+        self, app: ASGIApp, uploads: Uploads, events: Collection[int], own_name: str | None
+    ) -> None:
         """Stand before an app.
 
-        uploads: the folder of Gradio's uploads. stopping: once it says so, connections that the
-        page holds open are ended.
+        events: the numbers of the page's functions. own_name: where only this machine is served,
+        what it may be called besides its loopback names; None where any name will do.
         """
         self.app = app
         self.uploads = uploads
-        self.stopping = stopping
+        self.events = events
+        self.own_name = own_name
         self.bodies = 0  # bytes of the bodies that are held now
-        self.upload_name = re.compile(re.escape(str(uploads)) + r"/[0-9a-f]{64}/[^/\x00]+")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on to the app, or refuse it."""
@@ -74,24 +83,39 @@ class Gate:
             await send(message)
 
         try:
+            self.uploads.expire()
+            self.check_names(scope)
             self.check_route(scope)
+            content = b""
             if scope["method"] == "POST":
                 await self.read(scope, receive, body)
                 unread = False
-                self.check_body(scope["path"], body)
-            await self.pass_on(scope, bytes(body), receive, answer)
+                content = self.event(body) if scope["path"] == EVENT else bytes(body)
+            await self.pass_on(scope, content, receive, answer)
         except Refused as refused:
             log_refusal(scope, refused)
             await self.refuse(refused, receive if unread else None, answer)
         finally:
             self.bodies -= len(body)
 
+    def check_names(self, scope: Scope) -> None:
+        """Raise Refused for a name that is not this server's, and for another site's requests.
+
+        A web site that gives its own name our address, or that sends a form here, gets nothing.
+        """
+        headers = dict(scope["headers"])
+        host = headers.get(b"host", b"").decode("latin-1")
+        if self.own_name is not None and not is_this_machine(host, self.own_name):
+            raise Refused(400, "This server has another name.")
+        if scope["method"] not in ("GET", "HEAD") and is_foreign(headers):
+            raise Refused(403, "Only the server's own page may send this.")
+
     def check_route(self, scope: Scope) -> None:
         """Raise Refused where no route of page or API has this path and method."""
         path, method = scope["path"], scope["method"]
         if path.startswith(FILE) and method in ("GET", "HEAD"):
             self.check_upload(path.removeprefix(FILE))
-        elif ".." in path.split("/") or "\\" in path:
+        elif ".." in path.split("/") or "\\" in path or "\0" in path:
             raise Refused(403, "A path with .. leads nowhere here.")
         elif not (path in POST if method == "POST" else GET.fullmatch(path)):
             raise Refused(404, "There is nothing at this address.")
@@ -99,9 +123,11 @@ class Gate:
             raise Refused(405, "Only GET and POST are answered.")
 
     def check_upload(self, path: object) -> None:
-        """Raise Refused unless a path is one that the upload route gives out."""
-        if not (isinstance(path, str) and self.upload_name.fullmatch(path)) or path.endswith("/.."):
+        """Raise Refused unless a path is one that the upload route gave out."""
+        if not self.uploads.gave(path):
             raise Refused(403, "Only pictures that this page uploaded are opened.")
+        if path not in self.uploads.files:
+            raise Refused(410, GONE)
 
     async def read(self, scope: Scope, receive: Receive, body: bytearray) -> None:
         """Read a request's body into a bytearray; raise Refused as soon as it is too large."""
@@ -110,8 +136,6 @@ class Gate:
         length = dict(scope["headers"]).get(b"content-length", b"0")
         if not length.isdigit() or int(length) > most:
             raise Refused(413, sentence)
-        if scope["path"] == UPLOAD and folder_bytes(self.uploads) > UPLOADS_BYTES:
-            raise Refused(503, "The folder of uploads is full; try again in some minutes.")
         try:
             async with asyncio.timeout(BODY_SECONDS):
                 while True:
@@ -130,15 +154,21 @@ class Gate:
         except TimeoutError:
             raise Refused(408, f"The request took more than {BODY_SECONDS} s to arrive.") from None
 
-    def check_body(self, path: str, body: bytearray) -> None:
-        """Raise Refused where an event of the page names a file that the page did not upload."""
-        if path != JOIN:
-            return
+    def event(self, body: bytearray) -> bytes:
+        """Return an event of the page as Gradio gets it: without a session, which it would keep.
+
+        Raise Refused where it is none, or names a file that the page did not upload.
+        """
         try:
             event = json.loads(body)
         except (ValueError, RecursionError):
             raise Refused(400, "The event is not JSON.") from None
-        waiting = [event]
+        if not isinstance(event, dict) or not isinstance(event.get("data"), list):
+            raise Refused(422, "The event has no data.")
+        number = event.get("fn_index")
+        if type(number) is not int or number not in self.events:
+            raise Refused(422, "The page has no such event.")
+        waiting = [event["data"]]
         while waiting:
             value = waiting.pop()
             if isinstance(value, dict):
@@ -147,12 +177,10 @@ class Gate:
                 waiting += value.values()
             elif isinstance(value, list):
                 waiting += value
+        return json.dumps({"data": event["data"], "fn_index": number}).encode()
 
     async def pass_on(self, scope: Scope, body: bytes, receive: Receive, answer: Send) -> None:
-        """Run the app on a request whose body was read.
-
-        A page's heartbeat, which never ends by itself, is ended once the server stops.
-        """
+        """Run the app on a request whose body was read, without what a client says of our name."""
         sent = scope["method"] != "POST"
 
         async def replay() -> Message:
@@ -162,15 +190,14 @@ class Gate:
             sent = True
             return {"type": "http.request", "body": body, "more_body": False}
 
-        work = asyncio.ensure_future(self.app(scope, replay, answer))
-        if "/heartbeat/" in scope["path"]:
-            while not work.done() and not self.stopping():
-                await asyncio.wait({work}, timeout=0.3)
-            if not work.done():
-                work.cancel()
-                await asyncio.wait({work})  # Gradio ends the response
-                return
-        await work
+        headers = [each for each in scope["headers"] if each[0] not in NAMING]
+        if scope["method"] == "POST":
+            framing = (b"content-length", b"transfer-encoding")
+            headers = [each for each in headers if each[0] not in framing]
+            headers.append((b"content-length", str(len(body)).encode()))
+        if scope["path"] == "/":
+            answer = nameless(answer)
+        await self.app(scope | {"headers": headers}, replay, answer)
 
     async def refuse(self, refused: Refused, receive: Receive | None, send: Send) -> None:
         """Answer with a sentence and hang up; receive: to let the sender finish a little, or None.
@@ -201,13 +228,26 @@ class Gate:
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
-def log_refusal(scope: Scope, refused: Refused) -> None:
-    """Log a refused request: who, what, why."""
-    client = scope["client"][0] if scope.get("client") else "-"
-    path = scope["path"][:200].encode("unicode_escape").decode()
-    LOG.warning("%s %s %s: %d %s", client, scope["method"], path, refused.status, refused)
+def nameless(answer: Send) -> Send:
+    """Return an answer that sends the page without this server's address in it.
 
+    The page then asks wherever it was opened, whatever name a proxy gives to the server.
+    """
+    start, page = {}, bytearray()
 
-def folder_bytes(folder: Path) -> int:
-    """Return the bytes of the files in a folder, subfolders included."""
-    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    async def send(message: Message) -> None:
+        nonlocal start
+        if message["type"] == "http.response.start":
+            start = message
+            return
+        page.extend(message.get("body", b""))
+        if message.get("more_body"):
+            return
+        if page:  # the answer to HEAD has none
+            page[:] = ROOT.sub(b'"root":""', bytes(page))
+        headers = [each for each in start["headers"] if each[0] != b"content-length"]
+        length = [(b"content-length", str(len(page)).encode())] if page else []
+        await answer(start | {"headers": [*headers, *length]})
+        await answer({"type": "http.response.body", "body": bytes(page), "more_body": False})
+
+    return send

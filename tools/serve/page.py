@@ -3,28 +3,28 @@
 import asyncio
 import functools
 import html
-import logging
-from collections.abc import Sequence
 from pathlib import Path
 
 import gradio as gr
+import numpy as np
 
-from tools.serve.limits import MIB, PICTURE_BYTES, QUEUE, TOP, Refused
-from tools.serve.schema import Answer, Neighbour, RunInfo
+from tools.search.answer import counted
+from tools.serve.choices import ALL, EXACT, FINE, length, orders
+from tools.serve.gate import GONE
+from tools.serve.limits import MIB, PICTURE_BYTES, TOP, Refused
+from tools.serve.refusals import log_page
+from tools.serve.runs import Run
+from tools.serve.schema import Answer, Neighbour
 from tools.serve.service import Service
 
-LOG = logging.getLogger("serve")
-ALL = "All categories"
-EXACT, FINE = "Exact (Hamming)", "Fine (features)"
-KEEP_SECONDS = 600  # an uploaded picture
-STYLE = Path(__file__).with_name("page.css")
+STYLE, SCRIPT = (Path(__file__).with_name(f"page.{kind}") for kind in ("css", "js"))
+DAY = {"paper": "#fff", "ink": "#000"}
 WELCOME = "<p class='note' role='status'>Upload a picture, or take one, to see similar ones.</p>"
-
-# on a phone the answer stands below the controls
-SHOW_ANSWER = """() => {
-  const found = document.querySelector('#found');
-  if (innerWidth < 700 && found.querySelector('.classes, .problem')) found.scrollIntoView();
-}"""
+DRAW = """<details id='draw'><summary>Draw a picture</summary>
+<canvas width='280' height='280' data-paper='{paper}' data-ink='{ink}' role='img'
+ aria-label='A drawing, made with a finger, a pen or the mouse'></canvas>
+<p><button type='button' data-draw='search'>Search with the drawing</button>
+<button type='button' data-draw='clear'>Begin again</button></p></details>"""
 
 
 def make_page(service: Service) -> gr.Blocks:
@@ -32,15 +32,14 @@ def make_page(service: Service) -> gr.Blocks:
     runs = [run.info for run in service.runs.values()]
     first = runs[0]
     title = f"Pictures like yours: {first.dataset}"
-    with gr.Blocks(
-        title=title, analytics_enabled=False, delete_cache=(60, KEEP_SECONDS), fill_width=True
-    ) as page:
+    with gr.Blocks(title=title, analytics_enabled=False, fill_width=True) as page:
         gr.HTML(
-            f"<h1>{html.escape(title)}</h1><p>{first.pictures:,} pictures, found by binary codes "
-            "of a deep net. <a href='docs' target='_blank' rel='noopener'>JSON API</a></p>"
+            f"<h1>{html.escape(title)}</h1><p>{counted(first.pictures, 'picture')}, found by "
+            "binary codes of a deep net. "
+            "<a href='docs' target='_blank' rel='noopener'>JSON API</a></p>"
         )
         with gr.Row():
-            with gr.Column(scale=1, min_width=280):
+            with gr.Column(scale=1, min_width=280, elem_id="controls"):
                 picture = gr.Image(
                     label=f"Your picture (at most {PICTURE_BYTES // MIB} MiB)",
                     type="filepath",
@@ -53,6 +52,7 @@ def make_page(service: Service) -> gr.Blocks:
                         mirror=False, constraints={"video": {"facingMode": "environment"}}
                     ),
                 )
+                gr.HTML(to_try(service.runs[first.name]), elem_id="try")
                 run = gr.Radio(
                     [(length(info, runs), info.name) for info in runs],
                     value=first.name,
@@ -60,36 +60,49 @@ def make_page(service: Service) -> gr.Blocks:
                     visible=len(runs) > 1,
                 )
                 category = gr.Dropdown([ALL, *first.categories], value=ALL, label="Category")
-                order = gr.Radio(
-                    [EXACT, FINE],
-                    value=EXACT,
-                    label="Search",
-                    visible=any(info.fine for info in runs),
-                )
+                order = gr.Radio(orders(first), value=EXACT, label="Search")
                 top = gr.Slider(1, TOP, value=10, step=1, label="How many")
-                button = gr.Button("Search", variant="primary")
+                button = gr.Button("Search", variant="primary", elem_id="search")
             with gr.Column(scale=2, min_width=300):
                 found = gr.HTML(WELCOME, elem_id="found", min_height=400)
-        search = {
+        event = {"preprocess": False, "queue": False, "api_visibility": "private"}
+        search = event | {  # Gradio would decode the picture before its size is known
             "fn": functools.partial(answer, service),
             "inputs": [picture, run, category, order, top],
             "outputs": found,
-            "preprocess": False,  # Gradio would decode the picture before its size is known
             "show_progress": "minimal",
             "trigger_mode": "always_last",
-            "concurrency_limit": 16,
-            "api_visibility": "private",
         }
-        picture.change(**search).then(None, js=SHOW_ANSWER, api_visibility="private")
-        gr.on([run.change, category.change, order.change, top.release, button.click], **search)
-    page.queue(max_size=QUEUE)
+        show = {"fn": None, "js": "() => showAnswer()", "api_visibility": "private"}
+        picture.change(**search).then(**show)
+        button.click(**search).then(**show)
+        gr.on([category.change, order.change, top.change], **search)
+        run.change(
+            functools.partial(offer, service), [run, order], order, show_progress="hidden", **event
+        ).then(**search)
     return page
 
 
-def length(info: RunInfo, runs: Sequence[RunInfo]) -> str:
-    """Return a run's label: its code length, and what tells it from others of that length."""
-    alike = [other for other in runs if other.bits == info.bits]
-    return f"{info.bits} bits" + (f" ({info.name})" if len(alike) > 1 else "")
+def to_try(run: Run) -> str:
+    """Return the HTML of a run's examples and of a canvas, on paper as the examples' is."""
+    shown = "".join(
+        f"<button type='button' data-picture='api/runs/{html.escape(run.info.name)}/examples/"
+        f"{number}'><img src='api/runs/{html.escape(run.info.name)}/examples/{number}' "
+        f"alt='Test picture {number + 1}'></button>"
+        for number in range(len(run.examples))
+    )
+    dark = bool(run.examples) and np.mean([each.mean() for each in run.examples]) < 96
+    draw = DRAW.format(**{"paper": "#000", "ink": "#fff"} if dark else DAY)
+    return (f"<p>Or try one of the test pictures:</p><div>{shown}</div>" if shown else "") + draw
+
+
+def offer(service: Service, run: object, order: object) -> dict:
+    """Return the ways to search the run that was chosen; the one chosen before, where it can be."""
+    if not isinstance(run, str) or run not in service.runs:
+        return gr.update()
+    choices = orders(service.runs[run].info)
+    kept = order if any(order == value for _, value in choices) else EXACT
+    return gr.update(choices=choices, value=kept)
 
 
 async def answer(
@@ -115,7 +128,7 @@ async def answer(
             fine=order == FINE,
         )
     except Refused as refused:
-        LOG.warning("page: %d %s", refused.status, refused)
+        log_page(refused)
         return f"<p class='note problem' role='alert'>{html.escape(str(refused))}</p>"
     return show(found)
 
@@ -125,9 +138,7 @@ def read_upload(path: str) -> bytes:
     try:
         return Path(path).read_bytes()
     except OSError:
-        raise Refused(
-            410, f"The upload is no longer here ({KEEP_SECONDS // 60} minutes); upload it again."
-        ) from None
+        raise Refused(410, GONE) from None
 
 
 def show(found: Answer) -> str:
@@ -140,18 +151,20 @@ def show(found: Answer) -> str:
     )
     cells = "".join(f"<i class='b{bit}'></i>" for bit in found.code)
     among = f" in {html.escape(found.category)}" if found.category else ""
-    neighbours = "".join(
-        f"<li><img src='{html.escape(one.picture[1:])}' alt='{html.escape(one.label or '')}' "
-        f"loading='lazy'><b>{html.escape(one.label or '')}</b>"
-        f"<span title='{html.escape(one.key)}'>{distance(one)}</span></li>"
-        for one in found.neighbours
+    neighbours = "".join(neighbour(one) for one in found.neighbours)
+    hint = (
+        f"<p class='note hint' role='status'>{html.escape(found.hint)} "
+        "<button type='button' data-invert>Invert it and search</button></p>"
+        if found.hint
+        else ""
     )
-    empty = f"<p class='note'>No picture lies within {found.radius} bits; search exactly.</p>"
+    near = counted(found.radius or 0, "bit")
+    empty = f"<p class='note'>No picture lies within {near}; search exactly.</p>"
     return (
         f"<p class='sr-only' role='status'>{html.escape(found.classes[0].name)}, "
-        f"{len(found.neighbours)} neighbours</p>"
+        f"{counted(len(found.neighbours), 'neighbour')}</p>{hint}"
         f"<section><h2>Predicted classes</h2><ol class='classes'>{classes}</ol></section>"
-        f"<section><h2>Code, {found.bits} bits</h2>"
+        f"<section><h2>Code, {counted(found.bits, 'bit')}</h2>"
         f"<div class='code' role='img' aria-label='Code {found.code}'>{cells}</div></section>"
         f"<section><h2>Nearest pictures{among}</h2>{'' if neighbours else empty}"
         f"<ol class='neighbours'>{neighbours}</ol></section>"
@@ -159,7 +172,20 @@ def show(found: Answer) -> str:
     )
 
 
+def neighbour(one: Neighbour) -> str:
+    """Return a Neighbour as HTML: its picture opens, and can be searched with."""
+    address, label = html.escape(one.picture[1:]), html.escape(one.label or "")
+    key = html.escape(one.key)
+    return (
+        f"<li><a href='{address}' target='_blank' rel='noopener' title='{key}: open the picture'>"
+        f"<img src='{address}' alt='{label}' loading='lazy'></a><b>{label}</b>"
+        f"<span>{distance(one)}</span><small>{key}</small>"
+        f"<button type='button' data-picture='{address}' aria-label='Search with {key}'>Search"
+        " with it</button></li>"
+    )
+
+
 def distance(one: Neighbour) -> str:
     """Return a Neighbour's distance as the page shows it."""
-    bits = f"{one.distance} bit{'s' * (one.distance != 1)}"
+    bits = counted(one.distance, "bit")
     return bits if one.euclidean is None else f"{one.euclidean:.2f}, {bits}"

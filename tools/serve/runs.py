@@ -1,6 +1,7 @@
 """The runs that the service searches: a run's own, and those beside it on the same data set."""
 
 import logging
+import os
 import threading
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -20,6 +21,7 @@ from tools.search.index import Index, open_index, picture_of
 from tools.serve.schema import RunInfo
 
 LOG = logging.getLogger("serve")
+EXAMPLES = 8  # test pictures of a run, at most, that the page offers
 
 
 class Pictures(NamedTuple):
@@ -32,12 +34,21 @@ class Pictures(NamedTuple):
 
 @dataclass(frozen=True)
 class Run:
-    """A run that can be searched: its folder, its index, and the pictures of its data."""
+    """A run that can be searched: its folder, its index, and the pictures of its data.
+
+    examples: pictures of its test set, uint8 C x H x W, BGR.
+    """
 
     folder: Path
     info: RunInfo
     index: Index
     pictures: Pictures
+    examples: list[np.ndarray]
+
+    def shown_key(self, row: int) -> str:
+        """Return a row's key as anybody may see it: an added picture's is a path on this server."""
+        key = self.index.keys[row].decode()
+        return key if row < self.index.base else os.path.basename(key)
 
     def picture(self, row: int) -> np.ndarray:
         """Return the picture of a row of the index, uint8 C x H x W, BGR."""
@@ -82,6 +93,7 @@ def open_run(folder: Path, data_root: Path, lmdbs: dict[Path, Pictures], files: 
         lmdbs[lmdb] = Pictures(*files.enter_context(open_rows(lmdb)), threading.Lock())
     if [key.encode() for key in lmdbs[lmdb].keys] != index.keys[: index.base].tolist():
         raise Failure(f"{lmdb} is not the data that {folder}'s codes are of")
+    examples = examples_of(lmdb_of(data, "query"))
     info = RunInfo(
         name=folder.name,
         bits=index.bits,
@@ -89,6 +101,20 @@ def open_run(folder: Path, data_root: Path, lmdbs: dict[Path, Pictures], files: 
         net=net.name,
         pictures=int(np.count_nonzero(~index.removed)),
         categories=index.class_names,
+        index=index.kind,
+        examples=len(examples),
         fine=index.features is not None,
     )
-    return Run(folder, info, index, lmdbs[lmdb])
+    return Run(folder, info, index, lmdbs[lmdb], examples)
+
+
+def examples_of(lmdb: Path) -> list[np.ndarray]:
+    """Return pictures of a test set to search with, one of a class as far as there are so many."""
+    if not lmdb.is_dir():  # the data of a run that was moved without them
+        return []
+    with open_rows(lmdb) as (keys, read):
+        rows = np.linspace(0, len(keys) - 1, min(len(keys), 20 * EXAMPLES)).astype(int)
+        pictures, labels = read(rows)
+    first = np.unique(labels, return_index=True)[1]
+    others = np.setdiff1d(np.arange(len(rows)), first)
+    return list(pictures[np.concatenate((first, others))[:EXAMPLES]])

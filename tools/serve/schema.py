@@ -12,6 +12,8 @@ class RunInfo(BaseModel):
     net: str
     pictures: int = Field(description="pictures in the database")
     categories: list[str]
+    index: str = Field(description="kind of the index: flat is exact, ivf and multihash are not")
+    examples: int = Field(description="how many test pictures the page offers to search with")
     fine: bool = Field(description="whether fine search is possible (the run has features)")
 
 
@@ -27,7 +29,7 @@ class Neighbour(BaseModel):
 
     rank: int = Field(ge=1)
     row: int = Field(ge=0, description="its row in the database")
-    key: str = Field(description="leads back to the picture in its data set")
+    key: str = Field(description="its name in its data set; the last part, where it was added")
     label: str | None = Field(description="its class; null for a picture added without one")
     distance: int = Field(ge=0, description="Hamming distance of the codes, in bits")
     euclidean: float | None = Field(
@@ -45,6 +47,7 @@ class Answer(BaseModel):
     classes: list[Class] = Field(description="the most probable classes, at most five")
     category: str | None
     radius: int | None = Field(description="of fine search, in bits; null in an exact search")
+    hint: str | None = Field(description="that the picture may be a negative, inverted; or null")
     neighbours: list[Neighbour] = Field(description="nearest first")
     milliseconds: float = Field(description="from the picture's arrival to this answer")
 

@@ -4,27 +4,35 @@ import asyncio
 import time
 
 import cv2
+import numpy as np
 
-from tools.net.trained import Outputs
+from tools.run.nets import net_of
 from tools.search.answer import bits_of, classes_of, find, neighbours_of
+from tools.serve.decoder import Decoder
 from tools.serve.encoder import Encoder
-from tools.serve.limits import TOP, Refused, check_picture
+from tools.serve.encoding import Encoded
+from tools.serve.limits import LARGE_PIXELS, QUICK_PIXELS, TOP, Refused, check_picture
 from tools.serve.runs import Run
 from tools.serve.schema import Answer, Class, Health, Neighbour
 
 CLASSES = 5  # of an answer, at most
+HINT = "The picture is far brighter or darker than the training pictures are; inverted it is not."
 
 
 class Service:
     """Answers pictures from runs."""
 
-    def __init__(self, runs: dict[str, Run], encoder: Encoder, radius: int) -> None:
+    def __init__(
+        self, runs: dict[str, Run], encoder: Encoder, decoders: tuple[Decoder, Decoder], radius: int
+    ) -> None:
         """Take the runs by name, the default first.
 
-        radius: of fine search's candidates, in bits.
+        decoders: of large pictures, and of the largest. radius: of fine search's candidates, in
+        bits.
         """
         self.runs = runs
         self.encoder = encoder
+        self.decoders = decoders
         self.radius = radius
 
     def health(self) -> Health:
@@ -57,7 +65,10 @@ class Service:
             raise Refused(
                 422, "This run has no features: 'make codes FEATURES=1' makes fine search possible."
             )
-        await asyncio.to_thread(check_picture, picture)
+        pixels = await asyncio.to_thread(check_picture, picture)
+        if pixels > QUICK_PIXELS:
+            decoder = self.decoders[pixels > LARGE_PIXELS]
+            picture = await decoder.decode(picture, net_of(run.info.net))
         outputs = await asyncio.wrap_future(
             self.encoder.submit(run.folder, run.index.fingerprint, picture, features=fine)
         )
@@ -73,11 +84,23 @@ class Service:
         run = self.run(name)
         if not 0 <= row < len(run.index.keys):
             raise Refused(404, "There is no picture of this number.")
-        return cv2.imencode(".png", run.picture(row).transpose(1, 2, 0))[1].tobytes()
+        return as_png(run.picture(row))
+
+    def example(self, name: str, number: int) -> bytes:
+        """Return the PNG of one of a run's examples; raise Refused where there is none."""
+        run = self.run(name)
+        if not 0 <= number < len(run.examples):
+            raise Refused(404, "There is no example of this number.")
+        return as_png(run.examples[number])
+
+
+def as_png(picture: np.ndarray) -> bytes:
+    """Return a picture, uint8 C x H x W, BGR, as PNG."""
+    return cv2.imencode(".png", picture.transpose(1, 2, 0))[1].tobytes()
 
 
 def answer_of(
-    run: Run, outputs: Outputs, *, top: int, category: str | None, radius: int | None
+    run: Run, outputs: Encoded, *, top: int, category: str | None, radius: int | None
 ) -> Answer:
     """Return the answer to a picture by its net's outputs, of one row; the time is still to be set.
 
@@ -87,7 +110,10 @@ def answer_of(
     label = None if category is None else index.class_names.index(category)
     found = find(index, code, top=top, category=label, radius=radius, features=outputs.features)
     neighbours = [
-        Neighbour(**each, picture=f"/api/runs/{run.info.name}/pictures/{each['row']}")
+        Neighbour(
+            **each | {"key": run.shown_key(each["row"])},
+            picture=f"/api/runs/{run.info.name}/pictures/{each['row']}",
+        )
         for each in neighbours_of(index, found)
     ]
     return Answer(
@@ -97,6 +123,7 @@ def answer_of(
         classes=[Class(**each) for each in classes_of(index, outputs.probabilities[0])[:CLASSES]],
         category=category,
         radius=radius,
+        hint=HINT if outputs.negative else None,
         neighbours=neighbours,
         milliseconds=0,
     )

@@ -2,6 +2,7 @@
 
 import resource
 import subprocess
+import tracemalloc
 from functools import partial
 from pathlib import Path
 
@@ -13,8 +14,10 @@ import pytest
 from data_prep.lmdb_reader import open_rows
 from eval.codes import read_codes
 from eval.hamming import nearest as eval_nearest
+from tools.net.trained import Outputs
 from tools.run.data import open_pictures
 from tools.run.failure import Failure
+from tools.search import adding
 from tools.search.faiss_index import KINDS
 from tools.search.index import (
     POOL,
@@ -181,7 +184,7 @@ def test_a_retrained_net_s_index_is_refused_then_made_anew(run, extracted, optio
     assert command("tools.codes", *options(job)).returncode == 0
     done = command("tools.search.indexing", *options(job))
     assert done.returncode == 0, done.stderr
-    assert "not in the new one, 2 picture(s) added and 1 removed: 'make index' with" in done.stdout
+    assert "not in the new one, 2 pictures added and 1 removed: 'make index' with" in done.stdout
     index = open_index(run)
     assert index.fingerprint == read_codes(run / "codes.h5").net_fingerprint
     assert index.features is None
@@ -283,6 +286,40 @@ def test_the_commands_make_grow_and_shrink_it(run, extracted, options, command, 
     assert len(open_index(run).codes) == before + 2
 
 
+def test_memory_does_not_grow_with_the_pictures_that_are_added(run, tmp_path, monkeypatch):
+    """600 pictures of 256 x 256 are 118 MB: no more than a few batches of them are held at once."""
+    index = create(run)
+    classes, features = index.probabilities.shape[1], index.features.shape[1]
+
+    class Net:
+        """Stands in for a net of large pictures."""
+
+        def read(self, path):
+            return np.full((3, 256, 256), int(path.stem) % 256, np.uint8)
+
+        def __call__(self, pictures, features):
+            count = len(pictures)
+            shapes = ((count, 16), (count, classes), (count, index.features.shape[1]))
+            return Outputs(*(np.full(shape, 0.75, np.float32) for shape in shapes))
+
+    monkeypatch.setattr(adding.TrainedNet, "of_run", lambda *_, **__: Net())
+    monkeypatch.setattr(adding, "BATCH", 20)
+    monkeypatch.setenv("SSDH_TERMINAL", "2")
+    files = [tmp_path / f"{number}.png" for number in range(600)]
+    before = set(run.iterdir())
+    tracemalloc.start()
+    try:
+        assert adding.add_pictures(run=run, files=files, label=3, gpu=None) == 0
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 40e6
+    assert {path.suffix for path in set(run.iterdir()) ^ before} == {".faiss"}  # a new one
+    grown = open_index(run)
+    assert grown.added_features.shape == (600, features)
+    assert grown.added_pictures[599].min() == grown.added_pictures[599].max() == 599 % 256
+
+
 def test_make_adds_a_picture_once(extracted, run, tmp_path):
     """The stage that makes the index first leaves ADD to what comes behind it."""
     picture = tmp_path / "a.png"
@@ -295,7 +332,8 @@ def test_make_adds_a_picture_once(extracted, run, tmp_path):
         text=True,
     )
     assert done.returncode == 0, done.stderr
-    assert "added 1 picture(s), 0 of them in place of older ones" in done.stdout
     index = open_index(run)
+    said = f"added 1 picture, 0 of them in place of older ones: {len(index.codes):,} pictures now"
+    assert said in done.stdout
     assert len(index.codes) == index.base + 1
     assert not index.removed.any()

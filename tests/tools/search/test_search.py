@@ -26,8 +26,10 @@ def indexed(extracted_run, folder_of, data_root, tmp_path_factory):
     return job, folder / "digit.png", keys[7]
 
 
-def test_a_database_picture_finds_itself(indexed, options, command):
+def test_a_database_picture_finds_itself(indexed, options, command, folder_of):
     job, picture, key = indexed
+    log = folder_of(job) / "search.log"
+    log.write_bytes(bytes(20_000))
     done = command("tools.search", *options(job), "--query", picture, "--top", 50)
     assert done.returncode == 0, done.stderr
     first, header, *rows, last = done.stdout.splitlines()
@@ -40,6 +42,7 @@ def test_a_database_picture_finds_itself(indexed, options, command):
     assert distances == sorted(distances)
     at = [row.split()[3] for row in rows].index(key)
     assert distances[at] == 0
+    assert log.stat().st_size < 20_000  # of the last search alone
 
 
 def test_the_second_stage_a_category_json_and_a_grid(indexed, options, command, tmp_path):

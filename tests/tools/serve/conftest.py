@@ -1,9 +1,11 @@
 """A server over two small runs of digits, 16 and 32 bits, as `make serve` starts it."""
 
+import asyncio
 import re
 import shutil
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
@@ -105,6 +107,13 @@ def digit(data_root, tmp_path_factory):
         return path
 
     return write
+
+
+@pytest.fixture
+def finish():
+    """Run a coroutine to its end, in a thread: the browser's driver has this one's event loop."""
+    with ThreadPoolExecutor(1) as thread:
+        yield lambda coroutine: thread.submit(asyncio.run, coroutine).result()
 
 
 @pytest.fixture(scope="session")

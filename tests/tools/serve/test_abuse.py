@@ -1,6 +1,7 @@
 """What the service refuses, and what it survives: each answered, logged, and followed by life."""
 
 import asyncio
+import io
 import json
 import socket
 import struct
@@ -13,10 +14,12 @@ from urllib.parse import urlsplit
 import cv2
 import httpx
 import numpy as np
+import PIL.Image
 import psutil
 import pytest
 
-from tools.serve.limits import MIB
+from tools.serve.gate import EVENT
+from tools.serve.limits import LOG_LINES, MIB, PEER_CONNECTIONS
 
 
 @pytest.fixture(autouse=True)
@@ -152,6 +155,7 @@ def test_no_path_of_a_client_is_opened(client, server, digit, tmp_path, logged):
         *(f"/api/runs/{dots}/pictures/1", f"/gradio_api/file/{secret}"),
         *("/gradio_api/file=http://127.0.0.1/", "/gradio_api/proxy=http://127.0.0.1/"),
         *("/monitoring", "/gradio_api/vibe-code", "/gradio_api/openapi.json", "/.git/config"),
+        *("/config", "/gradio_api/heartbeat/x", "/gradio_api/queue/data?session_hash=x"),
     ):
         with socket.create_connection(
             (urlsplit(server.url).hostname, urlsplit(server.url).port)
@@ -162,15 +166,20 @@ def test_no_path_of_a_client_is_opened(client, server, digit, tmp_path, logged):
             answer = b"".join(iter(lambda: s.recv(65536), b""))
         assert answer.split()[1] in (b"403", b"404"), path
         assert b"PNG" not in answer
-    for path in ("/gradio_api/run/answer", "/gradio_api/component_server", "/gradio_api/call/x"):
+    for path in (
+        *("/gradio_api/run/answer", "/gradio_api/component_server", "/gradio_api/call/x"),
+        *("/gradio_api/queue/join", "/gradio_api/reset", "/gradio_api/cancel"),
+    ):
         assert client.post(path, json={"data": []}).status_code == 404
     file = {"path": str(secret), "meta": {"_type": "gradio.FileData"}}
     for value in (file, [file], file | {"path": "http://127.0.0.1/x.png"}, {"x": {"path": 3}}):
         event = {"data": [value], "fn_index": 0, "session_hash": "abc"}
-        response = client.post("/gradio_api/queue/join", json=event)
+        response = client.post(EVENT, json=event)
         assert response.status_code == 403
     deep = b'{"data":' + b"[" * 20_000 + b"]" * 20_000 + b"}"
-    assert client.post("/gradio_api/queue/join", content=deep).status_code == 400
+    assert client.post(EVENT, content=deep).status_code == 400
+    for event in ([], {"data": 3}, {"data": []}, {"data": [], "fn_index": 99}, {"fn_index": 0}):
+        assert client.post(EVENT, json=event).status_code == 422
     uploaded = client.post(
         "/gradio_api/upload", files={"files": (f"{dots}{secret}", digit(3).read_bytes())}
     ).json()[0]
@@ -187,7 +196,7 @@ def test_another_host_name_gets_nothing(client):
     assert client.get("/api/runs", headers={"Host": "evil.example"}).status_code == 400
 
 
-def ask_at_once(server, pictures):
+def ask_at_once(server, pictures, finish):
     """Return the responses to all pictures, sent at once."""
 
     async def run():
@@ -196,13 +205,13 @@ def ask_at_once(server, pictures):
             asked = (client.post("/api/search", files={"picture": p}) for p in pictures)
             return await asyncio.gather(*asked)
 
-    return asyncio.run(run())
+    return finish(run())
 
 
-def test_200_requests_at_once_are_all_answered(server, client, codes, digit, logged):
+def test_200_requests_at_once_are_all_answered(server, client, codes, digit, logged, finish):
     rows = [3, 5, 8, 13]
     pictures = [digit(rows[i % 4]).read_bytes() for i in range(200)]
-    responses = ask_at_once(server, pictures)
+    responses = ask_at_once(server, pictures, finish)
     statuses = Counter(response.status_code for response in responses)
     assert set(statuses) <= {200, 503}
     assert statuses[200] >= 64
@@ -217,7 +226,9 @@ def test_200_requests_at_once_are_all_answered(server, client, codes, digit, log
     assert client.get("/api/health").json()["waiting"] == 0
 
 
-def test_caffe_killed_while_serving_is_started_again(server, client, caffe_process, digit, logged):
+def test_caffe_killed_while_serving_is_started_again(
+    server, client, caffe_process, digit, logged, finish
+):
     starts = client.get("/api/health").json()["caffe_starts"]
     victim = caffe_process()
     victim.suspend()  # so that requests are certainly in its hands
@@ -234,7 +245,7 @@ def test_caffe_killed_while_serving_is_started_again(server, client, caffe_proce
             victim.kill()
             return await asyncio.gather(*asked)
 
-    responses = asyncio.run(kill_amid_requests())
+    responses = finish(kill_amid_requests())
     statuses = Counter(response.status_code for response in responses)
     assert set(statuses) == {200, 503}
     for response in responses:
@@ -266,5 +277,69 @@ def test_a_body_that_stops_in_the_middle_harms_nobody(server, digit, logged):
 
 
 def test_events_of_the_page_are_small(client):
-    response = client.post("/gradio_api/queue/join", content=json.dumps({"data": "x" * 10**6}))
+    response = client.post(EVENT, content=json.dumps({"data": "x" * 10**6}))
     assert response.status_code == 413
+
+
+def test_sessions_that_a_client_makes_up_are_not_kept(client, server, logged):
+    """Gradio would keep what it answers to each; 300 unknown ones left 32,404 lines of log."""
+    event = {"data": [None, "x", "x", "x", 10], "fn_index": 0}
+    client.post(EVENT, json=event)
+    memory = psutil.Process(server.process.pid).memory_info().rss
+    for number in range(LOG_LINES + 20):
+        session = {"session_hash": f"s{number}", "event_data": "x" * 10_000}
+        assert client.post(EVENT, json=event | session).status_code == 200
+        address = f"/gradio_api/queue/data?session_hash=x{number}"
+        assert client.get(address).status_code == 404
+    assert psutil.Process(server.process.pid).memory_info().rss - memory < 5 * MIB
+    assert len(logged().splitlines()) <= LOG_LINES
+    assert "Traceback" not in logged()
+
+
+@pytest.mark.parametrize("path", ["/api/search", "/gradio_api/upload"])
+def test_a_page_of_another_site_sends_nothing(client, digit, path, server):
+    field = "picture" if path == "/api/search" else "files"
+    own = server.url
+    for headers, status in (
+        ({"Origin": "http://evil.example"}, 403),
+        ({"Origin": "null"}, 403),
+        ({"Origin": own, "Sec-Fetch-Site": "cross-site"}, 403),
+        ({"Origin": own}, 200),
+        ({"Origin": "https://photos.example", "Sec-Fetch-Site": "same-origin"}, 200),
+    ):
+        sent = {field: digit(3).read_bytes()}
+        assert client.post(path, files=sent, headers=headers).status_code == status
+
+
+def test_no_header_names_the_server_and_nobody_frames_the_page(client):
+    for name in ("X-Forwarded-Host", "X-Gradio-Server", "Forwarded"):
+        shown = client.get("/", headers={name: "http://evil.example"})
+        assert "evil.example" not in shown.text
+    assert "frame-ancestors 'none'" in shown.headers["content-security-policy"]
+    assert '"root":""' in shown.text
+
+
+def test_idle_and_slow_connections_lock_nobody_out(server, client):
+    """More than one address may have, of three kinds: all of them give way to who asks."""
+    slow = b"POST /api/search HTTP/1.1\r\nHost: localhost\r\nContent-Length: 999\r\n\r\n12"
+    peers = []
+    for number in range(PEER_CONNECTIONS + 60):
+        peers.append(connect(server.url))
+        peers[-1].sendall([b"", b"GET / HTTP/1.1\r\nX: ", slow][number % 3])
+    with httpx.Client(base_url=server.url, timeout=5) as another:
+        assert another.get("/api/health").status_code == 200
+    peers[0].settimeout(5)
+    with suppress(ConnectionResetError):
+        assert peers[0].recv(1) == b""
+    for peer in peers:
+        peer.close()
+
+
+def test_a_jpeg_of_many_scans_is_refused_by_its_header(client, logged):
+    file = io.BytesIO()
+    PIL.Image.new("L", (64, 64), 200).save(file, "JPEG", progressive=True)
+    whole = file.getvalue()
+    assert send(client, whole)[0] == 200
+    last = whole.rindex(b"\xff\xda")
+    status, sentence = send(client, whole[:-2] + whole[last:-2] * 1000 + b"\xff\xd9")
+    assert (status, sentence.split(" scans; ")[1]) == (413, "at most 100 are decoded.")

@@ -121,7 +121,7 @@ def test_what_cannot_be_served_is_said(server, runs, options, command, tmp_path)
         assert "Traceback" not in done.stderr
 
 
-def test_sigterm_drains_and_exits_with_0(runs, options, digit, tmp_path):
+def test_sigterm_drains_and_exits_with_0(runs, options, digit, tmp_path, finish):
     """Requests that have been taken are answered before the server ends."""
     picture = digit(3).read_bytes()
     with serving(runs["digits-16"], options, tmp_path / "log") as server:
@@ -142,7 +142,7 @@ def test_sigterm_drains_and_exits_with_0(runs, options, digit, tmp_path):
                 await asyncio.gather(beat, return_exceptions=True)
                 return answers
 
-        answers = asyncio.run(stop_amid_requests())
+        answers = finish(stop_amid_requests())
         taken = [answer for answer in answers if isinstance(answer, httpx.Response)]
         assert taken
         assert {answer.status_code for answer in taken} == {200}

@@ -1,12 +1,15 @@
 """The page as a person meets it, in Debian's Chromium."""
 
 import re
+from types import SimpleNamespace
 
 import cv2
 import httpx
 import numpy as np
 import pytest
 from playwright.sync_api import expect
+
+from tools.serve.choices import EXACT, FINE, orders
 
 PHONE = {"width": 360, "height": 740}
 
@@ -79,11 +82,17 @@ def test_a_person_searches_with_a_digit(page, digit, server, tmp_path):
     settled(page, "Code, 32 bits")
     assert page.locator("#found .code i").count() == 32
 
-    page.get_by_label("Fine (features)").check()
-    settled(page, "This run has no features")
-    expect(page.get_by_role("alert")).to_be_visible()
+    expect(page.get_by_label("Fine (features)")).to_have_count(0)  # that run has no features
     page.get_by_label("16 bits").check()
     settled(page, "Code, 16 bits")
+    page.get_by_label("Fine (features)").check()
+    settled(page, "Nearest pictures in 4")
+    page.get_by_label("32 bits").check()
+    settled(page, "Code, 32 bits")
+    expect(page.get_by_label("Exact (Hamming)")).to_be_checked()
+    page.get_by_label("16 bits").check()
+    settled(page, "Code, 16 bits")
+    page.get_by_label("Fine (features)").check()
     page.get_by_label("Category").click()
     page.get_by_role("option", name="All categories").click()
     settled(page, ", 0 bits")
@@ -155,3 +164,79 @@ def test_what_is_no_picture_is_said_on_the_page(page, tmp_path, server):
     page.locator("#picture input[type=file]").set_input_files(text)
     expect(page.get_by_role("alert")).to_contain_text("This is not a picture", timeout=20_000)
     assert "page: 415 This is not a picture" in server.log.read_text()
+
+
+def first_class(page):
+    """Return the most probable class that the page shows."""
+    return page.locator("#found .classes .label").first.inner_text()
+
+
+def test_the_page_has_pictures_to_try_and_neighbours_lead_on(page, codes):
+    """One of the test set, then a neighbour of it; keys can be read and pictures opened."""
+    page.get_by_alt_text("Test picture 4").click()
+    settled(page, "Nearest pictures")
+    expect(page.locator("#found .neighbours li")).to_have_count(10)
+    keys = page.locator("#found .neighbours small").all_inner_texts()
+    assert set(keys) <= {key.decode() for key in codes.database.keys}
+    link = page.locator("#found .neighbours a").nth(5)
+    assert re.fullmatch(r"api/runs/digits-16/pictures/\d+", link.get_attribute("href"))
+    assert link.get_attribute("target") == "_blank"
+    before = page.locator("#picture img").get_attribute("src")
+    page.get_by_role("button", name=f"Search with {keys[5]}", exact=True).click()
+    page.wait_for_function(f"document.querySelector('#picture img')?.src != '{before}'")
+    settled(page, "0 bits")
+
+
+def test_a_drawing_is_searched_and_a_negative_is_offered_inverted(page, tmp_path):
+    """Ink on paper as the training pictures are; black on white is said, and inverted."""
+    page.get_by_text("Draw a picture").click()
+    canvas = page.locator("#draw canvas")
+    canvas.scroll_into_view_if_needed()
+    box = canvas.bounding_box()
+    x, y = box["x"] + box["width"] / 2, box["y"]
+    page.mouse.move(x, y + 0.15 * box["height"])
+    page.mouse.down()
+    page.mouse.move(x, y + 0.85 * box["height"], steps=4)
+    page.mouse.up()
+    page.get_by_role("button", name="Search with the drawing").click()
+    expect(page.locator("#found .neighbours li")).to_have_count(10, timeout=20_000)
+    expect(page.locator("#found .hint")).to_have_count(0)
+    drawn = first_class(page)
+
+    negative = np.full((28, 28, 4), 0, np.uint8)  # transparent, with a black stroke
+    negative[4:24, 13:15, 3] = 255
+    cv2.imwrite(str(tmp_path / "ink.png"), negative)
+    upload(page, tmp_path / "ink.png")
+    expect(page.locator("#found .hint")).to_contain_text("far brighter or darker", timeout=20_000)
+    page.get_by_role("button", name="Invert it and search").click()
+    expect(page.locator("#found .hint")).to_have_count(0, timeout=20_000)
+    assert first_class(page) == drawn
+
+
+def test_keys_work_as_in_any_form_and_the_focus_stays(page, digit):
+    upload(page, digit(3))
+    settled(page, "Code, 16 bits")
+    page.get_by_label("16 bits").focus()
+    page.keyboard.press("ArrowRight")
+    settled(page, "Code, 32 bits")
+    assert page.evaluate("document.activeElement.value") == "digits-32"
+    page.keyboard.press("ArrowLeft")
+    settled(page, "Code, 16 bits")
+    number = page.locator("#controls input[type=number]")
+    number.fill("3")
+    number.press("Enter")
+    expect(page.locator("#found .neighbours li")).to_have_count(3, timeout=20_000)
+    assert page.evaluate("document.activeElement.type") == "number"
+
+
+def test_on_a_phone_the_answer_comes_into_view(page):
+    page.set_viewport_size({"width": 390, "height": 800})
+    page.get_by_alt_text("Test picture 1").click()
+    settled(page, "Predicted classes")
+    page.wait_for_function("document.querySelector('#found').getBoundingClientRect().top < 100")
+
+
+def test_the_page_says_where_an_index_is_not_exact():
+    assert orders(SimpleNamespace(index="flat", fine=False)) == [(EXACT, EXACT)]
+    approximate = ("By codes (approximate: ivf)", EXACT)
+    assert orders(SimpleNamespace(index="ivf", fine=True)) == [approximate, (FINE, FINE)]

@@ -3,9 +3,11 @@
 import shutil
 from contextlib import ExitStack
 
+import numpy as np
 import pytest
 
 from tools.run.failure import Failure
+from tools.search.index import add, open_index
 from tools.serve.runs import open_runs
 
 
@@ -35,3 +37,16 @@ def test_a_run_of_other_data_is_refused(folder, data_root, tmp_path):
     shutil.copytree(data / "test_lmdb", data / "train_lmdb")
     with ExitStack() as files, pytest.raises(Failure, match="is not the data that .* codes are of"):
         open_runs(folder, tmp_path / "other", files)
+
+
+def test_an_added_picture_is_shown_without_its_path_on_the_server(folder, data_root):
+    index = open_index(folder)
+    one = {name: getattr(index, name)[:1] for name in ("codes", "probabilities", "features")}
+    pixels = np.zeros((1, 1, 28, 28), np.uint8)
+    add(folder, ["/home/somebody/holiday/a.png"], label=3, pictures=pixels, **one)
+    with ExitStack() as files:
+        run = open_runs(folder, data_root, files)["digits-16"]
+        assert run.shown_key(len(run.index.keys) - 1) == "a.png"
+        assert run.shown_key(0) == index.keys[0].decode()
+        assert len(run.examples) == run.info.examples == 8
+        assert run.info.index == "flat"
