@@ -80,7 +80,11 @@ def write_atomically(path: str | Path) -> Iterator[Path]:
 
 
 def _lives(pid: str) -> bool:
-    return Path("/proc", pid).exists()
+    """Return whether a process runs: one that ended and was not waited for has a state, too."""
+    try:
+        return Path("/proc", pid, "stat").read_text().rpartition(") ")[2][0] not in "ZX"
+    except OSError:
+        return False
 
 
 def _sync(path: Path) -> None:

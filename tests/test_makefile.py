@@ -151,7 +151,11 @@ def test_stages_one_by_one_then_a_repeat_does_nothing(make):
     assert some.returncode == 0, some.stderr
     metrics = json.loads((run / "metrics-q5-k1000.json").read_text())
     assert metrics["queries"] == 50
-    assert metrics["subset"] == {"queries_per_class": 5, "seed": 0}
+    assert metrics["subset"] == {
+        "queries_per_class": 5,
+        "seed": 0,
+        "drawn_by": "numpy.random.RandomState",
+    }
 
     longer = make("train", "DATASET=digits", "BITS=16", "ITERS=80", "DEVICE=cpu")
     assert longer.returncode == 0, longer.stderr

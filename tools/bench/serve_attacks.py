@@ -10,7 +10,6 @@ import json
 import os
 import re
 import socket
-import sys
 import tempfile
 import time
 from collections import Counter
@@ -26,8 +25,7 @@ import psutil
 from tqdm import tqdm
 
 from tools.bench.served import running_server
-from tools.run.failure import carry_out
-from tools.run.job import Job, read_job, require_codes
+from tools.run.job import Job
 
 ATTACKER, HONEST = "127.0.0.1", "127.0.0.2"
 SOCKETS = 600
@@ -393,14 +391,3 @@ def show(target: Target, name: str, run: Callable[[], Row]) -> None:
     grown = len(target.log.read_text().splitlines()) - lines
     sizes = f"{before:.0f} > {memory(target):.0f}"
     print(f"{name:33} {row.honest:18} {sizes:>11} {grown:9,}  {row.outcome}", flush=True)
-
-
-def main() -> None:
-    """Attack the server of the job's run."""
-    job, _ = read_job(__doc__)
-    require_codes(job)
-    attack(job, sys.argv[1:])
-
-
-if __name__ == "__main__":
-    carry_out(main)

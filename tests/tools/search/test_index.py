@@ -309,7 +309,7 @@ def test_memory_does_not_grow_with_the_pictures_that_are_added(run, tmp_path, mo
     before = set(run.iterdir())
     tracemalloc.start()
     try:
-        assert adding.add_pictures(run=run, files=files, label=3, gpu=None) == 0
+        assert adding.add_pictures(run=run, data=tmp_path, files=files, label=3, gpu=None) == 0
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
