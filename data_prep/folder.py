@@ -268,7 +268,7 @@ def _read_list(path: Path) -> tuple[dict[str, int], list[str]]:
         if not line.strip():
             continue
         key, _, label = line.rstrip().rpartition(" ")
-        if not key or not label.isdecimal():
+        if not key or "\0" in key or not label.isdecimal():
             raise DataError(
                 f"{path}, line {number}: {line!r} is not `path label` with a label from 0 up; "
                 "correct the line"

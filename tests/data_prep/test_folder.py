@@ -224,6 +224,7 @@ def test_a_jpeg_cut_short_is_refused(prepare, refused, own_pictures, smooth, tmp
         ("train/cat/9.png 0", "train/cat/9.png: No such file or directory; correct the list"),
         ("train/cat/0.png", "line 9: 'train/cat/0.png' is not `path label`"),
         ("train/cat/0.png -1", "line 9: 'train/cat/0.png -1' is not `path label` with a label fr"),
+        ("train/\0.png 1", r"line 9: 'train/\x00.png 1' is not `path label`"),
         ("train/cat/0.png 1.5", "line 9: 'train/cat/0.png 1.5' is not `path label`"),
         ("./train/cat/0.png 7", "class 2 (2) has no train pictures; add some, or remove the class"),
         ("train/cat/0.png 1", "train.txt, lines 1 and 9: both list train/cat/0.png; remove one"),

@@ -16,6 +16,7 @@ import json
 import multiprocessing
 import os
 import resource
+import shlex
 import shutil
 import signal
 import sys
@@ -339,7 +340,9 @@ def main() -> None:
             print(f"{target.name:20}{tried:>10}  {shown}", flush=True)
     if failed:
         again = f".venv/bin/python -m tools.faults.fuzz --seed {asked.seed}"
-        print(*(f"{again} --target '{name}'" for name in failed), sep="\n", file=sys.stderr)
+        print(
+            *(f"{again} --target {shlex.quote(name)}" for name in failed), sep="\n", file=sys.stderr
+        )
         raise Failure(f"{len(failed)} of {len(targets)} readers fail on a damaged file")
 
 
