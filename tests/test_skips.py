@@ -13,6 +13,8 @@ REPO = Path(__file__).resolve().parent.parent
 TESTS = """
 import pytest
 
+pytestmark = pytest.mark.slow
+
 def test_that_runs(): pass
 
 @pytest.mark.xfail

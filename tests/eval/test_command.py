@@ -192,6 +192,7 @@ def test_bad_numbers_are_refused(path, arguments, capsys):
     assert not list(path.parent.glob("*metrics*"))
 
 
+@pytest.mark.slow
 def test_runs_from_a_checkout_where_nothing_can_be_written(path, tmp_path):
     # Numba finds no folder for its cache: files take the place of the ones it would make.
     checkout = tmp_path / "checkout"

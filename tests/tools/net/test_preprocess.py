@@ -9,6 +9,8 @@ from tools.net import preprocess, render
 from tools.net.trained import TrainedNet, forward
 from tools.run.nets import nets
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize("name", ["lenet", "cifar_small", "alexnet"])
 def test_identical_to_the_data_layer(tmp_path, command, name):

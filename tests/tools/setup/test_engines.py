@@ -17,6 +17,8 @@ from google.protobuf import text_format
 from tools.run.nets import net_of
 from tools.setup.gpu_layers import without_data
 
+pytestmark = pytest.mark.slow
+
 name, folder = sys.argv[1:]
 param = without_data(net_of(name), 4)
 kept = [layer for layer in param.layer if layer.type not in ("Dropout", "Accuracy")]

@@ -11,6 +11,8 @@ import pytest
 
 from tools.run import device
 
+pytestmark = pytest.mark.slow
+
 REPO = Path(__file__).resolve().parents[3]
 SCRIPT = REPO / "tools/setup/install_caffe.sh"
 

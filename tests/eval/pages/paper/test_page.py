@@ -175,6 +175,7 @@ def test_map_by_bits_leaves_missing_cells_empty(runs):
     assert not any(row["published"] for row in table)
 
 
+@pytest.mark.slow
 def test_two_more_baselines_are_two_lines_of_their_table(runs, tmp_path, monkeypatch):
     for name in ("mnist-lenet-12", "mnist-lenet-finetune"):
         shutil.copytree(runs[0].folder.parent / name, tmp_path / "runs" / name)
