@@ -9,6 +9,8 @@ import pytest
 from tools.run import child, device
 from tools.run.job import REPO
 
+pytestmark = pytest.mark.slow
+
 CODE = """
 import sys
 import caffe
@@ -16,8 +18,6 @@ import numpy as np
 from google.protobuf import text_format
 from tools.run.nets import net_of
 from tools.setup.gpu_layers import without_data
-
-pytestmark = pytest.mark.slow
 
 name, folder = sys.argv[1:]
 param = without_data(net_of(name), 4)
