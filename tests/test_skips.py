@@ -10,10 +10,10 @@ import pytest
 from tests.skips import ALLOWED, allowed_reasons
 
 REPO = Path(__file__).resolve().parent.parent
+pytestmark = pytest.mark.slow
+
 TESTS = """
 import pytest
-
-pytestmark = pytest.mark.slow
 
 def test_that_runs(): pass
 
