@@ -6,10 +6,10 @@ import caffe
 import numpy as np
 import pytest
 
-from eval.tables import LOSS_TERMS, METHODS
+from eval.tables import LOSS_TERMS, METHODS, PROTOTXT
 from tools.net import render
 from tools.run.job import weights_of
-from tools.run.nets import PROTOTXT, nets
+from tools.run.nets import nets
 
 NETS = nets()
 TRAINED = [(name, method) for name, net in NETS.items() for method in net.methods]

@@ -10,10 +10,10 @@ import string
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from eval.tables import LOSS_TERMS
+from eval.tables import LOSS_TERMS, PROTOTXT
 from tools.run.failure import Failure
 from tools.run.job import Job
-from tools.run.nets import PROTOTXT, Net
+from tools.run.nets import Net
 
 if TYPE_CHECKING:
     from google.protobuf.message import Message

@@ -4,10 +4,8 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any, NamedTuple
 
-from eval.tables import METHODS, PROTOTXT, read_table
+from eval.tables import METHODS, read_table
 from tools.run.failure import Failure
-
-__all__ = ["PROTOTXT", "Blobs", "Net", "net_of", "nets", "pretrained"]
 
 
 class Blobs(NamedTuple):
