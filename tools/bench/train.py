@@ -1,11 +1,11 @@
 """Iterations per second of the training loop beside `caffe train` and PyTorch: `make bench-train`.
 
 Rows of each net, run in turn, several times over: `caffe train` on the net without the two loss
-layers and with them, this project's loop with them, by the engine that is the default here and by
-Caffe's own, and PyTorch on the same net, batch, terms and update, which has its batch in memory
-where the others read an LMDB. Then the forward pass alone, by `caffe time` and in PyTorch. Tests
-and snapshots are off. Times of the loops come from the stamps of the lines "Iteration N" that Caffe
-itself writes into each log.
+layers and with them, this project's loop with them, by the engine that is the default here, on all
+cores and on one, and by Caffe's own, and PyTorch on the same net, batch, terms and update, which
+has its batch in memory where the others read an LMDB. Then the forward pass alone, by `caffe time`
+and in PyTorch. Tests and snapshots are off. Times of the loops come from the stamps of the lines
+"Iteration N" that Caffe itself writes into each log.
 """
 
 import json
@@ -154,6 +154,16 @@ def our_loop(net: Net, folder: Path, engine: str) -> float:
     return rate_of(log.read_text(), ITERATIONS[net.name])
 
 
+def one_core(net: Net, folder: Path, engine: str) -> float:
+    """Return what our_loop does where this process, and so its child, may use one core."""
+    cores = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(cores)})
+    try:
+        return our_loop(net, folder, engine)
+    finally:
+        os.sched_setaffinity(0, cores)
+
+
 def rate_of(log: str, iterations: int) -> float:
     """Return the iterations per second behind the first `iterations`, which warm up."""
     return iterations / seconds_between(log, iterations, 2 * iterations)
@@ -245,6 +255,7 @@ def rows_of(engine: str, with_torch: bool) -> dict[str, dict[str, Row]]:
         "caffe train, without the two layers": (caffe_train, engine, False),
         "caffe train, with them": (caffe_train, engine, True),
         "this loop, with them": (our_loop, engine, True),
+        "this loop, on one core": (one_core, engine, True),
     }
     forward: dict[str, Row] = {"caffe time": (caffe_forward, engine, True)}
     if engine != "caffe":
