@@ -15,10 +15,12 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterable
 from contextlib import redirect_stdout
 from pathlib import Path
 
+import numpy as np
 from google.protobuf import text_format
 
 from data_prep.manifest import data_folder
@@ -278,12 +280,33 @@ def measure(net: Net, rows: dict[str, Row], data: Path, root: Path) -> dict[str,
     return rates
 
 
+def best_seconds(work: Callable[[], object]) -> float:
+    """Return the shortest of five calls, in seconds."""
+    seconds = []
+    for _ in range(5):
+        begin = time.perf_counter()
+        work()
+        seconds.append(time.perf_counter() - begin)
+    return min(seconds)
+
+
+def limits() -> str:
+    """Return what this machine's cores and memory can do, as a clause."""
+    matrix = np.ones((2048, 2048), np.float32)
+    numbers = np.ones(1 << 26, np.float32)  # 256 MB, more than any cache
+    copy = np.empty_like(numbers)
+    flops = 2 * len(matrix) ** 3 / best_seconds(lambda: matrix @ matrix)
+    moved = 2 * numbers.nbytes / best_seconds(lambda: np.copyto(copy, numbers))
+    return f"{flops / 1e9:.0f} GFLOP/s by a GEMM, {moved / 1e9:.1f} GB/s by one core's copy"
+
+
 def main() -> None:
-    """Print the tables of each net."""
+    """Print the machine's limits, and the tables of each net."""
     parse(__doc__, ())
     engine, missing = device.engine(), install_torch()
     if missing:
         print(f"PyTorch: not installed ({missing})")
+    print(f"this machine: {limits()}", flush=True)
     with tempfile.TemporaryDirectory() as folder:
         for net in map(net_of, ITERATIONS):
             data = make_data(net, Path(folder))
