@@ -36,7 +36,7 @@ from tools.run.variables import parse
 METHOD = "ssdh"
 ALTERNATIONS = 5
 # measured in each run, behind as many that warm up
-ITERATIONS = {"lenet": 500, "cifar_small": 200, "alexnet": 6}
+ITERATIONS = {"lenet": 200, "cifar_small": 60, "alexnet": 6}
 PICTURES = {"lenet": 1000, "cifar_small": 1000, "alexnet": 64}
 TORCH = "torch==2.13.0"
 TORCH_VENV = REPO / ".torch"
