@@ -5,6 +5,7 @@ absolute; ``classes.txt``, a name a line, is optional. Where there are lists the
 """
 
 import hashlib
+import mmap
 import os
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
@@ -117,7 +118,7 @@ def load(listed: Listing) -> Dataset:
 
 def dataset(listed: Listing) -> Dataset:
     """Return the data set of a listing, without a look into its pictures."""
-    known = {split: np.zeros((len(listed.keys[split]), 32), np.uint8) for split in SPLITS}
+    known = {split: _shared_digests(len(listed.keys[split])) for split in SPLITS}
     splits = {
         split: Split(
             keys=listed.keys[split],
@@ -148,6 +149,12 @@ def lists(listed: Listing) -> dict[str, str]:
         for split in SPLITS
     }
     return texts | {"classes.txt": "".join(f"{name}\n" for name in listed.classes)}
+
+
+def _shared_digests(count: int) -> np.ndarray:
+    """Return (count, 32) uint8, zeros, into which the writer's forked processes write as well."""
+    memory = mmap.mmap(-1, max(32 * count, 1))
+    return np.frombuffer(memory, np.uint8, 32 * count).reshape(count, 32)
 
 
 def reader(images: Path, keys: Sequence[str], digests: np.ndarray) -> Callable[[int], bytes]:

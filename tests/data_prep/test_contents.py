@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from data_prep import folder
+from data_prep.lmdb_writer import write_lmdb
 from data_prep.manifest import as_text, check_pictures
 
 
@@ -60,6 +61,17 @@ def test_a_build_that_went_on_has_the_same_contents(prepare, own_pictures, made,
     for split in known:
         folder.reader(listed.root, listed.keys[split], known[split])(1)
     assert listed.contents(None, known) == listed.contents(None)
+
+
+def test_what_the_writer_has_read_is_not_read_again(own_pictures, tmp_path):
+    listed = folder.listing(own_pictures, False)
+    expected = listed.contents(None)
+    written = folder.dataset(listed)
+    for name in folder.SPLITS:
+        write_lmdb(tmp_path / name, getattr(written, name), 12, 3, "raw", 42)
+    for path in own_pictures.rglob("*.png"):
+        path.unlink()
+    assert written.contents(None) == expected
 
 
 def test_of_a_subset_only_the_kept_ones_are_read(prepare, refused, own_pictures, tmp_path):
