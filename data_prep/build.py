@@ -151,6 +151,7 @@ def _remove_unless(partial: Path, decides: dict) -> None:
         there = json.loads(state.read_text()) if state.is_file() else {}
     except ValueError:  # a crash cut the file short
         there = {}
+    there = there if isinstance(there, dict) else {}
     differs = [key for key in decides if there.get(key) != decides[key]]
     if differs:
         if begun:

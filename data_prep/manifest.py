@@ -19,6 +19,7 @@ PIXELS = {  # what a manifest says of each encoding
 }
 FILES = ("train_lmdb/data.mdb", "test_lmdb/data.mdb", "mean.binaryproto", "manifest.json")
 SPLITS = ("train", "test")
+ADVICE = "remove {folder} and make it again"
 
 
 def data_folder(root: Path, dataset: str, side: int, channels: int, subset: int | None) -> Path:
@@ -36,16 +37,8 @@ def read_manifest(folder: Path) -> dict:
     missing = [name for name in FILES if not (folder / name).is_file()]
     if missing:
         raise DataError(f"{folder}: {missing[0]} is missing; remove the folder and make it again")
-    path = folder / "manifest.json"
-    advice = f"remove {folder} and make it again"
-    try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise DataError(f"{path}: not JSON ({error}); {advice}") from None
-    for name, is_right, what in FIELDS:
-        there = manifest.get(name) if isinstance(manifest, dict) else None
-        if not is_right(there):
-            raise DataError(f"{path}: '{name}' is missing, or is not {what}; {advice}")
+    path, advice = folder / "manifest.json", ADVICE.format(folder=folder)
+    manifest = read_fields(path)
     classes, labels = len(manifest["classes"]), manifest.get("labels")
     for split in SPLITS:
         count = manifest["counts"][split]
@@ -64,6 +57,20 @@ def read_manifest(folder: Path) -> dict:
                     f"{len(of_split)}; {advice}"
                 )
     check_mean(folder / "mean.binaryproto", manifest["side"], manifest["channels"])
+    return manifest
+
+
+def read_fields(path: Path) -> dict:
+    """Return the content of a manifest.json; DataError where it is damaged by itself."""
+    advice = ADVICE.format(folder=path.parent)
+    try:
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{path}: not JSON ({error}); {advice}") from None
+    for name, is_right, what in FIELDS:
+        there = manifest.get(name) if isinstance(manifest, dict) else None
+        if not is_right(there):
+            raise DataError(f"{path}: '{name}' is missing, or is not {what}; {advice}")
     return manifest
 
 

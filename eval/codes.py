@@ -24,11 +24,10 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from eval.files import InputError, check_room, write_atomically
-from eval.hdf5 import open_hdf5, text_of, texts_of
+from eval.files import InputError
+from eval.hdf5 import create_hdf5, open_hdf5, text_of, texts_of
 
 ROWS_PER_PIECE = 8192
-HEADERS_BYTES = 64 << 10  # HDF5's own, and attributes, at most
 MOST_CLASSES = 2**20  # above any real number of classes: a label beyond it is a mistake
 
 
@@ -109,13 +108,9 @@ def create_codes(
     without a classifier (`classifier` False) probabilities are None each time. The file gets its
     name when the block ends with every row written; otherwise nothing is left.
     Raises InputError where activations are not finite, ValueError where rows are missing, OSError
-    where the disk is too full.
+    where it cannot be written.
     """
-    longest = max(len(key.encode()) for name in keys for key in keys[name])
-    row = 4 * bits + -(-bits // 8) + 4 * len(class_names) + len(class_names) + 4 + longest
-    rows = sum(map(len, keys.values()))
-    check_room(Path(path), rows * row + HEADERS_BYTES)
-    with write_atomically(path) as partial, h5py.File(partial, "w") as file:
+    with create_hdf5(path) as file:
         file.attrs["bits"] = bits
         file.attrs["bit_order"] = "big"
         file.attrs["class_names"] = np.array(list(class_names), h5py.string_dtype())
@@ -149,6 +144,7 @@ def create_codes(
             if classifier:
                 file[split]["probabilities"][rows] = probabilities
             written[split][rows] = True
+            file.check()
 
         yield write
         for name, rows in written.items():
@@ -172,9 +168,7 @@ def _create_group(
     keys = [key.encode() for key in keys]
     rows = len(labels)
     if rows == 0 or len(keys) != rows:
-        raise ValueError(
-            f"{group.file.filename}: {group.name} has {rows} labels and {len(keys)} keys"
-        )
+        raise ValueError(f"the codes file's {group.name} has {rows} labels and {len(keys)} keys")
     group.create_dataset("latent", (rows, bits), np.float32)
     group.create_dataset("codes", (rows, -(-bits // 8)), np.uint8)
     if classes is not None:

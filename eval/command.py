@@ -5,7 +5,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from eval.files import InputError
+from eval.files import InputError, system_sentence
 from eval.metrics import Figures
 from eval.progress import evaluate_with_bar
 from eval.protocol import RELEASE_K, measure, metrics_path, positive
@@ -31,8 +31,10 @@ def main(
             evaluate=evaluate,
         )
         write_metrics(path, metrics)
-    except (InputError, OSError) as error:
+    except InputError as error:
         sys.exit(f"error: {error}")
+    except OSError as error:
+        sys.exit(f"error: {system_sentence(error)}")
     print(describe(metrics))
     print(f"written to {path}")
 

@@ -1,5 +1,6 @@
 """Files that are whole or absent, and the error that a bad input file raises."""
 
+import errno
 import json
 import os
 from collections.abc import Iterator, Sequence
@@ -9,9 +10,19 @@ from pathlib import Path
 
 from eval.schema import misfit
 
+FULL = (errno.ENOSPC, errno.EDQUOT)  # the disk, or what a user may have of it
+
 
 class InputError(ValueError):
     """An input is wrong; the message is one sentence: the file, what is wrong, what to do."""
+
+
+def system_sentence(error: OSError) -> str:
+    """Return a sentence for what the system refused: the file, what is wrong, what to do."""
+    file = f"{error.filename}: " if error.filename else ""
+    todo = "free some space" if error.errno in FULL else "mend that"
+    why = error.strerror or " ".join(str(error).split())
+    return f"{file}{why}; {todo}, then run the command again"
 
 
 def read_json(path: Path, needed: Sequence[str], maker: str) -> dict:
@@ -60,7 +71,8 @@ def write_atomically(path: str | Path) -> Iterator[Path]:
     The block creates the temporary file and closes it. It is synced to disk before the rename,
     so `path` is never half written; if the block raises, the temporary file is removed and an
     older `path` stays as it was. What killed processes have left beside `path` is removed first.
-    Raises InputError where `path` is a folder, a device or a pipe, which it would replace.
+    Raises InputError where `path` is a folder, a device or a pipe, which it would replace. An
+    OSError of the block that names no file, as that of a full disk, gets the name of `path`.
     """
     path = Path(path)
     if path.exists() and not path.is_file():
@@ -75,6 +87,10 @@ def write_atomically(path: str | Path) -> Iterator[Path]:
         _sync(partial)
         os.replace(partial, path)
         _sync(path.parent)
+    except OSError as error:
+        if error.errno and error.filename in (None, str(partial)):
+            raise OSError(error.errno, error.strerror, str(path)) from None
+        raise
     finally:
         partial.unlink(missing_ok=True)
 
@@ -98,7 +114,7 @@ def _sync(path: Path) -> None:
 def check_room(path: Path, size: int) -> None:
     """Raise OSError, naming `path`, where its folder has no room for `size` more bytes.
 
-    HDF5 may end the process where a disk fills up, so that what it is to write is tried first.
+    It is tried before hours are spent on what could not be kept.
     """
     trial = path.with_name(f".{path.name}.partial-{os.getpid()}-room")
     try:

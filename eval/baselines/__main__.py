@@ -25,7 +25,7 @@ from eval.baselines.methods import (
 from eval.baselines.table import lines
 from eval.baselines.training import training_set
 from eval.features import Features, read_features
-from eval.files import InputError, read_json
+from eval.files import InputError, read_json, system_sentence
 from eval.progress import evaluate_with_bar
 from eval.protocol import RELEASE_K
 from eval.run_folders import Run, find_runs, read_run
@@ -40,8 +40,10 @@ def main(arguments: list[str] | None = None) -> None:
         run = read_run(options.run)
         measure_all(run, code_lengths)
         print("\n".join(lines(run, code_lengths, find_runs(options.run.parent))))
-    except (InputError, OSError) as error:
+    except InputError as error:
         sys.exit(f"error: {error}")
+    except OSError as error:
+        sys.exit(f"error: {system_sentence(error)}")
 
 
 def measure_all(run: Run, code_lengths: list[int]) -> None:

@@ -10,7 +10,6 @@ phase, grey, RGBA, palette and CMYK ones as in data_prep/picture.py.
 """
 
 import csv
-import json
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
@@ -23,7 +22,9 @@ from tqdm import tqdm
 
 from data_prep import DataError
 from data_prep.files import file_digest
+from data_prep.manifest import read_fields
 from eval.files import check_room, write_atomically
+from eval.hdf5 import NewFile, create_hdf5
 from tools.net.trained import TrainedNet
 from tools.run import child
 from tools.run.failure import Failure
@@ -67,7 +68,7 @@ def encode(
                 stack.enter_context(open(begin(name), "w", newline="", errors="surrogateescape"))
             )
 
-        file = stack.enter_context(h5py.File(begin("pictures.h5"), "w"))
+        file = stack.enter_context(create_hdf5(out / "pictures.h5"))
         codes_csv, features_csv = begin_csv("codes.csv"), begin_csv("features.csv")
         codes_csv.writerow(["picture", "code", *(["class", "probability"] if names else [])])
         size = trained.caffe_net.blobs[blobs.features].data[0].size
@@ -84,6 +85,7 @@ def encode(
             append(file, "features", found.features)
             if names:
                 append(file, "probabilities", found.probabilities)
+            file.check()
             bits = np.unpackbits(found.codes, axis=1, count=found.latent.shape[1])
             for row, path in enumerate(some):
                 cells = [path, "".join(map(str, bits[row]))]
@@ -148,11 +150,11 @@ def class_names(trained: TrainedNet) -> list[str]:
         return []
     count = trained.caffe_net.blobs[trained.blobs.probabilities].data.shape[1]
     manifest = trained.mean_file.with_name("manifest.json")
-    names = json.loads(manifest.read_text())["classes"] if manifest.is_file() else []
+    names = read_fields(manifest)["classes"] if manifest.is_file() else []
     return names if len(names) == count else [str(label) for label in range(count)]
 
 
-def append(file: h5py.File, name: str, values: np.ndarray) -> None:
+def append(file: NewFile, name: str, values: np.ndarray) -> None:
     """Append rows to a dataset of an HDF5 file, created with the first."""
     if name not in file:
         file.create_dataset(name, data=values, maxshape=(None, *values.shape[1:]), chunks=True)

@@ -10,13 +10,13 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 
-import h5py
 import numpy as np
 from tqdm import tqdm
 
 from data_prep.lmdb_reader import open_rows
 from eval.codes import create_codes
-from eval.files import check_room, write_atomically
+from eval.files import check_room
+from eval.hdf5 import NewFile, create_hdf5
 from tools.codes.partition import Work, run_partition
 from tools.net.trained import BATCH, Outputs, check_activations
 from tools.run import child, cluster, record
@@ -66,8 +66,7 @@ def extract(
         run_partitions = stack.enter_context(cluster.partitions(scheduler, workers))
         feature_file = None
         if features:
-            partial = stack.enter_context(write_atomically(run / "features.h5"))
-            feature_file = stack.enter_context(h5py.File(partial, "w"))
+            feature_file = stack.enter_context(create_hdf5(run / "features.h5"))
             feature_file.attrs.update(facts | {"blob": net.features})
         for group in SPLITS:
             lmdb = lmdb_of(data, group)
@@ -94,7 +93,7 @@ def through_net(
     count: int,
     work: Work,
     run_partitions: Callable,
-    feature_file: h5py.File | None,
+    feature_file: NewFile | None,
 ) -> tuple[np.ndarray, Outputs]:
     """Return the labels, (count,) int32, and the outputs of a split; features go to their file."""
     tasks = ((work, at, min(at + ROWS, count)) for at in range(0, count, ROWS))
@@ -105,9 +104,10 @@ def through_net(
             if feature_file:
                 name, shape = f"{group}/features", (count, found.features.shape[1])
                 if name not in feature_file:
-                    check_room(Path(feature_file.filename), 4 * math.prod(shape))
+                    check_room(work.run / "features.h5", 4 * math.prod(shape))
                 rows = feature_file.require_dataset(name, shape, np.float32)
                 rows[bar.n : bar.n + len(some)] = found.features
+                feature_file.check()
             labels.append(some)
             parts.append(Outputs(found.latent, found.probabilities, None))
             bar.update(len(some))

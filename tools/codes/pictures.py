@@ -9,9 +9,8 @@ import tempfile
 from pathlib import Path
 from typing import NamedTuple
 
-import h5py
-
 from data_prep.mean_image import imagenet_mean, to_binaryproto
+from eval.hdf5 import open_hdf5
 from tools.codes.listing import list_pictures, origin_of
 from tools.net import pretrained, render, weights
 from tools.run import child, device, record
@@ -126,19 +125,21 @@ def folder_for(given: str, default: Path, origin: str) -> Path:
     nothing can be written.
     """
     folder = Path(given) if given else default
-    there = origin
+    there, file = origin, folder / "pictures.h5"
     try:
-        if (folder / "pictures.h5").is_file():
-            with h5py.File(folder / "pictures.h5") as file:
-                there = os.fsdecode(file.attrs.get("origin", b"others"))
+        if file.exists():
+            with open_hdf5(file, f"remove {folder}, or name another one, OUT=") as codes:
+                there = os.fsdecode(codes.attrs.get("origin", b"others"))
+        if there != origin:
+            raise Failure(
+                f"{folder} holds the codes of {there}; remove it, or name another one, OUT="
+            )
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "caffe.log").unlink(missing_ok=True)
     except OSError as error:
         raise Failure(
             f"{folder}: {error.strerror or error}; name another folder for the codes, OUT="
         ) from None
-    if there != origin:
-        raise Failure(f"{folder} holds the codes of {there}; remove it, or name another one, OUT=")
     return folder
 
 

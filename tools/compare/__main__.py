@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from data_prep.files import file_digest
 from data_prep.mean_image import imagenet_mean, to_binaryproto
+from eval.files import write_atomically
 from eval.pages import compare
 from eval.progress import evaluate_with_bar
 from eval.protocol import measure
@@ -217,7 +218,8 @@ def write_deploy(job: Job, text: str, folder: Path) -> Path:
     deploy = render.parse(text, "deploy.prototxt")
     render.cut_behind(deploy, job.blobs.code)
     path = folder / f"deploy-{job.bits}.prototxt"
-    path.write_text(str(deploy))
+    with write_atomically(path) as partial:
+        partial.write_text(str(deploy))
     return path
 
 
@@ -225,7 +227,8 @@ def mean_file(job: Job, folder: Path) -> Path:
     """Return the mean image that NET subtracts; ImageNet's is written into the folder."""
     if job.net.mean == "imagenet":
         path = folder / "imagenet_mean.binaryproto"
-        path.write_bytes(to_binaryproto(imagenet_mean(job.net.side, job.net.channels)))
+        with write_atomically(path) as partial:
+            partial.write_bytes(to_binaryproto(imagenet_mean(job.net.side, job.net.channels)))
         return path
     path = job.data / "mean.binaryproto"
     if not path.is_file():

@@ -3,17 +3,17 @@
 import hashlib
 import json
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
-import h5py
 import numpy as np
 from tqdm import tqdm
 
 from data_prep import DataError, originals
 from data_prep.dataset import Dataset, Split, subset
 from data_prep.files import file_digest
-from eval.codes import create_codes
-from eval.files import write_atomically
+from eval.codes import create_codes, read_codes
+from eval.files import InputError, write_atomically
 from tools.compare.net import BATCH, ReleasedNet, activations, load
 from tools.compare.preparation import preparation
 from tools.net.trained import check_activations
@@ -118,10 +118,9 @@ def fingerprint_of(**decides: object) -> str:
 
 def is_there(out: Path, fingerprint: str) -> bool:
     """Return whether a codes file is there whose codes were decided by the same."""
-    if not out.exists():
-        return False
-    with h5py.File(out) as file:
-        return file.attrs.get("net_fingerprint") == fingerprint
+    with suppress(InputError):  # missing or damaged: made again
+        return read_codes(out).net_fingerprint == fingerprint
+    return False
 
 
 def run_split(

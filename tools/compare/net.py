@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from eval.files import write_atomically
 from tools.net import weights
 from tools.net.trained import forward
 from tools.run.failure import Failure
@@ -73,15 +74,15 @@ def load(
                 "trained on others"
             )
         path = folder / "classifier.prototxt"
-        path.write_text(
-            CLASSIFIER.format(
-                batch=BATCH,
-                bits=bits,
-                classes=classes,
-                name=blobs.classifier,
-                top=blobs.probabilities,
-            )
+        text = CLASSIFIER.format(
+            batch=BATCH,
+            bits=bits,
+            classes=classes,
+            name=blobs.classifier,
+            top=blobs.probabilities,
         )
+        with write_atomically(path) as partial:
+            partial.write_text(text)
         classifier = caffe.Net(str(path), caffe.TEST)
         weights.fill(classifier, caffemodel)
     return ReleasedNet(net, data, code, classifier, blobs.probabilities)

@@ -13,7 +13,8 @@ from typing import NamedTuple
 from data_prep import DataError
 from data_prep.download import download
 from data_prep.files import file_digest
-from eval.files import write_atomically
+from eval.files import read_json, write_atomically
+from eval.schema import misfit
 from tools.net import weights
 from tools.run.failure import Failure, writing
 from tools.run.job import REPO, Job
@@ -145,7 +146,11 @@ def record(path: Path, url: str) -> None:
 def records() -> dict[str, dict[str, str]]:
     """Return {file name: sha256, url, date} of what came; url is "" for a copy put there."""
     path = FOLDER / "sha256.json"
-    return json.loads(path.read_text()) if path.exists() else {}
+    found = read_json(path, (), "make compare") if path.exists() else {}
+    for name, entry in found.items():
+        if wrong := misfit(entry, {"sha256": str, "url": str, "date": str}, name):
+            raise Failure(f"{path} {wrong}; remove it and run make compare")
+    return found
 
 
 def origin(path: Path) -> str:

@@ -19,7 +19,7 @@ from tools.run.failure import Failure, Interrupted, writing
 from tools.run.job import REPO
 
 PR_SET_PDEATHSIG = 1
-DISK = "HDF5 and LMDB die so where a disk is full or broken: look at df and dmesg"
+DISK = "LMDB dies so where a disk is full or broken: look at df and dmesg"
 WITHOUT_WORDS = {signal.SIGSEGV: DISK, signal.SIGBUS: DISK}  # what a death may come from
 
 

@@ -6,7 +6,7 @@ import pickle
 import signal
 import sys
 
-from tools.run.failure import FAMILY, Interrupted, of_hdf5, sentence_of
+from tools.run.failure import FAMILY, Interrupted, sentence_of
 
 
 def main() -> None:
@@ -24,10 +24,9 @@ def main() -> None:
         request.truncate()
         try:
             outcome = pickle.dumps(getattr(importlib.import_module(module), function)(**values))
-        except (*FAMILY, OSError, RuntimeError) as error:
-            failed = of_hdf5(error) if type(error) is RuntimeError else error
-            print(f"error: {sentence_of(failed)}", file=sys.stderr)
-            outcome, code = sentence_of(failed).encode(), 1
+        except (*FAMILY, OSError) as error:
+            print(f"error: {sentence_of(error)}", file=sys.stderr)
+            outcome, code = sentence_of(error).encode(), 1
         except Interrupted as interrupted:
             outcome, code = b"", interrupted.args[0]
         request.write(outcome)

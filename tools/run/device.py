@@ -1,11 +1,11 @@
 """Which device, which engine and how many threads Caffe works with."""
 
-import json
 import os
 import shutil
 import subprocess
 from pathlib import Path
 
+from eval.files import read_json
 from tools.run.failure import Failure
 from tools.run.job import REPO
 from tools.run.nets import Net
@@ -21,7 +21,7 @@ def build() -> dict:
     path = prefix() / "build.json"
     if not path.exists():
         raise Failure(f"Caffe is not installed: {path} is missing; run 'make caffe'")
-    return json.loads(path.read_text())
+    return read_json(path, ("commit", "device"), "'make caffe'")
 
 
 def gpus() -> list[str]:

@@ -4,18 +4,14 @@ data_prep's DataError and eval's InputError are of the same family: these packag
 tools/, so each has a name of its own for it.
 """
 
-import errno
 import os
-import re
 import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from data_prep import DataError
-from eval.files import InputError
-
-FULL = (errno.ENOSPC, errno.EDQUOT)  # the disk, or what a user may have of it
+from eval.files import FULL, InputError, system_sentence
 
 
 class Failure(Exception):
@@ -47,18 +43,7 @@ def sentence_of(error: Exception) -> str:
     """Return the sentence of an error of the family, or of one that the system gave."""
     if not isinstance(error, OSError):
         return str(error)
-    file = f"{error.filename}: " if error.filename else ""
-    todo = "free some space" if error.errno in FULL else "mend that"
-    why = error.strerror or " ".join(str(error).split())
-    return f"{file}{why}; {todo}, then run the command again"
-
-
-def of_hdf5(error: RuntimeError) -> OSError:
-    """Return what the system said to HDF5, of which h5py makes a RuntimeError; raise any other."""
-    said = re.search(r"filename = '([^']*)'.*?errno = (\d+)", str(error), re.DOTALL)
-    if not said:
-        raise error
-    return OSError(int(said[2]), os.strerror(int(said[2])), said[1])
+    return system_sentence(error)
 
 
 def carry_out(main: Callable[[], None]) -> None:
@@ -67,10 +52,6 @@ def carry_out(main: Callable[[], None]) -> None:
         main()
     except (*FAMILY, OSError) as error:
         sys.exit(f"error: {sentence_of(error)}")
-    except RuntimeError as error:
-        print(f"error: {sentence_of(of_hdf5(error))}", file=sys.stderr)
-        sys.stdout.flush()
-        os._exit(1)  # HDF5 would try to write once more as the process ends, and crash
     except Interrupted as interrupted:
         sys.exit(interrupted.args[0])
     except KeyboardInterrupt:

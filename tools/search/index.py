@@ -16,10 +16,11 @@ import numpy as np
 
 from data_prep.files import only_one
 from eval.codes import codes_sha256, read_codes
+from eval.hdf5 import open_hdf5
 from tools.run import record
 from tools.run.failure import Failure
 from tools.search.faiss_index import FLAT_ROWS, build, padded, read
-from tools.search.index_file import read_features, read_tables, write
+from tools.search.index_file import read_features, read_tables, tidy, write
 
 POOL = 10_000  # nearest codes, at most, that the second stage looks at
 
@@ -186,11 +187,13 @@ def create(run: Path, kind: str = "") -> Index:
         if origin.items() <= attributes.items():
             if (run / attributes["faiss"]).exists() and kind in ("", attributes["kind"]):
                 with suppress(OSError):  # of somebody else: make asks again the next time
+                    tidy(run)
                     os.utime(path)  # make's sign that it is as new as codes.h5
                 return open_index(run)
         else:
             lost = _changes(tables) if tables else ""
-            file = stack.enter_context(h5py.File(run / "codes.h5"))
+            again = "extract the codes again"
+            file = stack.enter_context(open_hdf5(run / "codes.h5", again))
             tables = {
                 "codes": codes.database.codes,
                 "labels": codes.database.labels,

@@ -15,7 +15,6 @@ The rename of index.h5 makes a change visible: a reader sees the old index or th
 Row r is row r of codes.h5, features.h5 and the LMDB as well.
 """
 
-import os
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -26,11 +25,22 @@ import faiss
 import h5py
 import numpy as np
 
+from eval.features import AGAIN
 from eval.files import write_atomically
+from eval.hdf5 import DAMAGE, NewFile, create_hdf5, texts_of
 from tools.run.failure import Failure
 
 PIECE_BYTES = 16 << 20  # of a table, written at once
-ATTRIBUTES_BYTES = 64 << 10  # and HDF5's own headers, at most
+TABLES = {  # name: kind of its values, dimensions
+    "codes": ("u", 2),
+    "labels": ("i", 1),
+    "keys": ("S", 1),
+    "probabilities": ("f", 2),
+    "removed": ("b", 1),
+    "added_features": ("f", 2),
+    "added_pictures": ("u", 4),
+}
+TEXTS = ("faiss", "kind", "net_fingerprint", "codes_sha256")  # attributes
 
 
 def read_tables(path: Path) -> tuple[dict[str, np.ndarray], dict]:
@@ -40,13 +50,32 @@ def read_tables(path: Path) -> tuple[dict[str, np.ndarray], dict]:
     """
     try:
         with open(path, "rb") as raw, h5py.File(raw) as file:
-            return {name: _map(raw, file[name]) for name in file}, dict(file.attrs)
+            tables = {name: _map(raw, file[name]) for name in TABLES}
+            attributes = {name: file.attrs[name] for name in (*TEXTS, "bits", "class_names")}
+        if _fit(tables, attributes):
+            return tables, attributes
     except FileNotFoundError:
         raise Failure(f"{path} does not exist: run 'make index'") from None
-    except OSError:
-        raise Failure(
-            f"{path} is damaged, or no HDF5: remove it and run 'make index' again"
-        ) from None
+    except DAMAGE:
+        pass
+    raise Failure(f"{path} is damaged, or no HDF5: remove it and run 'make index' again")
+
+
+def _fit(tables: dict[str, np.ndarray], attributes: dict) -> bool:
+    """Return whether what was read from an index.h5 is what one holds."""
+    kinds = {name: (table.dtype.kind, table.ndim) for name, table in tables.items()}
+    added = [len(tables[name]) for name in ("added_features", "added_pictures")]
+    rows = [len(table) for name, table in tables.items() if not name.startswith("added_")]
+    names = texts_of(attributes["class_names"])
+    return (
+        kinds == TABLES
+        and len(set(rows)) == len(set(added)) == 1
+        and added[0] <= rows[0]
+        and all(isinstance(attributes[name], str) for name in TEXTS)
+        and tables["codes"].shape[1] == -(-int(attributes["bits"]) // 8)
+        and names is not None
+        and tables["labels"].max(initial=-1) < len(names)
+    )
 
 
 def read_features(run: Path, attributes: dict, rows: int) -> np.ndarray | None:
@@ -54,11 +83,14 @@ def read_features(run: Path, attributes: dict, rows: int) -> np.ndarray | None:
     path = run / "features.h5"
     if not path.exists():
         return None
-    with open(path, "rb") as raw, h5py.File(raw) as file:
-        if file.attrs["net_fingerprint"] != attributes["net_fingerprint"]:
-            return None
-        features = _map(raw, file["database/features"])
-    return features if len(features) == rows else None
+    try:
+        with open(path, "rb") as raw, h5py.File(raw) as file:
+            if file.attrs["net_fingerprint"] != attributes["net_fingerprint"]:
+                return None
+            features = _map(raw, file["database/features"])
+    except DAMAGE:
+        raise Failure(f"{path} is damaged, or no HDF5: {AGAIN}") from None
+    return features if features.ndim == 2 and len(features) == rows else None
 
 
 def write(
@@ -78,36 +110,33 @@ def write(
             with write_atomically(run / attributes["faiss"]) as partial, open(partial, "wb") as raw:
                 # FAISS's own file writer keeps the last block's failure to itself
                 faiss.write_index_binary(built, faiss.PyCallbackIOWriter(raw.write))
-        with write_atomically(run / "index.h5") as partial:
-            _find_room(partial, tables)
-            with h5py.File(partial, "w") as file:
-                file.attrs.update(attributes)
-                for name, parts in tables.items():
-                    _write_table(file, name, parts)
+        with create_hdf5(run / "index.h5") as file:
+            file.attrs.update(attributes)
+            for name, parts in tables.items():
+                _write_table(file, name, parts)
     except OSError as error:
-        if built is not None:
-            with suppress(OSError):
-                (run / attributes["faiss"]).unlink()
-        why = os.strerror(error.errno) if error.errno else error  # HDF5 says a paragraph
+        with suppress(OSError, Failure):
+            tidy(run)
         raise Failure(
-            f"{run / 'index.h5'} cannot be written: {why}; mend that and run 'make index' again"
+            f"{run / 'index.h5'} cannot be written: {error.strerror or error}; mend that and run "
+            "'make index' again"
         ) from None
-    for path in run.glob("index-*.faiss"):
-        if path.name != attributes["faiss"]:
+    tidy(run)
+
+
+def tidy(run: Path) -> None:
+    """Remove the FAISS files that index.h5 does not name, and parts of some that a kill has left.
+
+    The caller has the run's folder locked.
+    """
+    path = run / "index.h5"
+    used = read_tables(path)[1]["faiss"] if path.exists() else None
+    for path in (*run.glob("index-*.faiss"), *run.glob(".index-*.faiss.partial-*")):
+        if path.name != used:
             path.unlink()
 
 
-def _find_room(path: Path, tables: dict[str, Sequence[np.ndarray]]) -> None:
-    """Raise OSError where the disk has no room for the tables: HDF5 takes the process with it."""
-    size = ATTRIBUTES_BYTES
-    for parts in tables.values():
-        row = max((part.nbytes // len(part) for part in parts if len(part)), default=0)
-        size += row * sum(map(len, parts))
-    with open(path, "wb") as file:
-        os.posix_fallocate(file.fileno(), 0, size)
-
-
-def _write_table(file: h5py.File, name: str, parts: Sequence[np.ndarray]) -> None:
+def _write_table(file: NewFile, name: str, parts: Sequence[np.ndarray]) -> None:
     """Write arrays that follow one another as one contiguous dataset."""
     parts = [part for part in parts if len(part)] or parts[-1:]
     kind = max((part.dtype for part in parts), key=lambda dtype: dtype.itemsize)
@@ -118,6 +147,7 @@ def _write_table(file: h5py.File, name: str, parts: Sequence[np.ndarray]) -> Non
         for at in range(0, len(part), rows):
             piece = part[at : at + rows]
             dataset[start + at : start + at + len(piece)] = piece
+            file.check()
         start += len(part)
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from data_prep.files import file_digest, sync
+from eval.files import write_atomically
 from tools.run import record
 from tools.run.failure import Failure
 
@@ -83,9 +84,8 @@ def restore(solver: "caffe.SGDSolver", folder: Path, n: int) -> None:
     weights = str(folder / f"iter_{n}.caffemodel")
     if state.learned_net != weights:  # the run's folder was moved
         state.learned_net = weights
-        mended = path.with_name(f".{path.name}.partial")
-        mended.write_bytes(state.SerializeToString())
-        os.replace(mended, path)
+        with write_atomically(path) as mended:
+            mended.write_bytes(state.SerializeToString())
     solver.restore(str(path))
 
 

@@ -1,7 +1,9 @@
 """Codes and features of any pictures, as `make codes IMAGES=...` makes them."""
 
 import csv
+import resource
 import shutil
+import signal
 
 import caffe
 import cv2
@@ -161,6 +163,53 @@ def test_default_folders_never_take_each_other_s_place(
     assert encode(pictures).returncode == 0  # the same pictures' codes may be made anew
     with h5py.File(made) as file:
         assert len(file["key"]) == 15
+
+
+def test_out_keeps_the_codes_of_another_picture(trained, pictures, options, command, tmp_path):
+    out = tmp_path / "out"
+    assert encode(command, options, trained, pictures / "z01.png", out).returncode == 0
+    before = {path: path.read_bytes() for path in out.iterdir()}
+    assert {path.name for path in before} > {"pictures.h5", "codes.csv", "features.csv"}
+    refused = encode(command, options, trained, pictures / "z02.png", out)
+    assert refused.returncode == 1
+    assert f"{out} holds the codes of {pictures}/z01.png by" in refused.stderr
+    assert {path: path.read_bytes() for path in out.iterdir()} == before
+    (out / "pictures.h5").write_bytes(b"damaged")
+    refused = encode(command, options, trained, pictures / "z01.png", out)
+    assert refused.returncode == 1
+    assert f"error: {out}/pictures.h5 cannot be read as HDF5" in refused.stderr
+
+
+@pytest.mark.parametrize("limit", [3_000, 30_000])
+def test_a_disk_that_fails_is_said(trained, pictures, options, command, tmp_path, limit):
+    """A limit on the size of a file stands in for the disk; HDF5 would end the process."""
+
+    def full():
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+
+    (pictures / "list.txt").write_text("z01.png\n" * 12)
+    out = tmp_path / "out"
+    done = command(
+        *("tools.codes.pictures", *options(trained), "--pictures", pictures / "list.txt"),
+        *("--out", out),
+        preexec_fn=full,
+    )
+    assert done.returncode == 1
+    assert "File too large; mend that, then run the command again" in done.stderr, done.stderr
+    assert str(out) in done.stderr
+    assert [path.name for path in out.iterdir()] == ["caffe.log"]
+
+
+def test_a_damaged_manifest_is_said(trained, pictures, options, command, tmp_path):
+    root = tmp_path / "data"
+    shutil.copytree(trained["--data-root"], root)
+    manifest = root / "digits/28x1/manifest.json"
+    manifest.write_text(manifest.read_text().replace('"classes"', '"cats"'))
+    job = trained | {"--data-root": root}
+    done = encode(command, options, job, pictures / "z01.png", tmp_path / "out")
+    assert done.returncode == 1
+    assert f"error: {manifest}: 'classes' is missing" in done.stderr
 
 
 def test_a_folder_that_cannot_be_written_is_said(trained, pictures, options, command, tmp_path):

@@ -216,6 +216,39 @@ def test_damage_is_said_and_a_new_index_mends_it(run):
     assert len(list(run.glob("index-*.faiss"))) == 1
 
 
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda file: file.pop("labels"),
+        lambda file: file.attrs.pop("faiss"),
+        lambda file: file.attrs.update({"kind": 7}),
+        lambda file: file.attrs.update({"bits": 48}),
+        lambda file: file["labels"].write_direct(np.full(len(file["labels"]), 99, np.int32)),
+        lambda file: (file.pop("keys"), file.update({"keys": np.array([b"one"])})),
+    ],
+)
+def test_an_index_file_that_lacks_something_is_said(run, damage):
+    create(run)
+    with h5py.File(run / "index.h5", "a") as file:
+        damage(file)
+    for attempt in (open_index, create):
+        with pytest.raises(Failure, match="index.h5 is damaged"):
+            attempt(run)
+
+
+def test_what_a_kill_has_left_goes_with_the_next_call(run):
+    """The name of FAISS's file is another each time, so that no later write has that name."""
+    create(run)
+    (used,) = run.glob("index-*.faiss")
+    ended = subprocess.Popen(["true"])
+    ended.wait()
+    left = [run / f".index-0123.faiss.partial-{ended.pid}", run / "index-4567.faiss"]
+    for path in left:
+        path.write_bytes(b"half")
+    create(run)
+    assert not any(path.exists() for path in left) and used.exists()
+
+
 @pytest.mark.parametrize("limit", [100, 20_000])
 def test_a_full_disk_is_said_and_the_index_stays_as_it_was(run, extracted, options, command, limit):
     """A limit on the size of a file stands in for the disk: of FAISS's file, of index.h5."""
