@@ -42,7 +42,7 @@ RUN PIP_NO_CACHE_DIR=1 tools/setup/make_venv.sh packages
 ARG USE_NCCL
 ARG USE_CUDNN
 ARG CUDA_ARCHS
-COPY requirements-cuda.txt ./
+COPY requirements-cuda.txt requirements-cuda.lock ./
 COPY tools/setup/install_caffe.sh tools/setup/
 COPY tools/setup/patches tools/setup/patches
 RUN --mount=type=cache,target=/ssdh/.caffe,sharing=locked \

@@ -60,6 +60,16 @@ pins() {
     for name in NCCL CUDNN; do if wished "USE_$name"; then sed -n "s/ *# *$name\$//p" "$repo/requirements-cuda.txt"; fi; done
 }
 
+# The entries of pins in requirements-cuda.lock: each with the SHA-256 of its file.
+locked() {
+    local pin entry
+    while read -r pin; do
+        entry=$(sed -n "/^$pin /,/[0-9a-f]\$/p" "$repo/requirements-cuda.lock")
+        [ -n "$entry" ] || die "requirements-cuda.lock has no $pin: make it again, .venv/bin/python -m tools.setup.lock"
+        printf '%s\n' "$entry"
+    done <<<"$1"
+}
+
 # What the build depends on: when one of these changes, Caffe is built again.
 build_key() {
     { echo "$commit $prefix"; "$python" -c 'import numpy, sys; print(numpy.__version__, sys.version_info[:2])'
@@ -201,8 +211,9 @@ fetch_nvidia() {
     mkdir -p "$part"
     if [ -n "$wanted" ]; then
         say "fetching from PyPI: ${wanted//$'\n'/, }"
-        xargs "$python" -m pip --quiet --disable-pip-version-check install --no-deps --target "$part/pip" <<<"$wanted" \
-            || die "pip could not fetch them; its words are above."
+        locked "$wanted" >"$part/requirements.txt"
+        "$python" -m pip --quiet --disable-pip-version-check install --require-hashes --no-deps --target "$part/pip" \
+            --requirement "$part/requirements.txt" || die "pip could not fetch them; its words are above."
         for name in nccl cudnn; do
             [ ! -d "$part/pip/nvidia/$name" ] || mv "$part/pip/nvidia/$name" "$part/"
         done
@@ -210,7 +221,7 @@ fetch_nvidia() {
             mv "$part"/pip/nvidia/cuda_nvrtc/lib/libnvrtc*.so.* "$part/cudnn/lib/"
             ln -s libnvrtc.so.11.2 "$part/cudnn/lib/libnvrtc.so"
         fi
-        rm -r "$part/pip"
+        rm -r "$part/pip" "$part/requirements.txt"
     fi
     printf '%s\n' "$wanted" >"$part/pins"
     mv "$part" "$nvidia"
