@@ -106,6 +106,15 @@ def solvers(device: str, net: Net) -> int:
     return gpus * -(-net.solvers // gpus)
 
 
+def statistics(device: str) -> str:
+    """Return whose statistics a trained BatchNorm layer keeps, "" for those of every batch.
+
+    On several GPUs NCCL averages gradients alone: the model has the first one's statistics.
+    """
+    gpus = len(numbers(device))
+    return f"those of the first of {gpus} GPUs" if gpus > 1 else ""
+
+
 FULL = "the GPU's memory is full: take a smaller BATCH=, or end what else runs there (nvidia-smi)"
 ADVICE = {  # what Caffe, CUDA, its libraries or NCCL say, and what to do
     "SerializeToOstream": (

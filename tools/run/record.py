@@ -34,12 +34,14 @@ def fingerprint_of(
     weights_sha256: str,
     solvers: int,
     engine: str,
+    statistics: str = "",
 ) -> dict:
     """Return {"sha256": ..., "parts": {name: SHA-256}}.
 
     files: {name: text} of the prototxt, rendered with fixed paths and max_iter. data: the folder of
     the manifest, with the mean image. weights_sha256 may be "none". solvers: batches in an update.
-    engine: as device.engine() gives it.
+    engine, statistics: as device's functions of these names give them; the latter counts where the
+    net has a BatchNorm layer.
     """
     parts = {}
     for name, text in files.items():
@@ -52,6 +54,8 @@ def fingerprint_of(
     parts["caffe"] = device.build()["commit"]
     if engine != "caffe":  # what it was when the first fingerprints were made
         parts["engine"] = engine
+    if statistics and 'type: "BatchNorm"' in files["train_val.prototxt"]:
+        parts["statistics"] = statistics
     for module in sorted(set(re.findall(r'module: "(\w+)"', files["train_val.prototxt"]))):
         parts[f"{module}.py"] = file_digest(REPO / "python_layers" / f"{module}.py", "sha256")
     return {"sha256": sha256_of_text(json.dumps(parts, sort_keys=True)), "parts": parts}
@@ -129,7 +133,10 @@ def _has_its_parts(record: dict) -> bool:
     if model and not (isinstance(model.get("iters"), int) and isinstance(model.get("sha256"), str)):
         return False
     parts = fingerprint.get("parts")
-    return isinstance(fingerprint.get("sha256"), str) and isinstance(parts, dict)
+    if not isinstance(fingerprint.get("sha256"), str) or not isinstance(parts, dict):
+        return False
+    texts = all(isinstance(part, str) for part in parts.values())
+    return texts and parts.get("solvers", "1").isdecimal()
 
 
 def read_if_there(run: Path) -> dict:
@@ -152,8 +159,12 @@ def add_seconds(run: Path, stage: str, seconds: float) -> None:
 
 
 def known_as(there: dict, here: dict) -> bool:
-    """Return whether a run's fingerprint is this one, in all the parts that it has."""
-    return all(here["parts"].get(name) == part for name, part in there["parts"].items())
+    """Return whether a run's fingerprint is this one, in all the parts that it has.
+
+    Without the part statistics, they were those of every batch.
+    """
+    names = {*there["parts"], "statistics"}
+    return all(here["parts"].get(name) == there["parts"].get(name) for name in names)
 
 
 def check_same(job: Job, fingerprint: dict) -> None:
@@ -175,9 +186,11 @@ def check_same(job: Job, fingerprint: dict) -> None:
             if key == "solvers"
             else f"the engine {parts[key]} there, {here.get(key, 'caffe')} here (CAFFE_ENGINE)"
             if key == "engine"
+            else "BatchNorm keeps other statistics (DEVICE)"
+            if key == "statistics"
             else f"the {key} has changed"
-            for key in parts
-            if parts[key] != here.get(key)
+            for key in dict.fromkeys([*parts, "statistics"])
+            if parts.get(key) != here.get(key)
         ]
     raise Failure(
         f"{job.run} holds another run ({'; '.join(differs)}). "

@@ -22,7 +22,14 @@ def main() -> None:
     caffemodel, weights_sha256 = starting_weights(job)
     solvers = device.solvers(job.device, job.net)
     engine = device.engine()
-    fingerprint = fingerprint_of(job, manifest, weights_sha256, solvers, engine)
+    fingerprint = fingerprint_of(
+        job,
+        manifest,
+        weights_sha256,
+        solvers=solvers,
+        engine=engine,
+        statistics=device.statistics(job.device),
+    )
     gpus, device_sentence = device.choose_all(job.device)
     if len(gpus) > 1 and not device.build().get("nccl"):
         raise Failure(

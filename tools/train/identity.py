@@ -22,21 +22,15 @@ def starting_weights(job: Job) -> tuple[Path | None, str]:
     return caffemodel, file_digest(caffemodel, "sha256") if caffemodel else "none"
 
 
-def fingerprint_of(
-    job: Job, manifest: dict, weights_sha256: str, solvers: int, engine: str
-) -> dict:
-    """Return the fingerprint of a job, as record.fingerprint_of makes it."""
+def fingerprint_of(job: Job, manifest: dict, weights_sha256: str, **how: int | str) -> dict:
+    """Return the fingerprint of a job, as record.fingerprint_of makes it.
+
+    how: solvers, engine and statistics, as that takes them.
+    """
     files = render.render_job(
         job, classes=len(manifest["classes"]), data="data", run="run", iters=0
     )
-    return record.fingerprint_of(
-        files,
-        job.data,
-        manifest,
-        weights_sha256=weights_sha256,
-        solvers=solvers,
-        engine=engine,
-    )
+    return record.fingerprint_of(files, job.data, manifest, weights_sha256=weights_sha256, **how)
 
 
 def check_trained(job: Job) -> None:
@@ -50,8 +44,12 @@ def check_trained(job: Job) -> None:
     _, weights_sha256 = starting_weights(job)
     # the later stages may run on other devices, and by another engine
     parts = there["fingerprint"]["parts"]
-    solvers, engine = int(parts["solvers"]), parts.get("engine", "caffe")
-    record.check_same(job, fingerprint_of(job, manifest, weights_sha256, solvers, engine))
+    how = {
+        "solvers": int(parts.get("solvers", "1")),
+        "engine": parts.get("engine", "caffe"),
+        "statistics": parts.get("statistics", ""),
+    }
+    record.check_same(job, fingerprint_of(job, manifest, weights_sha256, **how))
     asked, reached = there["settings"]["iters"], snapshots.complete(job.run / "snapshots")
     if reached and reached[-1] != asked:
         raise Failure(

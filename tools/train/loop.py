@@ -17,6 +17,7 @@ from tqdm import tqdm
 
 from eval.files import write_atomically
 from eval.tables import LOSS_TERMS
+from eval.training_log import rows_until
 from tools.net import render, weights
 from tools.run import child, device, record
 from tools.run.failure import Failure, Interrupted
@@ -127,15 +128,12 @@ def health(row: dict[str, float], classes: int, bits: int) -> list[str]:
 
 def open_csv(path: Path, start: int) -> tuple[csv.DictWriter, float]:
     """Return (writer, seconds): train.csv up to iteration start, and its seconds until then."""
-    rows = []
-    if start and path.exists():
-        with open(path, newline="") as file:
-            rows = [row for row in csv.DictReader(file) if int(row["iteration"]) <= start]
+    rows = rows_until(path, start) if start else []
     with write_atomically(path) as partial, open(partial, "w", newline="") as file:
         writer = csv.DictWriter(file, COLUMNS, extrasaction="ignore")
         writer.writeheader()
         writer.writerows(rows)
-    seconds = float(rows[-1]["seconds"]) if rows else 0.0
+    seconds = float(rows[-1].get("seconds") or 0) if rows else 0.0
     file = open(path, "a", newline="", buffering=1)  # noqa: SIM115 (open until the process ends)
     return csv.DictWriter(file, COLUMNS, extrasaction="ignore"), seconds
 

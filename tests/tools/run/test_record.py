@@ -33,7 +33,7 @@ def data(tmp_path):
 def fingerprint(data):
     """The fingerprint of a job on that data, with some parts changed."""
 
-    def of(job, manifest=MANIFEST, weights_sha256="none", solvers=1, engine="caffe"):
+    def of(job, manifest=MANIFEST, weights_sha256="none", solvers=1, engine="caffe", **more):
         files = render.render_job(
             job, classes=len(manifest["classes"]), data="data", run="run", iters=0
         )
@@ -44,6 +44,7 @@ def fingerprint(data):
             weights_sha256=weights_sha256,
             solvers=solvers,
             engine=engine,
+            **more,
         )
 
     return of
@@ -98,6 +99,19 @@ def test_what_decides_and_what_does_not(fingerprint, data):
     assert fingerprint(job, engine="dnnl")["parts"] == first["parts"] | {"engine": "dnnl"}
     (data / "mean.binaryproto").write_bytes(b"other")
     assert fingerprint(job)["parts"]["mean"] != first["parts"]["mean"]
+
+
+def test_whose_statistics_a_batchnorm_layer_keeps_is_a_part(fingerprint):
+    """Gradients are averaged over several GPUs, and the running means of BatchNorm are not."""
+    first = {"statistics": device.statistics("gpu:0,1")}
+    assert first["statistics"] and not device.statistics("gpu:0") and not device.statistics("cpu")
+    plain = make_job(DATASET="digits", BITS="16")
+    assert fingerprint(plain, **first) == fingerprint(plain)
+    job = make_job(DATASET="digits", BITS="16", NET="cifar_small")
+    one, two = fingerprint(job, solvers=2), fingerprint(job, solvers=2, **first)
+    assert two["parts"] == one["parts"] | first
+    assert not record.known_as(one, two) and not record.known_as(two, one)
+    assert record.known_as(two, two)
 
 
 def test_comments_and_blanks_decide_nothing(data):

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from caffe.proto import caffe_pb2
+from google.protobuf import text_format
 
 from tools.run import child
 from tools.run.nets import nets
@@ -63,6 +64,39 @@ def test_two_batches_in_an_update_are_one_twice_as_large(trained_run, tmp_path, 
         for mine, theirs, other in zip(blobs, two[name], before[name], strict=True):
             np.testing.assert_allclose(mine, theirs, rtol=1e-3, atol=1e-5)
             assert np.abs(mine - other).max() > 1e-3  # the tolerance tells nets apart
+
+
+def test_batchnorm_keeps_the_statistics_of_every_batch_of_an_update(
+    trained_run, tmp_path, folder_of
+):
+    """Its blobs: the sums of means and variances, each with a share of the ones before, and of 1.
+
+    Two batches in an update count as two, and the same batches in more updates leave the same.
+    """
+    kept = {}
+    for name, iterations, solvers in (("one", 4, 1), ("two", 2, 2)):
+        folder = tmp_path / name
+        prepare(folder_of(trained_run), folder, 16, iterations)
+        net = text_format.Parse(
+            (folder / "train_val.prototxt").read_text(), caffe_pb2.NetParameter()
+        )
+        norm = caffe_pb2.LayerParameter(
+            name="norm", type="BatchNorm", bottom=["data"], top=["normed"]
+        )
+        behind = [layer for layer in net.layer if "data" in layer.bottom]
+        for layer in behind:
+            layer.bottom[list(layer.bottom).index("data")] = "normed"
+        at = list(net.layer).index(behind[0])
+        layers = [*net.layer[:at], norm, *net.layer[at:]]
+        del net.layer[:]
+        net.layer.extend(layers)
+        (folder / "train_val.prototxt").write_text(str(net))
+        assert start(folder, solvers).wait(timeout=120) == 0
+        kept[name] = weights(folder, iterations)["norm"]
+    (count,) = kept["two"][2]
+    assert count == pytest.approx(sum(0.999**batch for batch in range(4)))
+    for one, two in zip(kept["one"], kept["two"], strict=True):
+        np.testing.assert_allclose(one, two, rtol=1e-5)
 
 
 def test_training_is_reproducible(trained_run, tmp_path, folder_of):
