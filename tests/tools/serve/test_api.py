@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import shutil
 import signal
 
 import cv2
@@ -119,6 +120,18 @@ def test_what_cannot_be_served_is_said(server, runs, options, command, tmp_path)
         assert done.returncode == 1
         assert said in done.stderr
         assert "Traceback" not in done.stderr
+
+
+def test_a_log_that_cannot_be_written_is_said(runs, options, command, folder_of, tmp_path):
+    shutil.copytree(folder_of(runs["digits-16"]), tmp_path / runs["digits-16"]["--run"])
+    job = runs["digits-16"] | {"--runs": tmp_path}
+    log = folder_of(job) / "serve.log"
+    log.unlink(missing_ok=True)
+    log.mkdir()
+    done = command("tools.serve", *options(job), "--port", "0", timeout=60)
+    assert done.returncode == 1
+    assert f"error: {log}: Is a directory" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_sigterm_drains_and_exits_with_0(runs, options, digit, tmp_path, finish):

@@ -1,6 +1,7 @@
 """The Caffe installer: which sources it refuses, and that a finished build is left alone."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -81,6 +82,26 @@ def test_a_folder_that_is_no_source_is_refused(install, tmp_path):
     done = install(tmp_path / "caffe", CAFFE_SRC=str(tmp_path))
     assert done.returncode == 1
     assert "is none of: the tarball, a Git checkout, Debian's tree" in done.stderr
+
+
+@pytest.mark.usefixtures("compilers")
+def test_a_tree_that_only_says_it_is_debian_s_is_refused_and_the_venv_stays(
+    install, python, tmp_path
+):
+    """A build that fails leaves the Python of the venv with the Caffe that it had."""
+    there = next((python.parent.parent / "lib").glob("python*/site-packages")) / "caffe.pth"
+    there.write_text("/the/one/before")
+    tree = tmp_path / "tree"
+    (tree / "debian").mkdir(parents=True)
+    version = re.search(r"debian_version='(.*)'", SCRIPT.read_text())[1]
+    (tree / "debian/changelog").write_text(f"caffe ({version}) bullseye; urgency=medium\n")
+    (tree / "CMakeLists.txt").write_text("execute_process(COMMAND touch gone)\n")
+    done = install(tmp_path / "caffe", CAFFE_SRC=str(tree))
+    assert done.returncode == 1
+    assert f"CAFFE_SRC={tree} is not the unchanged tree of Debian's caffe" in done.stderr
+    assert not (tmp_path / "caffe" / "src").exists()
+    assert there.read_text() == "/the/one/before"
+    there.unlink()
 
 
 def test_without_a_python_it_says_what_to_do(tmp_path):
