@@ -76,6 +76,8 @@ def _pictures_sha256(split: Split) -> str:
 
 
 def _lines(path: Path) -> list[str]:
+    if path.exists() and not path.is_file():
+        raise DataError(f"{path}: no regular file; give the release's list")
     try:
         lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines()]
     except FileNotFoundError:

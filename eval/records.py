@@ -66,6 +66,21 @@ BASELINE = {
     "learned?": {"quantization_errors?": [float]},
 }
 
+SECONDS = (None, float)
+COST = {
+    "machine": dict,
+    "rows": [
+        {
+            "name": str,
+            "title": str,
+            "one_core": SECONDS,
+            "all_cores": SECONDS,
+            "faiss_one_core": SECONDS,
+            "faiss_all_cores": SECONDS,
+        }
+    ],
+}
+
 
 def read_run_record(folder: Path) -> dict:
     """Return run.json of a run's folder; raise InputError where it is missing or damaged."""
@@ -90,6 +105,11 @@ def read_baseline(path: Path) -> dict:
     result = read_fitting(path, BASELINE, "make baselines")
     _check_curves(path, result, "make baselines")
     return result
+
+
+def read_cost(path: Path) -> dict:
+    """Return the measured cost of a distance; raise InputError where it is missing or damaged."""
+    return read_fitting(path, COST, "make paper")
 
 
 def drawn_otherwise(metrics: dict) -> bool:

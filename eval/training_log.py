@@ -46,6 +46,24 @@ def read_training(path: Path) -> dict[str, np.ndarray]:
     return columns
 
 
+def rows_until(path: Path, iteration: int) -> list[dict[str, str]]:
+    """Return the rows of a train.csv up to an iteration, [] where there is none.
+
+    Raises InputError, naming the file, where it is damaged.
+    """
+    if not path.exists():
+        return []
+    try:
+        read_training(path)
+    except InputError as error:
+        raise InputError(
+            f"{str(error).removesuffix('; run make train again')}; remove it, and the same command "
+            "goes on, with a log from here on"
+        ) from None
+    with open(path, newline="", encoding="utf-8") as file:
+        return [row for row in csv.DictReader(file) if float(row["iteration"]) <= iteration]
+
+
 def tests_of(training: dict[str, np.ndarray]) -> list[dict[str, float]]:
     """Return the rows that hold a test: `iteration` and the columns test_* that are not blank."""
     columns = [name for name in training if name.startswith("test_")]

@@ -82,6 +82,20 @@ def rows() -> list[Row]:
     return [row for name in variables() if name not in ELSEWHERE for row in of_variable(name)]
 
 
+def of_search() -> list[Row]:
+    """Return rows for a search of a trained run: {tmp}/query.png is a picture."""
+    picture = {"QUERY": "{tmp}/query.png"}
+    values = [
+        value for value in (*TEXTS, *SIGNS, *PATHS, *NUMBERS) if value not in ("..", "/", ".")
+    ]
+    found = [Row("tools.search", "QUERY", value, True, {}) for value in values]
+    found += [Row("tools.search", "CATEGORY", value, True, picture) for value in values]
+    found += [Row("tools.search", "TOP", value, True, picture) for value in values]
+    places = ("{tmp}/folder", "{tmp}/missing/a.png", "{tmp}/fifo", "{tmp}/device")
+    found += [Row("tools.search", "GRID", value, True, picture) for value in places]
+    return found
+
+
 def of_variable(name: str) -> list[Row]:
     """Return a variable's rows."""
     command, others = COMMANDS.get(name, ("tools.train", {}))

@@ -7,35 +7,48 @@ import importlib
 import os
 import random
 import re
+import shutil
 import signal
 import stat
 import subprocess
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 
-from tests.bad_inputs import rows
+from tests.bad_inputs import of_search, rows
 from tools.run.failure import carry_out
 
 REPO = Path(__file__).resolve().parent.parent
-SEED, SAMPLE, BY_MAKE, LONGEST = 0, 100, 15, 30
+SEED, SAMPLE, LONGEST = 0, 100, 30
+BY_MAKE = {"tools.codes.pictures": (3, 20), "": (12, 40)}  # rows in make test, in make faults
+SEARCHES = (3, 25)
 TARGETS = {  # whose command is the first that speaks
     "tools.train": "train",
     "tools.data": "data",
     "tools.compare": "compare",
+    "tools.codes.pictures": "codes",
 }
 
 
 def pytest_generate_tests(metafunc):
-    table = rows()
+    table, whole = rows(), metafunc.config.getoption("--all-bad-inputs")
     chosen = random.Random(SEED)
-    sample = chosen.sample(table, SAMPLE)
-    by_make = chosen.sample([row for row in table if row.command in TARGETS], BY_MAKE)
+    found = []
     if "row" in metafunc.fixturenames:
-        row = table if metafunc.config.getoption("--all-bad-inputs") else sample
-        metafunc.parametrize("row", row, ids=range(len(row)))
+        found = table if whole else chosen.sample(table, SAMPLE)
     elif "made" in metafunc.fixturenames:
-        metafunc.parametrize("made", by_make, ids=range(len(by_make)))
+        of_make = [row for row in table if row.command in TARGETS]
+        for command, counts in BY_MAKE.items():
+            found += chosen.sample(
+                [row for row in of_make if command in ("", row.command)], counts[whole]
+            )
+    elif "searched" in metafunc.fixturenames:
+        found = chosen.sample(of_search(), SEARCHES[whole])
+    name = next((name for name in ("row", "made", "searched") if name in metafunc.fixturenames), "")
+    if name:
+        metafunc.parametrize(name, found, ids=range(len(found)))
 
 
 @pytest.fixture
@@ -97,10 +110,8 @@ def test_a_bad_value_is_one_sentence(row, place, monkeypatch, capfd):
     check(row, given, code, f"{capfd.readouterr().err}{words}")
 
 
-@pytest.mark.slow
-def test_make_says_the_same(made, place):
-    given = given_of(made, place)
-    target = TARGETS[made.command]
+def make(target, given):
+    """Run make without its set-up; return the exit code and what was said."""
     there = ("venv", "caffe", *(["data"] if target == "train" else []))
     words = ["make", *(f"--old-file={each}" for each in there), target]
     words += map("=".join, given.items())
@@ -112,4 +123,29 @@ def test_make_says_the_same(made, place):
     )
     said = done.stderr.decode(errors="surrogateescape")
     said = "\n".join(line for line in said.split("\n") if not line.startswith("make: "))
-    check(made, given, min(done.returncode, 1), said)
+    return min(done.returncode, 1), said
+
+
+@pytest.mark.slow
+def test_make_says_the_same(made, place):
+    given = given_of(made, place)
+    check(made, given, *make(TARGETS[made.command], given))
+
+
+@pytest.fixture(scope="session")
+def with_index(trained_run, options, command, folder_of, tmp_path_factory):
+    """The variables of a trained run with an index, which no test changes."""
+    runs = tmp_path_factory.mktemp("searched")
+    shutil.copytree(folder_of(trained_run), runs / "run")
+    job = trained_run | {"--runs": runs}
+    for module in ("tools.codes", "tools.search.indexing"):
+        done = command(module, *options(job))
+        assert done.returncode == 0, done.stderr
+    return {name[2:].replace("-", "_").upper(): str(value) for name, value in job.items()}
+
+
+@pytest.mark.slow
+def test_make_search_says_the_same(searched, with_index, place):
+    cv2.imwrite(f"{place}/query.png", np.zeros((28, 28), np.uint8))
+    given = with_index | given_of(searched, place) | with_index
+    check(searched, given, *make("search", given))

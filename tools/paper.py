@@ -11,8 +11,9 @@ from pathlib import Path
 import cv2
 
 from eval.bench.cost import distance_cost
-from eval.files import InputError, read_fitting
+from eval.files import InputError
 from eval.pages.paper.page import write_paper
+from eval.records import read_cost
 from eval.run_folders import Run, find_runs
 from eval.summary import write_metrics
 from tools.run.data import folder_of, lmdb_of, open_pictures
@@ -20,20 +21,6 @@ from tools.run.failure import Failure, carry_out
 from tools.run.machine import machine
 from tools.run.variables import parse
 
-SECONDS = (None, float)
-COST = {
-    "machine": dict,
-    "rows": [
-        {
-            "name": str,
-            "title": str,
-            "one_core": SECONDS,
-            "all_cores": SECONDS,
-            "faiss_one_core": SECONDS,
-            "faiss_all_cores": SECONDS,
-        }
-    ],
-}  # what distance_cost.json has to be
 BIT_LENGTHS = (48, 64, 128)  # the paper's 64, and the code lengths of its tables around it
 
 
@@ -73,7 +60,7 @@ def measured_cost(path: Path) -> dict:
     """Return the costs in a file, measured first where it is none of this machine's."""
     here = {key: machine()[key] for key in ("cpu", "cores")}
     with suppress(InputError):  # missing or damaged
-        cost = read_fitting(path, COST, "make paper")
+        cost = read_cost(path)
         if cost["machine"] == here:
             return cost
     cost = {"machine": here, "rows": distance_cost(BIT_LENGTHS)}

@@ -1,5 +1,7 @@
 """Pictures before they are resized, and the releases' list files."""
 
+import os
+
 import cv2
 import numpy as np
 import pytest
@@ -70,6 +72,10 @@ def test_lists_with_a_byte_order_mark(lists):
 def test_a_missing_list_and_a_missing_picture(lists):
     (lists / "test" / "1.png").unlink()
     with pytest.raises(DataError, match=r"/data/set/test/1\.png cannot be read"):
+        originals.load("cifar10", lists, None, lists)
+    (lists / "test-label.txt").unlink()
+    os.mkfifo(lists / "test-label.txt")  # would be waited for, for ever
+    with pytest.raises(DataError, match=r"test-label\.txt: no regular file"):
         originals.load("cifar10", lists, None, lists)
     (lists / "test-label.txt").unlink()
     with pytest.raises(DataError, match=r"test-label\.txt: there is no such list"):

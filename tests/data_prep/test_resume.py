@@ -173,6 +173,14 @@ def test_other_options_start_anew(start, prepare, tmp_path):
     assert json.loads((folder / "manifest.json").read_text())["encoding"] == "png"
 
 
+def test_what_says_whose_an_unfinished_build_is_may_be_damaged(prepare, tmp_path):
+    partial = tmp_path / "data/digits/.28x1.partial"
+    partial.mkdir(parents=True)
+    (partial / "build.json").write_text("[]")
+    made = prepare("digits", side=28)
+    assert made.returncode == 0, made.stderr
+
+
 @pytest.mark.parametrize("options", [[], ["--encoding", "png"]])
 def test_a_damaged_unfinished_build_starts_anew(start, prepare, tmp_path, options):
     partial = tmp_path / "data/digits/.128x3.partial"

@@ -18,7 +18,7 @@ from eval.records import read_baseline, read_metrics, read_run_record
 from eval.run_folders import find_runs, read_run
 from eval.schema import misfit
 from eval.summary import write_metrics
-from eval.training_log import read_training
+from eval.training_log import read_training, rows_until
 from tests.eval.samples import picture, write_features, write_run, write_sample, write_training
 
 
@@ -153,6 +153,17 @@ def test_train_csv(folder, text, message):
     (folder / "train.csv").write_bytes(text)
     said = said_of(read_training, folder / "train.csv")
     assert message in said and "run make train again" in said
+
+
+def test_a_training_that_goes_on_takes_the_rows_that_it_keeps(folder):
+    path = folder / "train.csv"
+    path.write_text("iteration,seconds\n0,1\n10,2\n20,\n")
+    assert [row["iteration"] for row in rows_until(path, 10)] == ["0", "10"]
+    path.write_text("iteration,seconds\nten,2\n")
+    said = said_of(lambda path: rows_until(path, 10), path)
+    assert "'ten' in column 'iteration' is no number; remove it, and the same command" in said
+    path.unlink()
+    assert rows_until(path, 10) == []
 
 
 def attribute(name, value):

@@ -1,7 +1,8 @@
 """The JSON API of a trained run under load and under attack; prints tables: `make bench-serve`.
 
 Clients in this process ask one request after another, each the ten nearest pictures to a picture of
-the test set. Every answer is compared with codes.h5 and the evaluator's ranking.
+the test set, in several rounds, of which the last lines give the range. Every answer is compared
+with codes.h5 and the evaluator's ranking.
 """
 
 import asyncio
@@ -28,7 +29,8 @@ from tools.run.job import Job, read_job, require_codes
 from tools.search.answer import bits_of
 
 CLIENTS = (1, 8, 32)
-SECONDS = 60
+ROUNDS, SECONDS = 3, 20  # of each number of clients
+PATIENCE = 60  # seconds until a request counts as lost
 QUERIES = 500
 TOP = 10
 
@@ -80,10 +82,11 @@ async def ask(
     reader: asyncio.StreamReader, writer: asyncio.StreamWriter, question: Question
 ) -> tuple[int, bytes]:
     """Send a question's request; return the status and the body of its response."""
-    writer.write(question.request)
-    head = await reader.readuntil(b"\r\n\r\n")
-    length = int(re.search(rb"content-length: (\d+)", head)[1])
-    return int(head.split(b" ", 2)[1]), await reader.readexactly(length)
+    async with asyncio.timeout(PATIENCE):
+        writer.write(question.request)
+        head = await reader.readuntil(b"\r\n\r\n")
+        length = int(re.search(rb"content-length: (\d+)", head)[1])
+        return int(head.split(b" ", 2)[1]), await reader.readexactly(length)
 
 
 def is_right(status: int, body: bytes, question: Question) -> bool:
@@ -143,6 +146,17 @@ async def measure(port: int, asked: list[Question], clients: int) -> Tally:
     return tally
 
 
+def ranges(clients: int, rows: list[list[float]]) -> str:
+    """Return a line with the range of each figure over the rounds of so many clients."""
+    low, high = np.min(rows, axis=0), np.max(rows, axis=0)
+    per_second, *times = zip(low, high, strict=True)
+    milliseconds = ", ".join(f"{least:.1f} to {most:.1f}" for least, most in times)
+    return (
+        f"{clients} clients: {per_second[0]:.0f} to {per_second[1]:.0f} requests a second; "
+        f"p50, p95, p99: {milliseconds} ms"
+    )
+
+
 def main() -> None:
     """Serve the job's run and ask, then attack it; raise Failure where an answer is lost or wrong.
 
@@ -152,19 +166,21 @@ def main() -> None:
     require_codes(job)
     asked = questions(job)
     with running_server(sys.argv[1:]) as (port, _):
-        print(f"{job.run.name}: {TOP} nearest of each request, {SECONDS} s each")
+        print(f"{job.run.name}: {TOP} nearest of each request, {ROUNDS} rounds of {SECONDS} s each")
         print(f"{'clients':>7} {'requests':>9} {'per s':>7} {'p50 ms':>7} {'p95':>7} {'p99':>7} "
               f"{'lost':>5} {'wrong':>5}")  # fmt: skip
-        failed = 0
-        for clients in CLIENTS:
+        failed, figures = 0, {clients: [] for clients in CLIENTS}
+        for clients in CLIENTS * ROUNDS:
             seconds, lost, wrong = asyncio.run(measure(port, asked, clients))
-            p50, p95, p99 = 1000 * np.percentile(seconds, (50, 95, 99))
+            row = [len(seconds) / SECONDS, *1000 * np.percentile(seconds or [np.nan], (50, 95, 99))]
+            figures[clients].append(row)
             print(
-                f"{clients:7} {len(seconds):9} {len(seconds) / SECONDS:7.0f} {p50:7.1f} {p95:7.1f} "
-                f"{p99:7.1f} {len(lost):5} {len(wrong):5}",
+                f"{clients:7} {len(seconds):9} {row[0]:7.0f} {row[1]:7.1f} {row[2]:7.1f} "
+                f"{row[3]:7.1f} {len(lost):5} {len(wrong):5}",
                 flush=True,
             )
             failed += len(lost) + len(wrong)
+    print(*(ranges(clients, rows) for clients, rows in figures.items()), sep="\n", flush=True)
     if failed:
         raise Failure(f"{failed} requests were lost or answered wrongly")
     attack(job, sys.argv[1:])

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from eval.files import write_atomically
-from tools.net import weights
+from tools.net import render, weights
 from tools.net.trained import forward
 from tools.run.failure import Failure
 from tools.run.nets import Blobs
@@ -54,6 +54,7 @@ def load(
     import caffe
 
     there = weights.shapes(weights.read(caffemodel))
+    render.read(deploy)  # Caffe would end the process where it is no prototxt
     net = caffe.Net(str(deploy), caffe.TEST)
     code = code_blob(net, blobs.latent, deploy)
     size = net.blobs[code].data.shape[1]

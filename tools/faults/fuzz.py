@@ -13,139 +13,25 @@ import contextlib
 import importlib
 import io
 import json
-import multiprocessing
 import os
 import resource
 import shlex
-import shutil
 import signal
 import sys
 import tempfile
 import traceback
-from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
 
 from hypothesis import HealthCheck, Phase, Verbosity, given, seed, settings
 from hypothesis import strategies as st
 
-from tools.faults.stages import prepare
+from tools.faults.readers import TARGETS, Target, set_up
 from tools.run.failure import FAMILY, Failure, carry_out
 
 MEMORY = 2 << 30  # bytes, beyond what the process has before
 SECONDS = 30  # of one example
 EXAMPLES = 60  # of a target
 CHEAP = 5  # times as many of what needs no process of its own
-
-
-class Target(NamedTuple):
-    """A file to damage, and who reads it; child: whether that may take the process with it."""
-
-    name: str
-    file: str
-    read: Callable[[Path], object]
-    child: bool
-
-
-# ---- the readers -------------------------------------------------------------------------------
-
-
-def read_list(base: Path) -> None:
-    """Read a list of pictures."""
-    from tools.codes.listing import list_pictures
-
-    list_pictures(str(base / "list.txt"))
-
-
-def read_folder_lists(base: Path) -> None:
-    """Read a data set's lists."""
-    from data_prep import folder
-
-    folder.dataset(folder.listing(base / "lists", skip=False))
-
-
-def read_run(base: Path) -> None:
-    """Read run.json and metrics.json as `make paper` does."""
-    from eval.run_folders import find_runs
-
-    for run in find_runs(base / "evaluated/runs"):
-        _ = run.settings, run.iters, run.method, run.title
-
-
-def read_record(base: Path) -> None:
-    """Read run.json as every later stage does."""
-    from tools.run.record import net_fingerprint, read_record
-    from tools.train.snapshots import model_of
-
-    run = base / "evaluated/runs/run"
-    content = read_record(run)
-    model_of(run, content)
-    net_fingerprint(content, run / "model.caffemodel")
-
-
-def read_manifest(base: Path) -> None:
-    """Read manifest.json as every command does."""
-    from tools.run.data import read_manifest
-    from tools.run.record import data_part
-
-    content = read_manifest(base / "data/digits/28x1")
-    data_part(content)
-    _ = content["counts"]["test"], len(content["classes"]), content["order"]
-
-
-def measure(base: Path) -> None:
-    """Measure codes.h5."""
-    from eval.protocol import measure
-
-    measure(base / "evaluated/runs/run/codes.h5")
-
-
-def read_features(base: Path) -> None:
-    """Read features.h5 as `make eval` and `make baselines` do."""
-    from eval.features import read_features, read_fingerprint
-
-    path = base / "evaluated/runs/run/features.h5"
-    read_fingerprint(path)
-    read_features(path)
-
-
-def search(base: Path) -> None:
-    """Open index.h5 and search it."""
-    from tools.search.index import create, nearest
-
-    index = create(base / "evaluated/runs/run", "")
-    nearest(index, index.codes[:1], 5)
-
-
-def fill(base: Path) -> None:
-    """Fill a net with a caffemodel."""
-    from tools.net.trained import TrainedNet
-
-    run = base / "evaluated/runs/run"
-    TrainedNet.of_run(run, data=base / "data/digits/28x1", batch=10)
-
-
-def resume(base: Path) -> None:
-    """Look for the newest snapshot that is whole, as a resumed training does."""
-    from tools.train.snapshots import newest_intact
-
-    newest_intact(base / "evaluated/runs/run/snapshots")
-
-
-RUN = "evaluated/runs/run"
-TARGETS = [
-    Target("list of pictures", "list.txt", read_list, False),
-    Target("data set's list", "lists/train.txt", read_folder_lists, False),
-    Target("run.json, paper", f"{RUN}/run.json", read_run, False),
-    Target("run.json, stages", f"{RUN}/run.json", read_record, False),
-    Target("metrics.json", f"{RUN}/metrics.json", read_run, False),
-    Target("manifest.json", "data/digits/28x1/manifest.json", read_manifest, False),
-    Target("codes.h5", f"{RUN}/codes.h5", measure, True),
-    Target("features.h5", f"{RUN}/features.h5", read_features, True),
-    Target("index.h5", f"{RUN}/index.h5", search, True),
-    Target("model.caffemodel", f"{RUN}/model.caffemodel", fill, True),
-    Target("solverstate", f"{RUN}/snapshots/iter_20.solverstate", resume, True),
-]
 
 
 # ---- the damage --------------------------------------------------------------------------------
@@ -257,7 +143,7 @@ def in_child(target: Target, base: Path) -> str:
 
 def fuzz(target: Target, base: Path, number: int, examples: int) -> tuple[int, str, bytes]:
     """Return how many examples were tried, what is wrong with the smallest bad one, and that."""
-    path = base / target.file
+    path = next(base.glob(target.file))
     whole = path.read_bytes()
     kept = {each: each.read_bytes() for each in path.parent.glob("*") if each.is_file()}
     run = in_child if target.child else attempt
@@ -291,23 +177,6 @@ def fuzz(target: Target, base: Path, number: int, examples: int) -> tuple[int, s
     path.unlink(missing_ok=True)
     path.write_bytes(whole)
     return tried, *worst
-
-
-def set_up(base: Path) -> None:
-    """Make the good files that are damaged."""
-    prepare(base)
-    names = sorted(path for path in (base / "pictures/train").rglob("*.png"))
-    (base / "list.txt").write_text("".join(f"{name} 1\n" for name in names))
-    shutil.copytree(base / "pictures", base / "lists")
-    for split in ("train", "test"):
-        found = sorted((base / "lists" / split).rglob("*.png"))
-        lines = [
-            f"{path.relative_to(base / 'lists')} {row % 10}\n" for row, path in enumerate(found)
-        ]
-        (base / "lists" / f"{split}.txt").write_text("".join(lines))
-    read_child = multiprocessing.get_context("spawn").Process(target=search, args=(base,))
-    read_child.start()
-    read_child.join()
 
 
 def main() -> None:

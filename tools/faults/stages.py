@@ -176,6 +176,30 @@ STAGES = [
         index_of,
         settled="has no picture train/00000000",
     ),
+    Stage(
+        "search",
+        "indexed",
+        (
+            "tools.search",
+            *job("--query", "{base}/pictures/test/class0/0.png", "--grid", "{place}/found.png"),
+        ),
+        lambda place: (place / "found.png").read_bytes(),
+    ),
+    Stage(
+        "baselines",
+        "evaluated",
+        ("tools.baselines", *job()),
+        lambda place: {
+            path.name: json.loads(path.read_text())
+            for path in (place / "runs/run/baselines").glob("*.json")
+        },
+    ),
+    Stage(
+        "compare",
+        "evaluated",
+        ("tools.compare", *job("--released", "{base}/trained/runs/run/model.caffemodel")),
+        json_of("runs/compare-digits-lenet-ssdh/compare.json"),
+    ),
     Stage("report", "evaluated", ("tools.report", *job()), page_of("runs/run/report.html")),
     Stage(
         "paper",
@@ -190,7 +214,7 @@ STAGES = [
 
 
 def prepare(base: Path) -> None:
-    """Make what the stages start from, in a folder: data, pictures and three templates."""
+    """Make what the stages start from, in a folder: data, pictures and four templates."""
     draw(base / "pictures")
     with zipfile.ZipFile(base / "pictures.zip", "w") as archive:
         for path in sorted((base / "pictures").rglob("*.png")):
@@ -208,6 +232,9 @@ def prepare(base: Path) -> None:
     options = [part.format(base=base, place=base / "evaluated") for part in job("--iters", "20")]
     build("tools.codes", *options, "--features", "1")
     build("eval", f"{base}/evaluated/runs/run/codes.h5")
+    shutil.copytree(base / "evaluated", base / "indexed")
+    options = [part.format(base=base, place=base / "indexed") for part in job()]
+    build("tools.search.indexing", *options)
     here = {key: machine.machine()[key] for key in ("cpu", "cores")}
     (base / "evaluated/runs/paper").mkdir()
     (base / "evaluated/runs/paper/distance_cost.json").write_text(

@@ -42,13 +42,19 @@ def transform_param(train_val: "Message") -> "Message":
 
 
 def mean_image(path: Path | str) -> np.ndarray:
-    """Return a binaryproto's mean image, float32, C x H x W."""
+    """Return a binaryproto's mean image, float32, C x H x W; raise Failure where it is none."""
     from caffe.proto import caffe_pb2
+    from google.protobuf.message import DecodeError
 
-    with open(path, "rb") as file:
-        blob = caffe_pb2.BlobProto.FromString(file.read())
-    shape = tuple(blob.shape.dim) or (blob.num, blob.channels, blob.height, blob.width)
-    return np.array(blob.data, np.float32).reshape(shape[-3:])
+    try:
+        blob = caffe_pb2.BlobProto.FromString(Path(path).read_bytes())
+        shape = tuple(blob.shape.dim) or (blob.num, blob.channels, blob.height, blob.width)
+        mean = np.array(blob.data, np.float32).reshape(shape[-3:])
+    except (DecodeError, ValueError):
+        mean = None
+    if mean is None or mean.ndim != 3 or not np.isfinite(mean).all():
+        raise Failure(f"{path} is damaged, no mean image of Caffe's: get it, or its data, again")
+    return mean
 
 
 def transform(pictures: np.ndarray, mean: np.ndarray, crop: int, scale: float) -> np.ndarray:

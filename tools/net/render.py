@@ -105,6 +105,8 @@ def parse(text: str, name: str) -> "Message":
 def read(path: Path) -> "Message":
     """Return what parse() makes of a file; raise Failure where it is missing or not valid."""
     try:
-        return parse(path.read_text(), path.name)
+        return parse(path.read_text(encoding="utf-8"), path.name)
     except FileNotFoundError:
         raise Failure(f"{path} does not exist; run 'make train'") from None
+    except UnicodeDecodeError:
+        raise Failure(f"{path} is damaged: it is no text") from None

@@ -86,6 +86,7 @@ class TrainedNet:
                 "its variables"
             )
         self.mean, self.crop = preprocess.mean_image(self.mean_file), param.crop_size
+        render.read(folder / "deploy.prototxt")  # Caffe would end the process
         self.caffe_net = caffe.Net(str(folder / "deploy.prototxt"), caffe.TEST)
         if blobs.probabilities not in self.caffe_net.blobs:
             blobs = blobs._replace(probabilities=None)

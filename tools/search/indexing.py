@@ -41,6 +41,8 @@ def keys_of(text: str) -> list[str]:
     """Return the keys that REMOVE names: one, or those in @FILE, a key a line."""
     if not text.startswith("@"):
         return [text]
+    if Path(text[1:]).exists() and not Path(text[1:]).is_file():
+        raise Failure(f"REMOVE={text}: not a list, a key a line")
     try:
         lines = Path(text[1:]).read_text(encoding="utf-8").splitlines()
     except OSError as error:

@@ -10,10 +10,11 @@ from typing import Any
 
 import matplotlib
 
-from eval.files import InputError, read_fitting, write_atomically
+from eval.files import InputError, read_json, write_atomically
 from eval.pages import figures
 from eval.pages.figures import font_families
 from eval.pages.paper import pictures
+from eval.schema import misfit
 
 Draw = Callable[[str, Any, Callable[[Path], None], Callable[[], str] | None], str]
 
@@ -32,7 +33,7 @@ def kept_figures(folder: Path) -> Iterator[Draw]:
     partial.mkdir(parents=True)
     known, drawn = {}, {}
     with suppress(InputError):  # missing or damaged: all are drawn
-        known = read_fitting(notes, {}, "make paper")
+        known = read_notes(notes)
     code = _drawn_by()
 
     def draw(
@@ -44,8 +45,8 @@ def kept_figures(folder: Path) -> Iterator[Draw]:
         text = json.dumps([code, content], sort_keys=True, default=float)
         digest = hashlib.sha256(text.encode()).hexdigest()
         files = [f"{name}.svg", f"{name}.png"]
-        there = known.get(name)
-        same = isinstance(there, dict) and there.get("sha256") == digest
+        there = known.get(name, {})
+        same = there.get("sha256") == digest
         if same and all((folder / file).is_file() for file in files):
             for file in files:
                 shutil.copy2(folder / file, partial / file)
@@ -60,6 +61,15 @@ def kept_figures(folder: Path) -> Iterator[Draw]:
     partial.rename(folder)
     with write_atomically(notes) as written:
         written.write_text(json.dumps(drawn, indent=1) + "\n", encoding="utf-8")
+
+
+def read_notes(path: Path) -> dict:
+    """Return what was drawn from which content; raise InputError where that is damaged."""
+    return {
+        name: each
+        for name, each in read_json(path, (), "make paper").items()
+        if misfit(each, {"sha256": str, "page": str}) is None
+    }
 
 
 def _drawn_by() -> list[str]:

@@ -5,11 +5,25 @@ import numpy as np
 import pytest
 
 from data_prep.lmdb_reader import iterate, open_rows
+from data_prep.mean_image import to_binaryproto
 from tools.net import preprocess, render
 from tools.net.trained import TrainedNet, forward
+from tools.run.failure import Failure
 from tools.run.nets import nets
 
 pytestmark = pytest.mark.slow
+
+
+@pytest.mark.parametrize("spoil", [lambda whole: whole[:100], lambda whole: b"\xff" * 40])
+def test_a_damaged_mean_image_is_said(tmp_path, spoil):
+    path = tmp_path / "mean.binaryproto"
+    whole = to_binaryproto(np.ones((3, 8, 8), np.float32))
+    path.write_bytes(whole)
+    assert preprocess.mean_image(path).shape == (3, 8, 8)
+    for content in (spoil(whole), to_binaryproto(np.full((3, 8, 8), np.nan, np.float32))):
+        path.write_bytes(content)
+        with pytest.raises(Failure, match=r"mean\.binaryproto is damaged"):
+            preprocess.mean_image(path)
 
 
 @pytest.mark.parametrize("name", ["lenet", "cifar_small", "alexnet"])

@@ -21,5 +21,11 @@ def test_text_that_caffe_cannot_read_stops_with_its_line():
         render.parse('name: "x"\nlayr { }', "net.prototxt")
 
 
+def test_a_file_that_is_no_text_stops_with_its_name(tmp_path):
+    (tmp_path / "deploy.prototxt").write_bytes(b"layer { \xff }")
+    with pytest.raises(Failure, match=r"deploy\.prototxt is damaged: it is no text"):
+        render.read(tmp_path / "deploy.prototxt")
+
+
 def test_numbers_are_written_as_people_write_them():
     assert render.fill("$alpha $beta", {"alpha": 1.0, "beta": 0.25}, "x") == "1 0.25"
