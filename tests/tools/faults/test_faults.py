@@ -1,7 +1,5 @@
 """The fault campaign and the fuzzer, a handful of trials each."""
 
-import re
-
 import pytest
 
 from tools.faults import fuzz
@@ -11,17 +9,10 @@ from tools.faults.trial import judge
 pytestmark = pytest.mark.slow
 
 
-KNOWN = {"--stage codes --kind eio"}  # HDF5 ends Caffe's process where a write fails
-
-
 def test_one_trial_of_each_kind(command):
-    """Nothing is wrong but what is known to be, and that is counted as wrong."""
     done = command("tools.faults", "--quick")
-    said = done.stdout + done.stderr
-    found = set(re.findall(r"--stage \S+ --kind \S+", done.stderr))
-    assert "data-folder" in done.stdout, said
-    assert found <= KNOWN, said
-    assert done.returncode == (1 if found else 0), said
+    assert "data-folder" in done.stdout and "remove" in done.stdout
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_what_counts_as_wrong():
