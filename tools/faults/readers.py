@@ -6,6 +6,7 @@ import json
 import multiprocessing
 import os
 import shutil
+import sys
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
@@ -54,13 +55,33 @@ def read_run(base: Path) -> None:
 
 def read_record(base: Path) -> None:
     """Read run.json as every later stage does."""
+    from tools.run.data import folder_of
+    from tools.run.job import read_job
+    from tools.run.nets import net_of
     from tools.run.record import net_fingerprint, read_record
+    from tools.train.identity import check_trained
     from tools.train.snapshots import model_of
 
     run = base / "evaluated/runs/run"
     content = read_record(run)
+    settings = content["settings"]
     model_of(run, content)
     net_fingerprint(content, run / "model.caffemodel")
+    folder_of(settings, base / "data")
+    net_of(settings["net"]).blobs(settings["method"])
+    folders = ("--data-root", f"{base}/data", "--runs", f"{base}/evaluated/runs")
+    sys.argv = ["make", *JOB, *folders, "--iters", "20"]
+    check_trained(read_job("")[0])
+
+
+def serve(base: Path) -> None:
+    """Open a run as the service does, and those beside it."""
+    from contextlib import ExitStack
+
+    from tools.serve.runs import open_runs
+
+    with ExitStack() as files:
+        open_runs(base / "indexed/runs/whole", base / "data", files)
 
 
 def read_manifest(base: Path) -> None:
@@ -271,6 +292,7 @@ TARGETS = [
     Target("mean, MATLAB 7.3", "mean7.mat", read_matlab("mean7.mat"), True),
     Target("run.json, paper", f"{RUN}/run.json", read_run, False),
     Target("run.json, stages", f"{RUN}/run.json", read_record, False),
+    Target("run.json, service", "indexed/runs/run/run.json", serve, True),
     Target("metrics.json", f"{RUN}/metrics.json", read_run, False),
     Target("baseline's result", f"{RUN}/baselines/itq-16.json", read_baseline, False),
     Target("cost of a distance", "evaluated/runs/paper/distance_cost.json", read_cost, False),
@@ -323,6 +345,7 @@ def set_up(base: Path) -> None:
     shutil.copy(device.prefix() / "build.json", base)
     known = {"a.caffemodel": {"sha256": "0" * 64, "url": "", "date": "2024-01-01"}}
     (base / "sha256.json").write_text(json.dumps(known))
+    shutil.copytree(base / "indexed/runs/run", base / "indexed/runs/whole")
     job = ("tools.baselines", *JOB, "--data-root", f"{base}/data", "--runs")
     build(*job, f"{base}/evaluated/runs")
     read_child = multiprocessing.get_context("spawn").Process(target=search, args=(base,))

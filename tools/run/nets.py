@@ -48,7 +48,9 @@ class Net:
     methods: dict[str, dict[str, Any]]
 
     def blobs(self, method: str) -> Blobs:
-        """Return the blobs of this net as a method trains it."""
+        """Return the blobs of this net as a method trains it; raise Failure for another method."""
+        if method not in self.methods:
+            raise Failure(f"METHOD={method} does not train NET={self.name}")
         names = self.methods[method]
         return Blobs(self.features, names.get("latent"), names.get("code"), names["classifier"])
 

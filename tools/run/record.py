@@ -128,7 +128,7 @@ def _has_its_parts(record: dict) -> bool:
         return False
     if not all(isinstance(settings.get(name, ""), str) for name in ("dataset", "net", "method")):
         return False
-    if not isinstance(settings.get("iters", 0), int) or "net" not in settings:
+    if not isinstance(settings.get("iters", 0), int) or not {"dataset", "net"} <= set(settings):
         return False
     if model and not (isinstance(model.get("iters"), int) and isinstance(model.get("sha256"), str)):
         return False

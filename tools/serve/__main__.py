@@ -131,7 +131,11 @@ def make_server(
         css_paths=[STYLE],
         head=f"<script>{SCRIPT.read_text(encoding='utf-8')}</script>",
     )
-    events = {number for number, each in page.fns.items() if each.fn is not None}
+    events = {
+        number: [isinstance(value, gr.Image) for value in each.inputs]
+        for number, each in page.fns.items()
+        if each.fn is not None
+    }
     own_name = host if is_loopback(sock.getsockname()[0]) else None
     config = uvicorn.Config(
         Gate(app, uploads, events, own_name),

@@ -6,6 +6,7 @@ from fastapi import File, Form, Request, UploadFile
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from fastapi_offline import FastAPIOffline
+from starlette.exceptions import HTTPException
 
 from tools.serve.gate import PROGRESS, UPLOAD
 from tools.serve.limits import TOP, Refused
@@ -48,6 +49,10 @@ def make_api(service: Service, uploads: Uploads) -> FastAPIOffline:
         first = error.errors()[0]
         field = first["loc"][-1]
         return say_why(request, Refused(422, f"{field}: {first['msg']}."))
+
+    @api.exception_handler(HTTPException)
+    def say_what(request: Request, error: HTTPException) -> JSONResponse:
+        return say_why(request, Refused(error.status_code, str(error.detail)))
 
     @api.exception_handler(Exception)
     def say_sorry(request: Request, error: Exception) -> JSONResponse:

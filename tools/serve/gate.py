@@ -9,7 +9,7 @@ events are answered at once, without Gradio's queue and its sessions, which anyb
 import asyncio
 import json
 import re
-from collections.abc import Collection
+from collections.abc import Mapping, Sequence
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -39,6 +39,7 @@ POST = {
     EVENT: FORM_BYTES,
 }
 ROOT = re.compile(rb'"root":\s?"http[^"]*"')
+LONGEST_PATH = 1024  # that of an upload is the longest
 GONE = f"The upload is no longer here ({KEEP_SECONDS // 60} minutes); upload it again."
 HEADERS = [
     (b"x-content-type-options", b"nosniff"),
@@ -57,12 +58,17 @@ class Gate:
     """The middleware around an ASGI app."""
 
     def __init__(
-        self, app: ASGIApp, uploads: Uploads, events: Collection[int], own_name: str | None
+        self,
+        app: ASGIApp,
+        uploads: Uploads,
+        events: Mapping[int, Sequence[bool]],
+        own_name: str | None,
     ) -> None:
         """Stand before an app.
 
-        events: the numbers of the page's functions. own_name: where only this machine is served,
-        what it may be called besides its loopback names; None where any name will do.
+        events: of each of the page's functions, by its number, which values are pictures.
+        own_name: where only this machine is served, what it may be called besides its loopback
+        names; None where any name will do.
         """
         self.app = app
         self.uploads = uploads
@@ -113,6 +119,8 @@ class Gate:
     def check_route(self, scope: Scope) -> None:
         """Raise Refused where no route of page or API has this path and method."""
         path, method = scope["path"], scope["method"]
+        if len(path) > LONGEST_PATH:
+            raise Refused(404, "There is nothing at this address.")
         if path.startswith(FILE) and method in ("GET", "HEAD"):
             self.check_upload(path.removeprefix(FILE))
         elif ".." in path.split("/") or "\\" in path or "\0" in path:
@@ -177,7 +185,15 @@ class Gate:
                 waiting += value.values()
             elif isinstance(value, list):
                 waiting += value
-        return json.dumps({"data": event["data"], "fn_index": number}).encode()
+        pictures, values = self.events[number], event["data"]
+        if len(values) != len(pictures):
+            raise Refused(422, f"The event has {len(pictures)} values on the page.")
+        for at in (at for at, is_picture in enumerate(pictures) if is_picture):
+            if isinstance(values[at], dict) and "path" in values[at]:
+                values[at] = {"path": values[at]["path"], "meta": {"_type": "gradio.FileData"}}
+            elif values[at] is not None:  # Gradio would log a traceback
+                raise Refused(422, "The page sends a picture, or none.")
+        return json.dumps({"data": values, "fn_index": number}).encode()
 
     async def pass_on(self, scope: Scope, body: bytes, receive: Receive, answer: Send) -> None:
         """Run the app on a request whose body was read, without what a client says of our name."""

@@ -87,7 +87,7 @@ def open_run(folder: Path, data_root: Path, lmdbs: dict[Path, Pictures], files: 
     """
     index, settings = open_index(folder), read_record(folder)["settings"]
     net, dataset = net_of(settings["net"]), settings["dataset"]
-    data = data_folder(data_root, dataset, net.side, net.channels, settings["subset"] or None)
+    data = data_folder(data_root, dataset, net.side, net.channels, settings.get("subset") or None)
     lmdb = lmdb_of(data, "database")
     if lmdb not in lmdbs:
         lmdbs[lmdb] = Pictures(*files.enter_context(open_rows(lmdb)), threading.Lock())

@@ -24,6 +24,7 @@ from tools.serve.limits import (
     PEER_UPLOADS_BYTES,
     UPLOADS,
     UPLOADS_BYTES,
+    Refused,
 )
 
 PREFIX = "ssdh-uploads-"
@@ -78,11 +79,15 @@ class Uploads:
         """Write an uploaded file; return its path.
 
         peer: the address that it came from. name: the file's own, of which the ending is kept.
+        Raise Refused where the disk does not take it.
         """
         self.expire()
         ending = os.path.splitext(name)[1][:8]
         ending = ending if ending[1:].isascii() and ending[1:].isalnum() else ""
-        path = await asyncio.to_thread(self._write, peer, f"picture{ending}", content)
+        try:
+            path = await asyncio.to_thread(self._write, peer, f"picture{ending}", content)
+        except OSError as error:
+            raise Refused(503, f"The server cannot keep the picture: {error.strerror}.") from None
         if path in self.files:
             self._forget(path)
         self.files[path] = Upload(peer, len(content), time.monotonic() + KEEP_SECONDS)
@@ -100,7 +105,11 @@ class Uploads:
         """Write a file where no other address's can be; return its path."""
         folder = self.folder / hashlib.sha256(peer.encode() + b"\0" + content).hexdigest()
         folder.mkdir(exist_ok=True)
-        (folder / name).write_bytes(content)
+        try:
+            (folder / name).write_bytes(content)
+        except OSError:
+            (folder / name).unlink(missing_ok=True)
+            raise
         return str(folder / name)
 
     def _oldest(self, peer: str) -> str:

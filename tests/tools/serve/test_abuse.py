@@ -19,6 +19,7 @@ import PIL.Image
 import psutil
 import pytest
 
+from tools.serve.choices import ALL, EXACT
 from tools.serve.gate import EVENT
 from tools.serve.limits import LOG_LINES, MIB, PEER_CONNECTIONS
 
@@ -282,6 +283,30 @@ def test_a_body_that_stops_in_the_middle_harms_nobody(server, digit, logged):
 def test_events_of_the_page_are_small(client):
     response = client.post(EVENT, content=json.dumps({"data": "x" * 10**6}))
     assert response.status_code == 413
+
+
+def test_values_that_the_page_does_not_send_are_refused_without_a_traceback(client, digit, logged):
+    """Gradio logs one of 25 lines for each value that is of another kind than its component's."""
+    (path,) = client.post("/gradio_api/upload", files={"files": digit(3).read_bytes()}).json()
+    mine = {"path": path, "size": "large", "meta": {"_type": "gradio.FileData"}, "url": 7}
+    strange = ['"x"', "-1", "true", "[]", "{}", "1e400", '"\\ud800"', '["../"]', "1" + 30 * "0"]
+    for function in (0, 5):
+        count = {0: 5, 5: 2}[function]
+        for value in strange:
+            for values in (
+                [value] * count,
+                [value] * (count + 1),
+                [json.dumps(mine)] + [value] * 4,
+            ):
+                event = f'{{"fn_index": {function}, "data": [{", ".join(values)}]}}'
+                assert client.post(EVENT, content=event).status_code in (200, 422), event
+    page = {"data": [mine, "digits-16", ALL, EXACT, 10], "fn_index": 0}
+    assert "10 neighbours" in client.post(EVENT, json=page).text
+    assert client.get("/assets/" + "a" * 5000).status_code == 404
+    fields = {f"x{number}": "1" for number in range(2000)}
+    refused = client.post("/api/search", files={"picture": b"x"}, data=fields)
+    assert refused.status_code == 400 and "Too many fields" in refused.json()["error"]
+    assert "Traceback" not in logged()
 
 
 def test_sessions_that_a_client_makes_up_are_not_kept(client, server, logged):

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tools.serve import uploads as module
+from tools.serve.limits import Refused
 from tools.serve.uploads import Uploads, open_folder
 
 
@@ -57,6 +58,13 @@ def test_a_picture_is_kept_for_a_time_and_counted_once(uploads, add, monkeypatch
     assert not os.path.exists(path)
     assert uploads.gave(path)
     assert not uploads.gave("/etc/passwd")
+
+
+def test_a_disk_that_does_not_take_a_picture_is_an_answer(tmp_path, finish):
+    uploads = Uploads(tmp_path / "gone")
+    with pytest.raises(Refused, match="cannot keep the picture: No such file or directory"):
+        finish(uploads.add("1.2.3.4", "a.png", b"x"))
+    assert uploads.size == 0 and not uploads.files
 
 
 def test_what_a_killed_server_left_is_removed_by_the_next_one(tmp_path, monkeypatch):
