@@ -75,13 +75,18 @@ def open_rows(path: Path) -> Iterator[tuple[list[str], Rows]]:
     keys: N strings by row. read(rows): the pictures at some rows, uint8 n x C x H x W, BGR, and
     their labels, (n,) int32.
     """
-    by_row = sorted(record_keys(path), key=row_of)
-    keys = [name_of(record) for record in by_row]
+    try:
+        by_row = sorted(record_keys(path), key=row_of)
+        keys = [name_of(record) for record in by_row]
+    except (ValueError, IndexError):
+        raise DataError(f"{path} has keys that are none; {_anew(path)}") from None
     with _open(path) as env, env.begin(buffers=True) as txn:
 
         def read(rows: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
             records = [_read_record(path, txn.get(by_row[int(row)])) for row in rows]
             pictures, labels = zip(*records, strict=True)
+            if len({picture.shape for picture in pictures}) > 1:
+                raise DataError(f"{path} holds pictures of different sizes; {_anew(path)}")
             return np.stack(pictures), np.array(labels, np.int32)
 
         yield keys, read
@@ -98,7 +103,11 @@ def _read_record(path: Path, value: bytes, read: Callable[[bytes], Any] = from_d
     try:
         return read(value)
     except DataError as error:
-        raise DataError(f"{path} {error}; remove {path.parent} and make it anew") from None
+        raise DataError(f"{path} {error}; {_anew(path)}") from None
+
+
+def _anew(path: Path) -> str:
+    return f"remove {path.parent} and make it anew"
 
 
 @contextmanager
@@ -109,6 +118,4 @@ def _open(path: Path) -> Iterator[lmdb.Environment]:
         with lmdb.open(os.fspath(path), readonly=True, lock=False, create=False) as env:
             yield env
     except lmdb.Error as error:
-        raise DataError(
-            f"{path}: not an LMDB that can be read ({error}); remove {path.parent} and make it anew"
-        ) from None
+        raise DataError(f"{path}: not an LMDB that can be read ({error}); {_anew(path)}") from None

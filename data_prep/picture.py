@@ -121,7 +121,7 @@ def from_datum(value: bytes) -> tuple[np.ndarray, int]:
             shape = (datum.channels, datum.height, datum.width)
             return np.frombuffer(datum.data, np.uint8).reshape(shape), datum.label
         picture = cv2.imdecode(np.frombuffer(datum.data, np.uint8), cv2.IMREAD_UNCHANGED)
-    except (DecodeError, ValueError, cv2.error):
+    except (DecodeError, ValueError, TypeError, cv2.error):
         picture = None
     if picture is None:
         raise DataError("holds a record that is no picture")

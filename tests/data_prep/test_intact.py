@@ -123,6 +123,23 @@ def test_a_damaged_folder_is_one_sentence(prepare, refused, folder, spoil, messa
     assert f"remove {folder} and make it again" in said
 
 
+@pytest.mark.parametrize(
+    ("key", "side", "says"),
+    [
+        (b"a", 2, "x_lmdb has keys that are none"),
+        (b"00000001_00000001_\xff", 2, "x_lmdb has keys that are none"),
+        (b"00000001_00000001_b", 3, "x_lmdb holds pictures of different sizes"),
+    ],
+)
+def test_records_that_do_not_go_together_are_said(tmp_path, key, side, says):
+    with lmdb.open(str(tmp_path / "x_lmdb")) as env, env.begin(write=True) as txn:
+        for name, size in ((b"00000000_00000000_a", 2), (key, side)):
+            datum = caffe_pb2.Datum(channels=1, height=size, width=size, data=bytes(size**2))
+            txn.put(name, datum.SerializeToString())
+    with pytest.raises(DataError, match=says), open_rows(tmp_path / "x_lmdb") as (_, read):
+        read([0, 1])
+
+
 def test_a_record_that_is_no_picture_is_said(tmp_path):
     with lmdb.open(str(tmp_path / "x_lmdb")) as env, env.begin(write=True) as txn:
         txn.put(b"00000000_00000000_a", b"\xff\xff")
