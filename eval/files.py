@@ -65,14 +65,26 @@ def read_fitting(path: Path, pattern: dict, maker: str) -> dict:
 
 
 @contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Name a file in an OSError of the block that names none, or a part of that file."""
+    try:
+        yield
+    except OSError as error:
+        unnamed = not error.filename or f".{path.name}.partial" in str(error.filename)
+        if error.errno and unnamed:
+            raise OSError(error.errno, error.strerror, str(path)) from None
+        raise
+
+
+@contextmanager
 def write_atomically(path: str | Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`; rename it to `path` when the block ends well.
 
     The block creates the temporary file and closes it. It is synced to disk before the rename,
     so `path` is never half written; if the block raises, the temporary file is removed and an
     older `path` stays as it was. What killed processes have left beside `path` is removed first.
-    Raises InputError where `path` is a folder, a device or a pipe, which it would replace. An
-    OSError of the block that names no file, as that of a full disk, gets the name of `path`.
+    Raises InputError where `path` is a folder, a device or a pipe, which it would replace, and
+    names `path` as `naming` does.
     """
     path = Path(path)
     if path.exists() and not path.is_file():
@@ -83,14 +95,11 @@ def write_atomically(path: str | Path) -> Iterator[Path]:
             left.unlink(missing_ok=True)
     partial = path.with_name(f"{stem}{os.getpid()}")
     try:
-        yield partial
-        _sync(partial)
-        os.replace(partial, path)
-        _sync(path.parent)
-    except OSError as error:
-        if error.errno and error.filename in (None, str(partial)):
-            raise OSError(error.errno, error.strerror, str(path)) from None
-        raise
+        with naming(path):
+            yield partial
+            _sync(partial)
+            os.replace(partial, path)
+            _sync(path.parent)
     finally:
         partial.unlink(missing_ok=True)
 

@@ -117,10 +117,6 @@ def statistics(device: str) -> str:
 
 FULL = "the GPU's memory is full: take a smaller BATCH=, or end what else runs there (nvidia-smi)"
 ADVICE = {  # what Caffe, CUDA, its libraries or NCCL say, and what to do
-    "SerializeToOstream": (
-        "a snapshot could not be written: mend the disk that the run is on (full, or broken: see "
-        "df and dmesg), then the same command goes on"
-    ),
     "driver version is insufficient": (
         "the NVIDIA driver is too old for CUDA 11 (450.80), or not visible here: see nvidia-smi"
     ),

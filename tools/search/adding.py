@@ -9,6 +9,7 @@ from typing import BinaryIO
 import numpy as np
 from tqdm import tqdm
 
+from eval.files import naming
 from tools.net.trained import BATCH, TrainedNet
 from tools.run import child
 from tools.search.index import add
@@ -54,8 +55,9 @@ def add_pictures(
             batch = np.stack([net.read(file) for file in files[at : at + BATCH]])
             outputs = net(batch, features=True)
             parts = (outputs.codes, outputs.probabilities, outputs.features, batch)
-            for spool, part in zip(spools.values(), parts, strict=True):
-                spool.write(part)
+            with naming(run / "index.h5"):
+                for spool, part in zip(spools.values(), parts, strict=True):
+                    spool.write(part)
             bar.update(len(batch))
         return add(
             run,

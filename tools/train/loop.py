@@ -15,7 +15,7 @@ import numpy as np
 from google.protobuf import text_format
 from tqdm import tqdm
 
-from eval.files import write_atomically
+from eval.files import naming, write_atomically
 from eval.tables import LOSS_TERMS
 from eval.training_log import rows_until
 from tools.net import render, weights
@@ -54,10 +54,9 @@ def make_solver(
         mine.iter_size = batches
         mine.layer_wise_reduce = False  # NCCL would add up each batch's gradients anew
     path = run / "solver_loop.prototxt"
-    path.write_text(
-        "# solver.prototxt without its tests and snapshots, which are the training loop's own\n"
-        + text_format.MessageToString(mine)
-    )
+    head = "# solver.prototxt without its tests and snapshots, which are the training loop's own\n"
+    with write_atomically(path) as partial:
+        partial.write_text(head + text_format.MessageToString(mine))
     return caffe.get_solver(str(path)), path
 
 
@@ -242,7 +241,9 @@ def train(
                 warnings.append(f"iteration {n}: {sentence}")
                 bar.write(f"warning: {warnings[-1]}", file=terminal)
         row["seconds"] = seconds_before + time.monotonic() - began
-        writer.writerow({k: float(f"{v:.6g}") if type(v) is float else v for k, v in row.items()})
+        cells = {k: float(f"{v:.6g}") if type(v) is float else v for k, v in row.items()}
+        with naming(run / "train.csv"):
+            writer.writerow(cells)
         fields.update(shown(row))
         bar.set_postfix(fields, refresh=False)
 

@@ -3,11 +3,12 @@
 import os
 import re
 import shutil
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from data_prep.files import file_digest, sync
-from eval.files import write_atomically
+from eval.files import naming, write_atomically
 from tools.run import record
 from tools.run.failure import Failure
 
@@ -25,8 +26,9 @@ def partial_folder(run: Path) -> Path:
 def save(solver: "caffe.SGDSolver", run: Path) -> None:
     """Snapshot a solver whose snapshot_prefix is `s` in partial_folder(run).
 
-    Both files are read back, the solver state's path to its weights is mended to the final one, and
-    they are renamed, caffemodel first: where there is a solver state, its weights are there too.
+    The solver state's path to its weights is mended to the final one, and both files are renamed,
+    caffemodel first: where there is a solver state, its weights are there too. Raise OSError,
+    naming the file, where the disk does not take one.
     """
     from caffe.proto import caffe_pb2
 
@@ -34,27 +36,39 @@ def save(solver: "caffe.SGDSolver", run: Path) -> None:
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     _check_space(solver, partial)
-    solver.snapshot()
     n = solver.iter
-    model, state = partial / f"s_iter_{n}.caffemodel", partial / f"s_iter_{n}.solverstate"
+    model, state = _snapshot(solver, partial)
     final = folder / f"iter_{n}.caffemodel"
-    net = caffe_pb2.NetParameter.FromString(model.read_bytes())
-    if not any(layer.blobs for layer in net.layer):
-        raise OSError(f"{model} has no weights after it was written")
-    written = caffe_pb2.SolverState.FromString(state.read_bytes())
-    if written.iter != n:
-        raise OSError(f"{state} says iteration {written.iter}, but {n} was written")
+    written = caffe_pb2.SolverState.FromString(state)
     written.learned_net = str(final)
-    state.write_bytes(written.SerializeToString())
-    for path in (model, state):
-        sync(path)
-    os.replace(model, final)
-    os.replace(state, folder / f"iter_{n}.solverstate")
+    contents = {final: model, folder / f"iter_{n}.solverstate": written.SerializeToString()}
+    for path, content in contents.items():
+        with naming(path):
+            (partial / path.name).write_bytes(content)
+            sync(partial / path.name)
+    for path in contents:
+        os.replace(partial / path.name, path)
     sync(folder)
     shutil.rmtree(partial)
     for old in complete(folder)[:-KEEP]:
         (folder / f"iter_{old}.solverstate").unlink()
         (folder / f"iter_{old}.caffemodel").unlink()
+
+
+def _snapshot(solver: "caffe.SGDSolver", folder: Path) -> list[bytes]:
+    """Return a solver's caffemodel and solver state.
+
+    Caffe ends the process where it cannot write a file, so that it writes these into memory, by
+    links of the names that it gives them in the folder.
+    """
+    with ExitStack() as opened:
+        files = []
+        for kind in ("caffemodel", "solverstate"):
+            file = opened.enter_context(open(os.memfd_create(kind), "rb"))
+            (folder / f"s_iter_{solver.iter}.{kind}").symlink_to(f"/proc/self/fd/{file.fileno()}")
+            files.append(file)
+        solver.snapshot()
+        return [file.read() for file in files]
 
 
 def _check_space(solver: "caffe.SGDSolver", folder: Path) -> None:
