@@ -50,10 +50,23 @@ def carry_out(main: Callable[[], None]) -> None:
     """Run a command's main; end the process with a sentence and exit code 1 where it fails."""
     try:
         main()
+        sys.stdout.flush()
+    except BrokenPipeError:  # as of `| head`
+        _drop_output()
+        sys.exit(128 + signal.SIGPIPE)
     except (*FAMILY, OSError) as error:
+        _drop_output()
         sys.exit(f"error: {sentence_of(error)}")
     except Interrupted as interrupted:
         sys.exit(interrupted.args[0])
     except KeyboardInterrupt:
         print("interrupted; the same command goes on", file=sys.stderr)
         sys.exit(128 + signal.SIGINT)
+
+
+def _drop_output() -> None:
+    """Let go of what cannot be printed: Python would try again as the process ends."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,0 +1,26 @@
+"""What a command says where its own words cannot be written."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+REPO = Path(__file__).resolve().parents[3]
+COMMAND = [sys.executable, "-m", "tools.clean_run", "--run", "gone"]
+
+
+def test_a_full_disk_behind_the_output_is_one_sentence():
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(COMMAND, cwd=REPO, stdout=full, stderr=subprocess.PIPE, text=True)
+    assert done.returncode == 1
+    assert done.stderr == (
+        "error: No space left on device; free some space, then run the command again\n"
+    )
+
+
+def test_a_reader_that_is_gone_is_no_failure_to_speak_of():
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run(COMMAND, cwd=REPO, stdout=writer, stderr=subprocess.PIPE, text=True)
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (141, "")
