@@ -5,6 +5,7 @@ import os
 import pickle
 import signal
 import sys
+from contextlib import suppress
 
 from tools.run.failure import FAMILY, Interrupted, sentence_of
 
@@ -25,8 +26,9 @@ def main() -> None:
         try:
             outcome = pickle.dumps(getattr(importlib.import_module(module), function)(**values))
         except (*FAMILY, OSError) as error:
-            print(f"error: {sentence_of(error)}", file=sys.stderr)
             outcome, code = sentence_of(error).encode(), 1
+            with suppress(OSError):  # the log may be on the disk that failed
+                print(f"error: {sentence_of(error)}", file=sys.stderr)
         except Interrupted as interrupted:
             outcome, code = b"", interrupted.args[0]
         request.write(outcome)

@@ -94,6 +94,11 @@ def test_an_error_of_the_system_is_a_sentence_too(call, tmp_path):
     assert said.startswith(f"{tmp_path}/gone: No such file or directory; ")
 
 
+def test_a_sentence_needs_no_disk_for_its_log(call, tmp_path):
+    said = refusal(call, "fail_in_the_system", log=Path("/dev/full"), path=tmp_path / "gone")
+    assert said.startswith(f"{tmp_path}/gone: No such file or directory; ")
+
+
 def test_a_failed_check_of_caffe_is_a_sentence(call, tmp_path):
     log = tmp_path / "log"
     log.write_text("F1124 1 earlier.cpp:1] Check failed: of an earlier call\n")
