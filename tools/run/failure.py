@@ -4,6 +4,7 @@ data_prep's DataError and eval's InputError are of the same family: these packag
 tools/, so each has a name of its own for it.
 """
 
+import errno
 import os
 import signal
 import sys
@@ -12,6 +13,8 @@ from contextlib import contextmanager
 
 from data_prep import DataError
 from eval.files import FULL, InputError, system_sentence
+
+FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
 class Failure(Exception):
@@ -35,7 +38,11 @@ def writing(instead: str = "choose another folder (RUNS=)") -> Iterator[None]:
         yield
     except OSError as error:
         file = f"{error.filename}: " if error.filename else ""
-        todo = "free some space" if error.errno in FULL else f"let uid {os.getuid()} write there"
+        todo = "mend that"
+        if error.errno in FULL:
+            todo = "free some space"
+        elif error.errno in FORBIDDEN:
+            todo = f"let uid {os.getuid()} write there"
         raise Failure(f"{file}{error.strerror}; {todo}, or {instead}") from None
 
 
