@@ -1,7 +1,6 @@
 """Write a split's pictures, shuffled, to an LMDB of Datums that Caffe's Data layer reads."""
 
 import ctypes
-import errno
 import hashlib
 import mmap
 import multiprocessing
@@ -196,9 +195,10 @@ def write_lmdb(
                 committed.result()
             _commit(env, pending)
     except lmdb.Error as error:
-        why = str(error).removeprefix(f"{path}: ")
-        todo = "mend that" if os.strerror(errno.EIO) in why else "free some space"
-        raise DataError(f"{path}: {why}; {todo}, or use another data root") from None
+        why = str(error).removeprefix(f"{path}: ")  # LMDB calls a disk that fills up broken
+        raise DataError(
+            f"{path}: {why}; free some space or mend the disk, or use another data root"
+        ) from None
     except BrokenProcessPool:
         raise DataError(
             f"{path}: a process that reads pictures was killed, perhaps for want of memory; the "

@@ -188,7 +188,7 @@ def test_a_disk_that_fills_up(tmp_path):
     process = subprocess.run(["bash", "-c", command], cwd=REPO, capture_output=True, text=True)
     assert process.returncode == 1
     assert ".64x3.partial/train_lmdb: mdb_txn_commit: " in process.stderr
-    assert process.stderr.endswith("; free some space, or use another data root\n")
+    assert process.stderr.endswith("; free some space or mend the disk, or use another data root\n")
     assert process.stderr.count("\n") == 1
     assert list((tmp_path / "data/digits").iterdir()) == []
 
