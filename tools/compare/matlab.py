@@ -5,15 +5,17 @@ and antialiased where it shrinks, without rounding to whole grey values (prepare
 mean image is subtracted transposed; and the crop starts at 15, not 14.
 """
 
+import struct
+import zlib
 from functools import lru_cache
 from pathlib import Path
 
 import h5py
 import numpy as np
-from scipy.io import loadmat
-from scipy.io.matlab import MatReadError
 
 from data_prep.picture import decode
+from eval.hdf5 import DAMAGE
+from tools.compare.mat5 import read_arrays
 from tools.run.failure import Failure
 
 MEAN_FILE = "ilsvrc_2012_mean.mat"  # as both releases have it
@@ -24,21 +26,22 @@ def read_mean(path: Path) -> np.ndarray:
     """Return a release's mean image, float32 C x rows x columns, BGR, as its file stores it.
 
     The releases subtract it so from a picture, whatever its axes mean. Raise Failure where the file
-    is no MATLAB file (of any version) with such an image.
+    is no MATLAB file (of version 5 or later) with such an image.
     """
     try:
         if h5py.is_hdf5(path):  # version 7.3, with the axes the other way round
             with h5py.File(path) as file:
                 found = {name: file[name][()].T for name in MEAN_NAMES if name in file}
         else:
-            found = loadmat(path, variable_names=MEAN_NAMES)
-    except (OSError, ValueError, TypeError, KeyError, MatReadError) as error:
+            found = read_arrays(path, MEAN_NAMES)
+    except (*DAMAGE, struct.error, zlib.error) as error:
         why = " ".join(str(error).split())[:80]
         raise Failure(f"{path} is no MATLAB file ({why}): get the release's again") from None
     images = [found[name] for name in MEAN_NAMES if name in found]
-    if not images or images[0].ndim != 3 or images[0].shape[2] != 3:
+    image = images[0] if images else np.empty(0)
+    if image.ndim != 3 or image.shape[2] != 3 or image.dtype.kind not in "fiu":
         raise Failure(f"{path} has no image named {' or '.join(MEAN_NAMES)}: get the release's")
-    return np.ascontiguousarray(images[0].transpose(2, 0, 1), np.float32)
+    return np.ascontiguousarray(image.transpose(2, 0, 1), np.float32)
 
 
 @lru_cache(maxsize=64)

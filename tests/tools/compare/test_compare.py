@@ -3,6 +3,7 @@
 import hashlib
 import json
 import shutil
+from contextlib import suppress
 
 import cv2
 import h5py
@@ -233,6 +234,18 @@ def test_the_release_s_own_mean_is_subtracted_as_it_is_stored(tmp_path):
             prepared = preparation("matlab", method, mean_file=path, crop=227, scale=1.0)(picture)
             expected = plain - mean.transpose(2, 0, 1)[:, inside, inside]
             np.testing.assert_allclose(prepared, expected, atol=1e-3)
+    savemat(path, {"other": "text", "image_mean": mean}, do_compression=True)
+    np.testing.assert_array_equal(matlab.read_mean(path), mean.transpose(2, 0, 1))
+    savemat(path, {"image_mean": np.arange(12, dtype=np.uint8).reshape(2, 2, 3)})
+    np.testing.assert_array_equal(matlab.read_mean(path)[:, 1, 0], [6, 7, 8])
+    head = path.read_bytes()  # SciPy's reader dies of some of these bytes
+    for at in range(0, len(head), 3):
+        path.write_bytes(head[:at] + b"\xff" + head[at + 1 :])
+        with suppress(Failure):
+            matlab.read_mean(path)
+        path.write_bytes(head[:at])
+        with pytest.raises(Failure):
+            matlab.read_mean(path)
     with h5py.File(path, "w") as file:  # as version 7.3 has it
         file["image_mean"] = mean.T
     np.testing.assert_array_equal(matlab.read_mean(path), mean.transpose(2, 0, 1))
