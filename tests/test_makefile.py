@@ -197,7 +197,7 @@ def test_images_are_a_data_set_or_what_is_encoded(make):
         (("DATASET=mnist", "IMAGES=list.txt"), "IMAGES=list.txt: there is no such list"),
         (("DATASET=mnist",), "run 'make data'"),
         (("DATASET=folder", "IMAGES=pets"), "run 'make data'"),
-        (("DATASET=sun397", "IMAGES=SUN397", "PICTURES=photo.jpg"), "IMAGES=photo.jpg: there is"),
+        (("DATASET=sun397", "IMAGES=SUN397", "PICTURES=photo.jpg"), "PICTURES=photo.jpg: there is"),
     ]:
         done = make("codes", *words)
         assert done.returncode != 0

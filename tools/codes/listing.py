@@ -8,8 +8,8 @@ from data_prep.files import walk
 from tools.run.failure import Failure
 
 
-def list_pictures(given: str) -> list[Path]:
-    """Return the picture files that PICTURES names: a list, a folder, or one picture.
+def list_pictures(given: str, variable: str = "IMAGES") -> list[Path]:
+    """Return the picture files that a variable of make names: a list, a folder, or one picture.
 
     A list is a text file with a path a line, relative to the list's folder or absolute; a label
     behind it, as in train.txt, is passed over. A folder gives its pictures at any depth, sorted,
@@ -20,21 +20,21 @@ def list_pictures(given: str) -> list[Path]:
     if path.is_dir():
         found = sorted(file for file in walk(path) if is_picture(file.name))
         if not found:
-            raise Failure(f"IMAGES={given}: there is no picture in this folder")
+            raise Failure(f"{variable}={given}: there is no picture in this folder")
         return found
     if not path.is_file():
-        raise Failure(f"IMAGES={given}: there is no such list, folder or picture")
+        raise Failure(f"{variable}={given}: there is no such list, folder or picture")
     if is_picture(path.name):
         return [path]
     try:
         lines = path.read_text(encoding="utf-8-sig").split("\n")
     except UnicodeDecodeError:
         raise Failure(
-            f"IMAGES={given}: neither a picture by its name nor a list in UTF-8, a path a line"
+            f"{variable}={given}: neither a picture by its name nor a list in UTF-8, a path a line"
         ) from None
     found = [_listed(path.parent, line.rstrip()) for line in lines if line.strip()]
     if not found:
-        raise Failure(f"IMAGES={given}: this list is empty")
+        raise Failure(f"{variable}={given}: this list is empty")
     return found
 
 

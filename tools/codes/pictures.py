@@ -38,7 +38,7 @@ def main() -> None:
     job, values = read_job(__doc__, "PICTURES", "OUT", "SKIP")
     require_codes(job)
     given = values.pictures or values.images
-    pictures = list_pictures(given)
+    pictures = list_pictures(given, "PICTURES" if values.pictures else "IMAGES")
     with tempfile.TemporaryDirectory(prefix="codes-") as scratch:
         model = of_weights(job, Path(scratch)) if values.weights else of_run(job)
         default = job.run.parent / "pictures" / f"{Path(given).stem}-{model.name}"
