@@ -85,11 +85,11 @@ test: caffe lint     ## style and tests
 test-fast: caffe lint ## style and the tests that train nothing, a minute
 	@$(PYTHON) -m pytest -n 2 --dist loadfile -m "not slow"
 
-faults: caffe        ## kills, full and broken disks in every stage, all bad inputs; half an hour
+faults: caffe        ## kills, full and broken disks in every stage, all bad inputs; an hour
 	@$(PYTHON) -m pytest -q tests/test_bad_inputs.py --all-bad-inputs
 	@$(PYTHON) -m tools.faults
 
-fuzz: caffe          ## damaged lists, JSON, HDF5 files and caffemodels, seeded; minutes
+fuzz: caffe          ## every file that is read, damaged, seeded; minutes
 	@$(PYTHON) -m tools.faults.fuzz
 
 gpu-check: caffe     ## a GPU beside the CPU: every layer of every net, a training step, its speed
