@@ -31,6 +31,7 @@ MAY_IMPORT = {  # of caffe and of our own modules; a thin command right in tools
     "tools.net": NET,
     **{room: (*NET, room) for room in SUBJECTS},
     **{room: (*NET, *SUBJECTS, room) for room in ABOVE},
+    "tools.faults": (*NET, *SUBJECTS, "tools.serve", "tools.faults"),
     "tools": (*NET, *SUBJECTS, *ABOVE),
 }
 COMMANDS = [
