@@ -63,6 +63,8 @@ def read_regular(path: Path | str) -> bytes:
             status = os.fstat(file.fileno())
             refuse_irregular(status)
             return file.read(status.st_size)
+    except ValueError:
+        raise DataError("cannot be read: its name has a NUL") from None
     except OSError as error:
         with contextlib.suppress(OSError):
             refuse_irregular(os.stat(path))  # a folder or a socket cannot even be opened

@@ -121,7 +121,9 @@ def drawn_otherwise(metrics: dict) -> bool:
 def _check_curves(path: Path, metrics: dict, maker: str) -> None:
     """Raise InputError where the lists of a curve are empty or not of one length."""
     for name in ("precision_at_k", "precision_recall"):
-        curve = metrics.get(name, {"": [0]})
+        curve = metrics.get(name) or {"": [0]}
+        if not isinstance(curve, dict):
+            raise InputError(f"{path} has no curve as '{name}'; remove it and run {maker}")
         lengths = {len(values) for values in curve.values() if isinstance(values, list)}
         if len(lengths) != 1 or 0 in lengths:
             raise InputError(

@@ -56,6 +56,11 @@ def test_only_regular_files_are_read(tmp_path, monkeypatch, make, message):
     assert str(error.value) == message
 
 
+def test_a_name_with_a_nul_is_said():
+    with pytest.raises(DataError, match="cannot be read: its name has a NUL"):
+        read_regular("a\0.jpg")
+
+
 @pytest.mark.parametrize(("make", "message"), KINDS)
 def test_among_listed_pictures(
     prepare, refused, own_pictures, tmp_path, monkeypatch, make, message

@@ -291,6 +291,21 @@ def test_patterns():
     assert misfit({"a": 1, "b": [{"c": 1}, {"c": "x"}]}, pattern) == "has no null as 'b[1].c'"
 
 
+def test_a_curve_that_is_none_is_said(folder):
+    metrics = json.loads((folder / "metrics.json").read_text())
+    ties = metrics["ties"]["map"]
+    baseline = {
+        "method": "ITQ",
+        "learned_on": {"run": "r", "blob": "b", "dimensions": 2, "net_fingerprint": None},
+        "ties": {"map": ties},
+        **{name: metrics[name] for name in ("bits", "map", "map_at_1000", "precision_at_k")},
+    }
+    path = folder / "itq-12.json"
+    for curve, says in ((None, ""), ([7], "has no curve as 'precision_recall'")):
+        path.write_text(json.dumps(baseline | {"precision_recall": curve}))
+        assert not says and read_baseline(path) or says in said_of(read_baseline, path)
+
+
 def test_a_baseline_s_result(folder):
     (folder / "itq-12.json").write_text('{"method": "ITQ"}')
     assert "lacks 'learned_on'; remove it and run make baselines" in said_of(

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from data_prep.files import file_digest
 from eval.files import InputError, read_json, write_atomically
+from eval.schema import misfit
 from eval.tables import LOSS_TERMS
 from tools.run import device
 from tools.run.failure import Failure
@@ -23,6 +24,16 @@ DECIDING = (
     *("dataset", "net", "method", "bits", "seed", "batch", "subset"),
     *(variable.lower() for variable in WEIGHTS_OF_LOSSES),
 )
+PARTS = {  # of run.json, as eval.schema has patterns
+    "settings": {"dataset": str, "net": str, "method?": str, "iters?": int},
+    "fingerprint": {"sha256": str, "parts": dict},
+    "model?": dict,
+    "weights?": {"source?": str, "sha256?": str},
+    "engine?": str,
+    "stages?": dict,
+    "warnings?": [str],
+}
+MODEL = {"iters": int, "sha256": str}
 BEFORE_METHODS = {"method": "ssdh"}  # what settings without a METHOD, of early runs, were
 
 
@@ -122,21 +133,14 @@ def read_record(run: Path) -> dict:
 
 def _has_its_parts(record: dict) -> bool:
     """Return whether what is read from a run.json is of the kind that a training writes."""
-    settings, fingerprint = record["settings"], record["fingerprint"]
-    model = record.get("model", {})
-    if not all(isinstance(each, dict) for each in (settings, fingerprint, model)):
+    if misfit(record, PARTS) or record.get("model") and misfit(record["model"], MODEL):
         return False
-    if not all(isinstance(settings.get(name, ""), str) for name in ("dataset", "net", "method")):
-        return False
-    if not isinstance(settings.get("iters", 0), int) or not {"dataset", "net"} <= set(settings):
-        return False
-    if model and not (isinstance(model.get("iters"), int) and isinstance(model.get("sha256"), str)):
-        return False
-    parts = fingerprint.get("parts")
-    if not isinstance(fingerprint.get("sha256"), str) or not isinstance(parts, dict):
-        return False
-    texts = all(isinstance(part, str) for part in parts.values())
-    return texts and parts.get("solvers", "1").isdecimal()
+    parts, seconds = record["fingerprint"]["parts"], record.get("stages", {})
+    return (
+        all(isinstance(part, str) for part in parts.values())
+        and parts.get("solvers", "1").isdecimal()
+        and all(misfit(each, float) is None for each in seconds.values())
+    )
 
 
 def read_if_there(run: Path) -> dict:

@@ -19,8 +19,8 @@ from eval.codes import codes_sha256, read_codes
 from eval.hdf5 import open_hdf5
 from tools.run import record
 from tools.run.failure import Failure
-from tools.search.faiss_index import FLAT_ROWS, build, padded, read
-from tools.search.index_file import read_features, read_tables, tidy, write
+from tools.search.faiss_index import FLAT_ROWS, build, padded
+from tools.search.index_file import read_faiss, read_features, read_tables, tidy, write
 
 POOL = 10_000  # nearest codes, at most, that the second stage looks at
 
@@ -65,7 +65,7 @@ def open_index(run: Path) -> Index:
         if attributes["net_fingerprint"] != _fingerprint(run):
             raise Failure(f"{path} holds codes of other weights: run 'make index' again")
         try:
-            index = read(run / attributes["faiss"], attributes["kind"])
+            index = read_faiss(run, attributes, attributes["kind"])
             break
         except FileNotFoundError:
             if attempt == 2:
@@ -239,7 +239,7 @@ def add(
         names = np.array([key.encode() for key in keys])
         replaced = np.isin(index.keys, names) & ~removed
         removed[replaced] = True
-        whole = read(run / attributes["faiss"])
+        whole = read_faiss(run, attributes)
         whole.add(padded(codes, index.bits))
         more = {
             "codes": codes,

@@ -5,7 +5,8 @@ Two files in the run's folder:
     index-<name>.faiss  a FAISS binary index (tools/search/faiss_index.py); its ids are rows of
                         index.h5
     index.h5            attributes: faiss (that file's name), kind, bits, class_names,
-                        net_fingerprint, codes_sha256 (of the codes.h5 it was made from);
+                        net_fingerprint, codes_sha256 (of the codes.h5 it was made from), faiss_is
+                        (size and SHA-256 of the head of the FAISS file);
                         one row a picture: codes (uint8, packed), labels (int32, -1 for none), keys,
                         probabilities (float32), removed (bool);
                         of pictures that were added later, the last rows: added_features (float32)
@@ -15,6 +16,8 @@ The rename of index.h5 makes a change visible: a reader sees the old index or th
 Row r is row r of codes.h5, features.h5 and the LMDB as well.
 """
 
+import hashlib
+import os
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -29,7 +32,9 @@ from eval.features import AGAIN
 from eval.files import write_atomically
 from eval.hdf5 import DAMAGE, NewFile, create_hdf5, texts_of
 from tools.run.failure import Failure
+from tools.search import faiss_index
 
+HEAD_BYTES = 1 << 20  # of a FAISS index
 PIECE_BYTES = 16 << 20  # of a table, written at once
 TABLES = {  # name: kind of its values, dimensions
     "codes": ("u", 2),
@@ -52,6 +57,7 @@ def read_tables(path: Path) -> tuple[dict[str, np.ndarray], dict]:
         with open(path, "rb") as raw, h5py.File(raw) as file:
             tables = {name: _map(raw, file[name]) for name in TABLES}
             attributes = {name: file.attrs[name] for name in (*TEXTS, "bits", "class_names")}
+            attributes["faiss_is"] = file.attrs.get("faiss_is", "")  # older ones do not say
         if _fit(tables, attributes):
             return tables, attributes
     except FileNotFoundError:
@@ -71,7 +77,7 @@ def _fit(tables: dict[str, np.ndarray], attributes: dict) -> bool:
         kinds == TABLES
         and len(set(rows)) == len(set(added)) == 1
         and added[0] <= rows[0]
-        and all(isinstance(attributes[name], str) for name in TEXTS)
+        and all(isinstance(attributes[name], str) for name in (*TEXTS, "faiss_is"))
         and tables["codes"].shape[1] == -(-int(attributes["bits"]) // 8)
         and names is not None
         and tables["labels"].max(initial=-1) < len(names)
@@ -110,6 +116,7 @@ def write(
             with write_atomically(run / attributes["faiss"]) as partial, open(partial, "wb") as raw:
                 # FAISS's own file writer keeps the last block's failure to itself
                 faiss.write_index_binary(built, faiss.PyCallbackIOWriter(raw.write))
+            attributes["faiss_is"] = mark_of(run / attributes["faiss"])
         with create_hdf5(run / "index.h5") as file:
             file.attrs.update(attributes)
             for name, parts in tables.items():
@@ -122,6 +129,24 @@ def write(
             "'make index' again"
         ) from None
     tidy(run)
+
+
+def read_faiss(run: Path, attributes: dict, mapped: str = "") -> faiss.IndexBinary:
+    """Return the FAISS index that an index.h5 names, as faiss_index.read does.
+
+    One that is not what was written is never given to FAISS, which dies of some damaged files.
+    """
+    path = run / attributes["faiss"]
+    if attributes["faiss_is"] not in ("", mark_of(path)):
+        raise Failure(f"{path} is damaged: remove it and run 'make index' again")
+    return faiss_index.read(path, mapped)
+
+
+def mark_of(path: Path) -> str:
+    """Return a file's size, and the SHA-256 of its head, which says what lies where in it."""
+    with open(path, "rb") as file:
+        head = hashlib.sha256(file.read(HEAD_BYTES)).hexdigest()
+        return f"{os.fstat(file.fileno()).st_size} {head}"
 
 
 def tidy(run: Path) -> None:

@@ -237,6 +237,25 @@ def test_a_record_that_is_missing_or_damaged_is_said(tmp_path):
             record.read_if_there(tmp_path)
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"weights": None},
+        {"model": {"iters": "many", "sha256": "0"}},
+        {"stages": {"train": "long"}},
+        {"warnings": "all"},
+        {"settings": {"net": "lenet"}},
+        {"fingerprint": {"sha256": "0", "parts": {"solvers": "two"}}},
+        {"fingerprint": {"sha256": "0", "parts": {"solvers": 2}}},
+    ],
+)
+def test_a_record_whose_parts_are_of_another_kind_is_said(there, tmp_path, change):
+    run = tmp_path / "mine"
+    record.write_record(run, record.read_record(run) | change)
+    with pytest.raises(InputError, match=r"run\.json is damaged"):
+        record.read_record(run)
+
+
 def test_a_record_is_written_whole_or_not_at_all(there, tmp_path):
     run = tmp_path / "mine"
     before = (run / "run.json").read_bytes()
