@@ -19,7 +19,7 @@ PYTHON := .venv/bin/python
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help venv caffe data train codes eval report index search serve baselines paper compare \
+.PHONY: help venv caffe data train codes eval report index search serve export baselines paper compare \
         clean-run weights lint test test-fast faults fuzz gpu-check caffe-test bench-train bench-data bench-builds \
         bench-eval bench-scale bench-search bench-distance bench-serve image shell image-test
 
@@ -58,6 +58,10 @@ search: caffe        ## the pictures nearest to QUERY=photo.jpg (TOP=, CATEGORY=
 serve: caffe         ## a page and a JSON API to search a trained run (PORT=, HOST=)
 	@$(PYTHON) -m tools.stages serve
 	@$(PYTHON) -m tools.serve
+
+export: caffe        ## a trained run's net, or WEIGHTS, for where there is no Caffe
+	@$(PYTHON) -m tools.stages export
+	@$(PYTHON) -m tools.export
 
 baselines: venv      ## other hashing methods on a run's features (RUN= of METHOD=finetune, BITS="32 48")
 	@$(PYTHON) -m tools.baselines

@@ -1,0 +1,148 @@
+"""An export from beginning to end: files, proof, index; written beside, and renamed when whole."""
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from data_prep.files import file_digest, only_one
+from data_prep.lmdb_reader import open_rows
+from tools.codes.listing import list_pictures
+from tools.export import graph, parity, rows
+from tools.net import preprocess
+from tools.net.exported import FOLDER, write_facts
+from tools.net.model import Model
+from tools.run import child, device, record
+from tools.run.data import lmdb_of, read_manifest
+from tools.run.failure import Failure, writing
+from tools.run.job import Job
+
+SEARCH = Path(__file__).with_name("search.py")
+
+
+def export(job: Job, model: Model, content: dict, gpu: int | None, *, given: str) -> Iterator[str]:
+    """Export a model into the folder of the job's run; yield the lines that say what was found.
+
+    content: run.json of the run, {} for a caffemodel without one. given: PICTURES, which take the
+    place of the test pictures in the proof. Raise Failure where the exported files do not give
+    Caffe's answers, and leave an older export as it was.
+    """
+    pictures = proof_pictures(model, given)
+    with writing(), only_one(job.run):
+        out = job.run / FOLDER
+        for left in job.run.glob(f".{FOLDER}.partial-*"):
+            shutil.rmtree(left)
+        partial = out.with_name(f".{FOLDER}.partial-{os.getpid()}")
+        partial.mkdir()
+        try:
+            facts = facts_of(job, model, content)
+            yield from write_net(model, gpu, pictures, facts, partial)
+            if content and job.method.codes:
+                facts |= rows.write(job.run, partial)
+                shutil.copy(SEARCH, partial)
+            write_facts(partial, facts)
+            replace(partial, out)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+
+
+def replace(partial: Path, out: Path) -> None:
+    """Put a finished folder where an older one may be."""
+    old = partial.with_name(f"{partial.name}-old")
+    if out.exists():
+        os.rename(out, old)
+    os.rename(partial, out)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def proof_pictures(model: Model, given: str) -> np.ndarray:
+    """Return the pictures that the answers are compared on, uint8 n x C x H x W, BGR.
+
+    They are evenly spaced test pictures of the model's data, or those that PICTURES names.
+    """
+    net = model.net
+    most = max(1, parity.INPUTS // (net.channels * net.side**2))
+    if given:
+        paths = list_pictures(given)[:most]
+        return np.stack([preprocess.read_picture(path, net) for path in paths])
+    lmdb = lmdb_of(model.data, "query")
+    if not lmdb.is_dir():
+        raise Failure(
+            f"there are no test pictures in {lmdb} to prove the export on: run 'make data' with "
+            "the same variables, or give PICTURES=, a folder with some"
+        )
+    with open_rows(lmdb) as (keys, read):
+        return read(np.linspace(0, len(keys) - 1, min(most, len(keys))).astype(int))[0]
+
+
+def facts_of(job: Job, model: Model, content: dict) -> dict[str, Any]:
+    """Return what codes.json says of the net before anything is measured."""
+    if content:
+        fingerprint = record.net_fingerprint(content, model.caffemodel)
+    else:
+        fingerprint = f"{'0' * 16}-{file_digest(model.caffemodel, 'sha256')[:16]}"
+    return {
+        "net": model.net.name,
+        "method": job.method.name,
+        "dataset": job.dataset,
+        "net_fingerprint": fingerprint,
+        "picture": {
+            "input": "picture, uint8, N x side x side x channels",
+            "order": "BGR" if model.net.channels == 3 else "grey",
+            "side": model.net.side,
+            "channels": model.net.channels,
+            "resize": "bilinear, as cv2.resize, without regard to the aspect",
+        },
+        "opset": graph.OPSET,
+    } | ({"bits": job.bits, "bit_order": "big", "threshold": 0.5} if job.method.codes else {})
+
+
+def write_net(
+    model: Model, gpu: int | None, pictures: np.ndarray, facts: dict, out: Path
+) -> Iterator[str]:
+    """Write the net's files and hold them to Caffe's answers; complete facts; yield the table."""
+    threads = device.threads()
+    of_child = {
+        "threads": threads,
+        "log": out.parent / "export.log",
+        "gpu": gpu,
+        "folder": model.folder,
+        "caffemodel": model.caffemodel,
+        "data": model.data,
+        "net": model.net,
+        "blobs": model.blobs,
+    }
+    made = child.call(
+        "tools.export.caffe_side.write",
+        **of_child,
+        pictures=pictures,
+        facts={name: facts[name] for name in ("net", "method", "net_fingerprint")},
+        out=out,
+    )
+    found = parity.prove(
+        *(out, pictures, made),
+        lambda one: child.call("tools.export.caffe_side.layer_outputs", **of_child, picture=one),
+        threads,
+    )
+    facts["classes"] = class_names(model.data, made.outputs.probabilities)
+    facts["preparation"] = {
+        "mean": "mean.npy",
+        "scale": made.preparation.scale,
+        "crop": dict(zip(("top", "left", "side"), made.preparation.crop, strict=True)),
+        "in model.onnx": "all of it",
+        "in model.prototxt": "none of it: it takes (picture - mean) * scale, of the crop",
+    }
+    facts["parity"] = {"pictures": len(pictures), "allowed": parity.ALLOWED} | found
+    yield from parity.table(found, len(pictures))
+
+
+def class_names(data: Path, probabilities: np.ndarray | None) -> list[str]:
+    """Return the manifest's names, numbers where it is of other classes, [] without any."""
+    if probabilities is None:
+        return []
+    count = probabilities.shape[1]
+    names = read_manifest(data)["classes"] if (data / "manifest.json").is_file() else []
+    return names if len(names) == count else [str(label) for label in range(count)]
