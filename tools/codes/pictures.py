@@ -10,6 +10,7 @@ from pathlib import Path
 
 from eval.hdf5 import open_hdf5
 from tools.codes.listing import list_pictures, origin_of
+from tools.net import engines
 from tools.net.model import of_run, of_weights
 from tools.run import child, device
 from tools.run.failure import Failure, carry_out
@@ -18,16 +19,20 @@ from tools.run.job import read_job, require_codes
 
 def main() -> None:
     """Encode the pictures that PICTURES, or IMAGES, names."""
-    job, values = read_job(__doc__, "PICTURES", "OUT", "SKIP")
+    job, values = read_job(__doc__, "PICTURES", "OUT", "SKIP", "ENGINE")
     require_codes(job)
     given = values.pictures or values.images
+    if values.weights and values.engine == "onnx":
+        raise Failure(
+            "ENGINE=onnx takes the export of a trained run, and WEIGHTS= another net: leave one out"
+        )
     pictures = list_pictures(given, "PICTURES" if values.pictures else "IMAGES")
     with tempfile.TemporaryDirectory(prefix="codes-") as scratch:
         model = of_weights(job, Path(scratch)) if values.weights else of_run(job)
         default = job.run.parent / "pictures" / f"{Path(given).stem}-{model.name}"
         origin = origin_of(given, model.caffemodel)
         out = folder_for(values.out, default, origin)
-        gpu, device_sentence = device.choose(job.device)
+        gpus, device_sentence = engines.choose(values.engine, job.device)
         print(
             f"codes of {len(pictures)} pictures by {model.caffemodel} on {device_sentence}",
             flush=True,
@@ -41,7 +46,8 @@ def main() -> None:
             data=model.data,
             net=model.net,
             blobs=model.blobs,
-            gpu=gpu,
+            engine=values.engine,
+            gpu=gpus[0] if gpus else None,
             paths=pictures,
             origin=origin,
             out=out,

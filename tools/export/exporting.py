@@ -16,7 +16,7 @@ from tools.net import preprocess
 from tools.net.exported import FOLDER, write_facts
 from tools.net.model import Model
 from tools.run import child, device, record
-from tools.run.data import lmdb_of, read_manifest
+from tools.run.data import class_names, lmdb_of
 from tools.run.failure import Failure, writing
 from tools.run.job import Job
 
@@ -127,7 +127,8 @@ def write_net(
         lambda one: child.call("tools.export.caffe_side.layer_outputs", **of_child, picture=one),
         threads,
     )
-    facts["classes"] = class_names(model.data, made.outputs.probabilities)
+    classes = made.outputs.probabilities
+    facts["classes"] = [] if classes is None else class_names(model.data, classes.shape[1])
     facts["preparation"] = {
         "mean": "mean.npy",
         "scale": made.preparation.scale,
@@ -137,12 +138,3 @@ def write_net(
     }
     facts["parity"] = {"pictures": len(pictures), "allowed": parity.ALLOWED} | found
     yield from parity.table(found, len(pictures))
-
-
-def class_names(data: Path, probabilities: np.ndarray | None) -> list[str]:
-    """Return the manifest's names, numbers where it is of other classes, [] without any."""
-    if probabilities is None:
-        return []
-    count = probabilities.shape[1]
-    names = read_manifest(data)["classes"] if (data / "manifest.json").is_file() else []
-    return names if len(names) == count else [str(label) for label in range(count)]
