@@ -59,7 +59,7 @@ serve: caffe         ## a page and a JSON API to search a trained run (PORT=, HO
 	@$(PYTHON) -m tools.stages serve
 	@$(PYTHON) -m tools.serve
 
-export: caffe        ## a trained run's net, or WEIGHTS, for where there is no Caffe
+export: caffe        ## a trained run's net, or WEIGHTS, for where there is no Caffe (INT8=1)
 	@$(PYTHON) -m tools.stages export
 	@$(PYTHON) -m tools.export
 

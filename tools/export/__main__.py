@@ -17,14 +17,14 @@ from tools.run.job import read_job
 
 def main() -> None:
     """Export the net of the job's run, or WEIGHTS."""
-    job, values = read_job(__doc__, "PICTURES")
+    job, values = read_job(__doc__, "PICTURES", "INT8")
     content = record.read_if_there(job.run)
     gpu, device_sentence = device.choose(job.device)
     with tempfile.TemporaryDirectory(prefix="export-") as scratch:
         of_its_own = values.weights and not content
         model = of_weights(job, Path(scratch)) if of_its_own else of_run(job)
         print(f"exporting {model.caffemodel}; Caffe on {device_sentence}", flush=True)
-        for line in export(job, model, content, gpu, given=values.pictures):
+        for line in export(job, model, content, gpu, given=values.pictures, int8=values.int8):
             print(line, flush=True)
     print(f"the export is {job.run / FOLDER}")
 

@@ -11,7 +11,7 @@ import numpy as np
 from data_prep.files import file_digest, only_one
 from data_prep.lmdb_reader import open_rows
 from tools.codes.listing import list_pictures
-from tools.export import graph, parity, rows
+from tools.export import graph, parity, quantize, rows
 from tools.net import preprocess
 from tools.net.exported import FOLDER, write_facts
 from tools.net.model import Model
@@ -19,17 +19,24 @@ from tools.run import child, device, record
 from tools.run.data import class_names, lmdb_of
 from tools.run.failure import Failure, writing
 from tools.run.job import Job
+from tools.run.nets import Net
 
 SEARCH = Path(__file__).with_name("search.py")
 
 
-def export(job: Job, model: Model, content: dict, gpu: int | None, *, given: str) -> Iterator[str]:
+def export(
+    job: Job, model: Model, content: dict, gpu: int | None, *, given: str, int8: bool
+) -> Iterator[str]:
     """Export a model into the folder of the job's run; yield the lines that say what was found.
 
     content: run.json of the run, {} for a caffemodel without one. given: PICTURES, which take the
-    place of the test pictures in the proof. Raise Failure where the exported files do not give
-    Caffe's answers, and leave an older export as it was.
+    place of the test pictures in the proof. int8: whether a model in 8 bits is wanted, too. Raise
+    Failure where the exported files do not give Caffe's answers, and leave an older export as it
+    was.
     """
+    with_codes = bool(content) and job.method.codes
+    if int8 and not with_codes:
+        raise Failure("INT8=1 is measured by the mAP of a trained run's codes: leave it out here")
     pictures = proof_pictures(model, given)
     with writing(), only_one(job.run):
         out = job.run / FOLDER
@@ -40,9 +47,11 @@ def export(job: Job, model: Model, content: dict, gpu: int | None, *, given: str
         try:
             facts = facts_of(job, model, content)
             yield from write_net(model, gpu, pictures, facts, partial)
-            if content and job.method.codes:
+            if with_codes:
                 facts |= rows.write(job.run, partial)
                 shutil.copy(SEARCH, partial)
+            if int8:
+                yield from write_int8(job, facts, partial)
             write_facts(partial, facts)
             replace(partial, out)
         finally:
@@ -63,19 +72,41 @@ def proof_pictures(model: Model, given: str) -> np.ndarray:
 
     They are evenly spaced test pictures of the model's data, or those that PICTURES names.
     """
-    net = model.net
-    most = max(1, parity.INPUTS // (net.channels * net.side**2))
     if given:
-        paths = list_pictures(given)[:most]
-        return np.stack([preprocess.read_picture(path, net) for path in paths])
+        paths = list_pictures(given)[: most_pictures(model.net)]
+        return np.stack([preprocess.read_picture(path, model.net) for path in paths])
     lmdb = lmdb_of(model.data, "query")
     if not lmdb.is_dir():
         raise Failure(
             f"there are no test pictures in {lmdb} to prove the export on: run 'make data' with "
             "the same variables, or give PICTURES=, a folder with some"
         )
+    return evenly_spaced(lmdb, most_pictures(model.net))
+
+
+def most_pictures(net: Net) -> int:
+    """Return on how many pictures of a net's side a proof is made at most."""
+    return max(1, parity.INPUTS // (net.channels * net.side**2))
+
+
+def evenly_spaced(lmdb: Path, most: int) -> np.ndarray:
+    """Return pictures of an LMDB, uint8 n x C x H x W, all where there are no more than `most`."""
     with open_rows(lmdb) as (keys, read):
         return read(np.linspace(0, len(keys) - 1, min(most, len(keys))).astype(int))[0]
+
+
+def write_int8(job: Job, facts: dict, out: Path) -> Iterator[str]:
+    """Write model.int8.onnx and measure its codes; complete facts; yield the table."""
+    most = min(most_pictures(job.net), quantize.CALIBRATION)
+    training = evenly_spaced(lmdb_of(job.data, "database"), most)
+    models = {"float": out / "model.onnx", "int8": out / "model.int8.onnx"}
+    quantize.quantize(*models.values(), training)
+    codes = out / "codes.int8.h5"
+    quantize.codes_of(models["int8"], job.data, job.run / "codes.h5", codes)
+    found = quantize.compare(job.run / "codes.h5", codes)
+    codes.unlink()
+    facts["int8"] = {"calibration": len(training)} | found
+    yield from quantize.table(found, {name: each.stat().st_size for name, each in models.items()})
 
 
 def facts_of(job: Job, model: Model, content: dict) -> dict[str, Any]:

@@ -10,8 +10,8 @@ def exported_run(extracted_run, options, command, folder_of, tmp_path_factory):
     """The options of a job on digits with an index and an export; tests get copies of it."""
     job = extracted_run | {"--runs": tmp_path_factory.mktemp("exported")}
     shutil.copytree(folder_of(extracted_run), folder_of(job))
-    for module in ("tools.search.indexing", "tools.export"):
-        done = command(module, *options(job))
+    for module, *more in (("tools.search.indexing",), ("tools.export", "--int8", 1)):
+        done = command(module, *options(job), *more)
         assert done.returncode == 0, done.stderr
     return job | {"said": done.stdout}
 

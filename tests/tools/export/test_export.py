@@ -15,6 +15,7 @@ from PIL import Image
 
 from data_prep.lmdb_reader import open_rows
 from data_prep.picture import fit
+from eval.protocol import measure
 from tools.export import exporting
 
 ALONE = """
@@ -71,6 +72,20 @@ def test_the_folder_and_what_it_says_of_itself(exported_run, folder_of):
         assert facts["parity"][engine]["bits_wrong"] == 0
         assert f"\n{engine} " in exported_run["said"]
     assert not list(folder.parent.glob(".export*"))
+
+
+def test_eight_bits_are_measured_beside_the_float_net(exported_run, folder_of):
+    folder = folder_of(exported_run) / "export"
+    figures = json.loads((folder / "codes.json").read_text())["int8"]
+    metrics = measure(folder.parent / "codes.h5")
+    assert figures["float"]["map"] == metrics["map"]
+    for name in ("accuracy", "map", "map_at_1000"):
+        assert abs(figures["int8"][name] - figures["float"][name]) < 0.05
+    assert 0 < figures["int8"]["query_bits_differ"] < 0.05 * figures["int8"]["query_bits"]
+    small, whole = ((folder / f"model{of}.onnx").stat().st_size for of in (".int8", ""))
+    assert small < 0.3 * whole
+    assert f"int8   {figures['int8']['accuracy']:8.4f}" in exported_run["said"]
+    assert not list(folder.glob("*.h5")) and not list(folder.glob("*fused*"))
 
 
 @pytest.mark.parametrize("refused", [[*OURS, "cv2"], [*OURS, "PIL"]])
