@@ -30,11 +30,13 @@ def write(
     pictures: np.ndarray,
     facts: dict[str, str],
     out: Path,
+    page_opset: int | None = None,
 ) -> Made:
     """Write model.onnx, model.caffemodel, model.prototxt and mean.npy into `out`.
 
     folder, caffemodel, data, net, blobs, gpu: as TrainedNet takes them. pictures: of the proof,
-    uint8 n x C x H x W. facts: metadata of model.onnx.
+    uint8 n x C x H x W. facts: metadata of model.onnx. page_opset: of web/model.onnx, the same
+    graph for the page's older ONNX Runtime; None where there is no page.
     """
     trained = TrainedNet(folder, caffemodel, data=data, net=net, blobs=blobs, batch=BATCH, gpu=gpu)
     deploy = render.read(folder / "deploy.prototxt")
@@ -45,10 +47,13 @@ def write(
     params = {
         name: [blob.data for blob in learned] for name, learned in trained.caffe_net.params.items()
     }
-    model, tensors = graph.to_onnx(
-        deploy, params, net=net, blobs=trained.blobs, preparation=preparation, facts=facts
-    )
+    common = {"net": net, "blobs": trained.blobs, "preparation": preparation, "facts": facts}
+    model, tensors = graph.to_onnx(deploy, params, **common)
     (out / "model.onnx").write_bytes(model.SerializeToString())
+    if page_opset:
+        (out / "web").mkdir()
+        older, _ = graph.to_onnx(deploy, params, opset=page_opset, **common)
+        (out / "web" / "model.onnx").write_bytes(older.SerializeToString())
     writers = {layer.top[0]: layer.name for layer in deploy.layer}
     trained.caffe_net.save(str(out / "model.caffemodel"))
     (out / "model.prototxt").write_text(for_opencv(deploy))

@@ -11,7 +11,7 @@ import numpy as np
 from data_prep.files import file_digest, only_one
 from data_prep.lmdb_reader import open_rows
 from tools.codes.listing import list_pictures
-from tools.export import graph, parity, quantize, rows
+from tools.export import graph, parity, quantize, rows, web
 from tools.net import preprocess
 from tools.net.exported import FOLDER, write_facts
 from tools.net.model import Model
@@ -20,6 +20,7 @@ from tools.run.data import class_names, lmdb_of
 from tools.run.failure import Failure, writing
 from tools.run.job import Job
 from tools.run.nets import Net
+from tools.search.index import open_index
 
 SEARCH = Path(__file__).with_name("search.py")
 
@@ -46,16 +47,36 @@ def export(
         partial.mkdir()
         try:
             facts = facts_of(job, model, content)
-            yield from write_net(model, gpu, pictures, facts, partial)
+            no_page = why_no_page(model, with_codes)
+            opset = None if no_page else web.OPSET
+            yield from write_net(model, gpu, pictures, facts, partial, opset)
             if with_codes:
                 facts |= rows.write(job.run, partial)
                 shutil.copy(SEARCH, partial)
+                if no_page:
+                    yield f"export/web is left out: {no_page}"
+                else:
+                    web.write(partial, facts, open_index(job.run).codes)
             if int8:
                 yield from write_int8(job, facts, partial)
             write_facts(partial, facts)
             replace(partial, out)
         finally:
             shutil.rmtree(partial, ignore_errors=True)
+
+
+def why_no_page(model: Model, with_codes: bool) -> str:
+    """Return why an export has no page, "" where it has one."""
+    size = model.caffemodel.stat().st_size
+    if not with_codes:
+        return "there are no codes to search"
+    if size > web.MOST_BYTES:
+        return f"{size / 1e6:.0f} MB are too large a net for a page"
+    try:
+        web.runtime()
+    except Failure as failure:
+        return f"{failure}; mend that, and export again to have it"
+    return ""
 
 
 def replace(partial: Path, out: Path) -> None:
@@ -132,7 +153,12 @@ def facts_of(job: Job, model: Model, content: dict) -> dict[str, Any]:
 
 
 def write_net(
-    model: Model, gpu: int | None, pictures: np.ndarray, facts: dict, out: Path
+    model: Model,
+    gpu: int | None,
+    pictures: np.ndarray,
+    facts: dict,
+    out: Path,
+    page_opset: int | None,
 ) -> Iterator[str]:
     """Write the net's files and hold them to Caffe's answers; complete facts; yield the table."""
     threads = device.threads()
@@ -152,6 +178,7 @@ def write_net(
         pictures=pictures,
         facts={name: facts[name] for name in ("net", "method", "net_fingerprint")},
         out=out,
+        page_opset=page_opset,
     )
     found = parity.prove(
         *(out, pictures, made),

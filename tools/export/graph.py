@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from google.protobuf.message import Message
 
 OPSET = defs.onnx_opset_version()
-IR_OF_OPSET = {15: 8}  # for readers from before today's; else what the onnx package writes
+IR_OF_OPSET = {15: 8}  # for the page's reader; else what the onnx package writes
 THRESHOLD = np.float32(0.5)
 
 

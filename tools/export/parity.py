@@ -106,13 +106,9 @@ def prove(
     departs.
     """
     cv2.setNumThreads(threads)
-    session = open_session(out / "model.onnx", threads)
     opencv = read_opencv(out)
     engines = {
-        "ONNX Runtime": (
-            lambda some: run_session(session, some, features=True),
-            lambda picture: onnx_layers(out / "model.onnx", made.tensors, picture),
-        ),
+        "ONNX Runtime": by_onnx(out / "model.onnx", made, threads),
         "OpenCV DNN": (
             lambda some: run_opencv(opencv, made, prepared(some, made.preparation)),
             lambda picture: opencv_layers(
@@ -120,6 +116,8 @@ def prove(
             ),
         ),
     }
+    if (out / "web" / "model.onnx").exists():
+        engines["web/model.onnx"] = by_onnx(out / "web" / "model.onnx", made, threads)
     found = {}
     for engine, (run, layers) in engines.items():
         starts = range(0, len(pictures), BATCH)
@@ -133,6 +131,17 @@ def prove(
             departure = first_departure(caffe_layers(picture), layers(picture))
             raise Failure(sentence(engine, found[engine], departure))
     return found
+
+
+def by_onnx(
+    path: Path, made: Made, threads: int
+) -> tuple[Callable[[np.ndarray], Outputs], Callable[[np.ndarray], Layers]]:
+    """Return what gives an ONNX file's outputs for pictures, and its layers for one picture."""
+    session = open_session(path, threads)
+    return (
+        lambda some: run_session(session, some, features=True),
+        lambda picture: onnx_layers(path, made.tensors, picture),
+    )
 
 
 def prepared(pictures: np.ndarray, preparation: Preparation) -> np.ndarray:
