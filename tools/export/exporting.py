@@ -94,7 +94,7 @@ def proof_pictures(model: Model, given: str) -> np.ndarray:
     They are evenly spaced test pictures of the model's data, or those that PICTURES names.
     """
     if given:
-        paths = list_pictures(given)[: most_pictures(model.net)]
+        paths = list_pictures(given, "PICTURES")[: most_pictures(model.net)]
         return np.stack([preprocess.read_picture(path, model.net) for path in paths])
     lmdb = lmdb_of(model.data, "query")
     if not lmdb.is_dir():

@@ -95,7 +95,12 @@ def read_facts(folder: Path) -> dict[str, Any]:
     """Return codes.json of an export; raise Failure where there is none, InputError if damaged."""
     if not (folder / "codes.json").is_file():
         raise Failure(f"there is no export in {folder}: 'make export' makes it")
-    return read_json(folder / "codes.json", ("net", "net_fingerprint", "sha256"), "'make export'")
+    path = folder / "codes.json"
+    facts = read_json(path, ("net", "net_fingerprint", "sha256"), "'make export'")
+    kinds = {"net": str, "net_fingerprint": str, "sha256": dict}
+    if not all(isinstance(facts[name], kind) for name, kind in kinds.items()):
+        raise Failure(f"{path} is damaged: {AGAIN}")
+    return facts
 
 
 def write_facts(folder: Path, facts: dict[str, Any]) -> None:
