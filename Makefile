@@ -19,9 +19,9 @@ PYTHON := .venv/bin/python
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help venv caffe data train codes eval report index search serve baselines paper compare \
+.PHONY: help venv caffe data train codes eval report index search serve export baselines paper compare \
         clean-run weights lint test test-fast faults fuzz gpu-check caffe-test bench-train bench-data bench-builds \
-        bench-eval bench-scale bench-search bench-distance bench-serve image shell image-test
+        bench-eval bench-scale bench-search bench-distance bench-serve bench-export image shell image-test
 
 # ---- set-up ---------------------------------------------------------------------------------------
 venv:                ## make .venv with the pinned requirements
@@ -58,6 +58,10 @@ search: caffe        ## the pictures nearest to QUERY=photo.jpg (TOP=, CATEGORY=
 serve: caffe         ## a page and a JSON API to search a trained run (PORT=, HOST=)
 	@$(PYTHON) -m tools.stages serve
 	@$(PYTHON) -m tools.serve
+
+export: caffe        ## a trained run's net, or WEIGHTS, for where there is no Caffe (INT8=1)
+	@$(PYTHON) -m tools.stages export
+	@$(PYTHON) -m tools.export
 
 baselines: venv      ## other hashing methods on a run's features (RUN= of METHOD=finetune, BITS="32 48")
 	@$(PYTHON) -m tools.baselines
@@ -123,6 +127,11 @@ bench-distance: venv ## Hamming beside Euclidean distance, and this machine's li
 bench-serve: caffe   ## the JSON API of a trained run under 1, 8 and 32 clients
 	@$(PYTHON) -m tools.stages search
 	@$(PYTHON) -m tools.bench.serve
+
+bench-export: caffe  ## a trained run's net by Caffe, ONNX Runtime, OpenCV, in 8 bits; the service by either engine
+	@$(PYTHON) -m tools.stages export
+	@$(PYTHON) -m tools.export --int8 1
+	@$(PYTHON) -m tools.bench.export
 
 # ---- the CUDA image -----------------------------------------------------------------------------------
 image:               ## build it by Docker, Podman or buildah (USE_CUDNN=1, CUDA_ARCHS=, BUILD_FLAGS=)

@@ -4,9 +4,9 @@ import importlib.util
 from pathlib import Path
 
 import numpy as np
-from caffe.proto import caffe_pb2
 
 from data_prep import DataError
+from data_prep.caffe_proto import caffe_pb2
 from data_prep.lmdb_reader import iterate
 
 IMAGENET_SHAPE = (3, 256, 256)

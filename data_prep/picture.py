@@ -6,11 +6,11 @@ import warnings
 
 import cv2
 import numpy as np
-from caffe.proto import caffe_pb2
 from google.protobuf.message import DecodeError
 from PIL import Image
 
 from data_prep import DataError
+from data_prep.caffe_proto import caffe_pb2
 
 SUFFIX = {"png": ".png", "jpeg": ".jpg"}
 MOST_PIXELS = 178_956_970  # of a picture: from there on Pillow takes it for an attack

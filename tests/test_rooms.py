@@ -18,7 +18,7 @@ EVAL = tuple(f"eval.{path.stem}" for path in (REPO / "eval").glob("*.py"))
 RUN = ("caffe", "data_prep", "eval", "tools.run")
 NET = (*RUN, "tools.net")
 SUBJECTS = tuple(f"tools.{room}" for room in ("train", "codes", "search", "compare", "setup"))
-ABOVE = ("tools.serve", "tools.bench", "tools.faults")
+ABOVE = ("tools.export", "tools.serve", "tools.bench", "tools.faults")
 MAY_IMPORT = {  # of caffe and of our own modules; a thin command right in tools/ is of room "tools"
     "prototxt": (),
     "python_layers": ("caffe", "numpy", *sys.stdlib_module_names),  # and nothing else at all

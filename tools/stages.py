@@ -1,6 +1,6 @@
 """The stages behind training, each from the file before it: `make codes`, `make eval`, and so on.
 
-    python -m tools.stages codes|eval|report|search|serve|trained
+    python -m tools.stages codes|eval|report|search|serve|export|trained
 
 brings a trained run's files up to date, by a command for each, and says where the last one is. A
 file is up to date when it is not older than the one that it is made from.
@@ -45,6 +45,8 @@ def main() -> None:
     if wanted == "codes" and own:
         run_command(("tools.codes.pictures",))
         return
+    if wanted == "export" and values.weights and not (job.run / "run.json").exists():
+        return  # a caffemodel without a run: there is nothing before it
     check_trained(job)
     if wanted in ("search", "serve"):
         require_codes(job)
@@ -76,6 +78,7 @@ def stages_of(job: Job, values: SimpleNamespace) -> dict[str, list[Stage]]:
         "report": [codes, metrics, *([page] if job.method.codes else [])],
         "search": [codes, *(with_features if values.fine else []), INDEX],
         "serve": [*extracted, INDEX],
+        "export": [codes, INDEX] if job.method.codes else [],
     }
 
 

@@ -1,8 +1,11 @@
-"""A trained run whose codes and features are extracted, for the rooms that need those."""
+"""For several rooms: a trained run with its codes and features, and a browser."""
 
 import shutil
 
 import pytest
+
+from data_prep import DataError
+from data_prep.debian import apt_install
 
 
 @pytest.fixture(scope="session")
@@ -20,3 +23,20 @@ def extracted(extracted_run, folder_of, tmp_path):
     """The options of a job whose codes are extracted and not indexed, the test's own."""
     shutil.copytree(folder_of(extracted_run), tmp_path / "run")
     return extracted_run | {"--runs": tmp_path}
+
+
+@pytest.fixture(scope="session")
+def browser():
+    """Debian's Chromium, driven by Playwright; a camera that shows a test picture."""
+    from playwright.sync_api import sync_playwright
+
+    if not shutil.which("chromium"):
+        try:
+            apt_install("chromium", "to test the page")
+        except DataError as error:
+            pytest.skip(str(error))
+    flags = ["--no-sandbox", "--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=flags)
+        yield chromium
+        chromium.close()

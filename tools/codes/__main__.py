@@ -5,6 +5,7 @@ A net without codes has its features.h5 written.
 
 import time
 
+from tools.net import engines
 from tools.run import child, cluster, device, record
 from tools.run.failure import Failure, carry_out, writing
 from tools.run.job import read_job
@@ -12,9 +13,9 @@ from tools.run.job import read_job
 
 def main() -> None:
     """Extract the codes of the job's run, and with FEATURES its features."""
-    job, values = read_job(__doc__, "FEATURES", "SCHEDULER", "WORKERS")
+    job, values = read_job(__doc__, "FEATURES", "SCHEDULER", "WORKERS", "ENGINE")
     run, with_features = job.run, values.features or not job.method.codes
-    gpus, device_sentence = device.choose_all(job.device)
+    gpus, device_sentence = engines.choose(values.engine, job.device)
     if len(gpus) > 1 and values.scheduler:
         raise Failure(
             f"DEVICE={job.device} with SCHEDULER=: give each worker its GPU where it is started "
@@ -37,6 +38,7 @@ def main() -> None:
         gpus=gpus,
         threads_of_net=threads,
         features=with_features,
+        engine=values.engine,
         scheduler=values.scheduler,
         workers=workers,
     )

@@ -1,6 +1,6 @@
 """Any pictures through a net, into pictures.h5, codes.csv and features.csv.
 
-Runs in a Caffe child process. pictures.h5 holds a row a picture: `key` (its path),
+Runs in a child process. pictures.h5 holds a row a picture: `key` (its path),
 `codes` (packed uint8, N x ceil(K/8), big-endian bits), `latent` (float32, N x K), `features` (N x
 F float32, of the blob that the attribute feature_blob names) and, where the net has a classifier,
 `probabilities` (float32, N x C). codes.csv has a picture's path, its code as 0s and 1s, and its
@@ -22,11 +22,12 @@ from tqdm import tqdm
 
 from data_prep import DataError
 from data_prep.files import file_digest
-from data_prep.manifest import read_fields
 from eval.files import check_room, write_atomically
 from eval.hdf5 import NewFile, create_hdf5
+from tools.net.exported import ExportedNet
 from tools.net.trained import TrainedNet
 from tools.run import child
+from tools.run.data import class_names
 from tools.run.failure import Failure
 from tools.run.nets import Blobs, Net
 
@@ -40,6 +41,7 @@ def encode(
     data: Path,
     net: Net,
     blobs: Blobs,
+    engine: str,
     gpu: int | None,
     paths: Sequence[Path],
     origin: str,
@@ -48,14 +50,21 @@ def encode(
 ) -> int:
     """Write the three files into the folder `out`; return the number of pictures in them.
 
-    folder: with the net's prototxt. data: with its mean image. origin: of what the codes are.
+    folder: with the net's prototxt. data: with its mean image. engine: ENGINE, of which onnx takes
+    the folder for a run's. origin: of what the codes are.
     skip: leave unreadable pictures out, instead of raising at the first.
     """
-    trained = TrainedNet(folder, caffemodel, data=data, net=net, blobs=blobs, batch=BATCH, gpu=gpu)
-    names = class_names(trained)
+    if engine == "onnx":
+        trained = ExportedNet.of_run(folder)
+    else:
+        trained = TrainedNet(
+            folder, caffemodel, data=data, net=net, blobs=blobs, batch=BATCH, gpu=gpu
+        )
+    _, classes, size = trained.sizes
+    names = class_names(data, classes) if classes else []
     width = max(len(os.fsencode(path)) for path in paths)
     done = 0
-    check_room(out / "pictures.h5", len(paths) * row_size(trained, width))
+    check_room(out / "pictures.h5", len(paths) * row_size(trained.sizes, width))
     bar = tqdm(total=len(paths), unit="picture", file=child.terminal(), mininterval=0.5)
     with ExitStack() as stack:
         stack.enter_context(bar)
@@ -71,7 +80,6 @@ def encode(
         file = stack.enter_context(create_hdf5(out / "pictures.h5"))
         codes_csv, features_csv = begin_csv("codes.csv"), begin_csv("features.csv")
         codes_csv.writerow(["picture", "code", *(["class", "probability"] if names else [])])
-        size = trained.caffe_net.blobs[blobs.features].data[0].size
         features_csv.writerow(["picture", *(f"{blobs.features}_{at}" for at in range(size))])
         for some, pictures in read_batches(paths, trained, skip, bar):
             found = trained(pictures, features=True)
@@ -109,19 +117,15 @@ def encode(
     return done
 
 
-def row_size(trained: TrainedNet, width: int) -> int:
+def row_size(sizes: tuple[int | None, ...], width: int) -> int:
     """Return about how many bytes a picture takes in the three files; width: of its path."""
-    blobs, caffe_net = trained.blobs, trained.caffe_net
-    latent, features, classes = (
-        caffe_net.blobs[name].data[0].size if name else 0
-        for name in (blobs.code, blobs.features, blobs.probabilities)
-    )
+    latent, classes, features = (size or 0 for size in sizes)
     in_hdf5 = width + 5 * latent + 4 * (features + classes)
     return in_hdf5 + 3 * width + latent + 14 * features + 64
 
 
 def read_batches(
-    paths: Sequence[Path], trained: TrainedNet, skip: bool, bar: tqdm
+    paths: Sequence[Path], trained: TrainedNet | ExportedNet, skip: bool, bar: tqdm
 ) -> Iterator[tuple[list[Path], np.ndarray]]:
     """Yield (paths, pictures) of at most a batch; raise Failure at a bad one, or leave it out."""
     for start in range(0, len(paths), BATCH):
@@ -139,19 +143,6 @@ def read_batches(
             bar.update()
         if found:
             yield found, np.stack(pictures)
-
-
-def class_names(trained: TrainedNet) -> list[str]:
-    """Return the names in the manifest beside the mean image; numbers where it is of others.
-
-    Empty for a net that ends at the codes.
-    """
-    if trained.blobs.probabilities is None:
-        return []
-    count = trained.caffe_net.blobs[trained.blobs.probabilities].data.shape[1]
-    manifest = trained.mean_file.with_name("manifest.json")
-    names = read_fields(manifest)["classes"] if manifest.is_file() else []
-    return names if len(names) == count else [str(label) for label in range(count)]
 
 
 def append(file: NewFile, name: str, values: np.ndarray) -> None:

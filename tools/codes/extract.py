@@ -1,4 +1,4 @@
-"""A trained net over both splits, into codes.h5 and features.h5; runs in a Caffe child process.
+"""A trained net over both splits, into codes.h5 and features.h5; runs in a child process.
 
 The deploy net gets each picture as Caffe's TEST phase would; rows stand in the data set's own
 order, since ties in a ranking are broken by it. The work is done in partitions of whole batches,
@@ -35,12 +35,13 @@ def extract(
     features: bool,
     scheduler: str,
     workers: int,
+    engine: str = "caffe",
 ) -> None:
     """Write codes.h5 of a run, if its net has codes, and features.h5 where these are wanted.
 
     features.h5 has the attributes and groups of codes.h5 (eval/codes.py), with the attribute blob,
     and features, N x F float32, in place of codes and latent. scheduler, workers: as
-    cluster.partitions takes them.
+    cluster.partitions takes them. engine: ENGINE.
     """
     caffemodel = run / "model.caffemodel"
     content, manifest = record.read_record(run), read_manifest(data)
@@ -53,6 +54,7 @@ def extract(
         threads=threads_of_net,
         lmdb=data,
         features=features,
+        engine=engine,
     )
     facts = {
         "class_names": manifest["classes"],

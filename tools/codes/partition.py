@@ -9,6 +9,8 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from data_prep.lmdb_reader import open_rows
+from tools.net.engines import open_run
+from tools.net.exported import ExportedNet
 from tools.net.trained import BATCH, Outputs, TrainedNet
 from tools.run import device
 
@@ -19,7 +21,7 @@ class Work(NamedTuple):
     """What the partitions of one split have in common.
 
     fingerprint: the net's, which tells retrained weights apart. gpus: numbers, () for the CPU.
-    threads: as many compute.
+    threads: as many compute. engine: ENGINE.
     """
 
     run: Path
@@ -28,13 +30,15 @@ class Work(NamedTuple):
     threads: int
     lmdb: Path
     features: bool
+    engine: str = "caffe"
 
 
 def run_partition(work: Work, start: int, end: int) -> tuple[np.ndarray, Outputs]:
     """Return the labels, (n,) int32, and the outputs of the rows start to end of an LMDB."""
     gpu = own_gpu(work.gpus)
-    device.activate(gpu)  # Caffe's mode is the thread's, and workers have several
-    net = worker_net(work.run, work.lmdb.parent, work.fingerprint, gpu, work.threads)
+    if work.engine == "caffe":
+        device.activate(gpu)  # Caffe's mode is the thread's, and workers have several
+    net = worker_net(work.run, work.lmdb.parent, work.fingerprint, gpu, work.threads, work.engine)
     read = worker_reader(work.lmdb, (work.lmdb / "data.mdb").stat().st_ino)
     labels, outputs = [], []
     for first in range(start, end, BATCH):
@@ -55,11 +59,11 @@ def own_gpu(gpus: tuple[int, ...]) -> int | None:
 
 @lru_cache(maxsize=1)
 def worker_net(
-    run: Path, data: Path, fingerprint: str, gpu: int | None, threads: int
-) -> TrainedNet:
+    run: Path, data: Path, fingerprint: str, gpu: int | None, threads: int, engine: str
+) -> TrainedNet | ExportedNet:
     """Return a run's net, opened once in each process; its arguments tell it from others."""
     threadpool_limits(threads)  # a Dask worker was not started with our environment
-    return TrainedNet.of_run(run, data=data, batch=BATCH, gpu=gpu)
+    return open_run(run, engine=engine, data=data, batch=BATCH, gpu=gpu, threads=threads)
 
 
 @lru_cache(maxsize=2)

@@ -7,44 +7,32 @@ that comes out holds pictures.h5 (tools/codes/encode.py has the format), codes.c
 import os
 import tempfile
 from pathlib import Path
-from typing import NamedTuple
 
-from data_prep.mean_image import imagenet_mean, to_binaryproto
 from eval.hdf5 import open_hdf5
 from tools.codes.listing import list_pictures, origin_of
-from tools.net import pretrained, render, weights
-from tools.run import child, device, record
+from tools.net import engines
+from tools.net.model import of_run, of_weights
+from tools.run import child, device
 from tools.run.failure import Failure, carry_out
-from tools.run.job import Job, read_job, require_codes
-from tools.run.nets import Blobs, Net, net_of
-
-
-class Model(NamedTuple):
-    """A net to encode by: the folder with its prototxt, its caffemodel, what nets.toml has of it.
-
-    data: the folder with its mean image. name: in the name of the folder that its codes go to.
-    """
-
-    folder: Path
-    caffemodel: Path
-    data: Path
-    net: Net
-    blobs: Blobs
-    name: str
+from tools.run.job import read_job, require_codes
 
 
 def main() -> None:
     """Encode the pictures that PICTURES, or IMAGES, names."""
-    job, values = read_job(__doc__, "PICTURES", "OUT", "SKIP")
+    job, values = read_job(__doc__, "PICTURES", "OUT", "SKIP", "ENGINE")
     require_codes(job)
     given = values.pictures or values.images
+    if values.weights and values.engine == "onnx":
+        raise Failure(
+            "ENGINE=onnx takes the export of a trained run, and WEIGHTS= another net: leave one out"
+        )
     pictures = list_pictures(given, "PICTURES" if values.pictures else "IMAGES")
     with tempfile.TemporaryDirectory(prefix="codes-") as scratch:
         model = of_weights(job, Path(scratch)) if values.weights else of_run(job)
         default = job.run.parent / "pictures" / f"{Path(given).stem}-{model.name}"
         origin = origin_of(given, model.caffemodel)
         out = folder_for(values.out, default, origin)
-        gpu, device_sentence = device.choose(job.device)
+        gpus, device_sentence = engines.choose(values.engine, job.device)
         print(
             f"codes of {len(pictures)} pictures by {model.caffemodel} on {device_sentence}",
             flush=True,
@@ -58,7 +46,8 @@ def main() -> None:
             data=model.data,
             net=model.net,
             blobs=model.blobs,
-            gpu=gpu,
+            engine=values.engine,
+            gpu=gpus[0] if gpus else None,
             paths=pictures,
             origin=origin,
             out=out,
@@ -68,54 +57,6 @@ def main() -> None:
         left_out = len(pictures) - done
         print(f"{left_out} of {len(pictures)} pictures could not be read and were left out")
     print(f"codes: {out}/pictures.h5, {out}/codes.csv; features: {out}/features.csv")
-
-
-def of_run(job: Job) -> Model:
-    """Return the model of a job's trained run."""
-    run = job.run
-    caffemodel = run / "model.caffemodel"
-    if not caffemodel.exists():
-        raise Failure(
-            f"there is no trained net in {run}: run 'make train' with the same variables first, or "
-            "give WEIGHTS=model.caffemodel with its NET and BITS"
-        )
-    settings = record.read_record(run)["settings"]
-    net = net_of(settings["net"])
-    return Model(run, caffemodel, job.data, net, net.blobs(settings["method"]), run.name)
-
-
-def of_weights(job: Job, folder: Path) -> Model:
-    """Return the model of a caffemodel that one has, with NET's prototxt written into folder.
-
-    The mean image is that of DATASET's data, or else ImageNet's where NET takes that one. The net
-    ends at the codes where the caffemodel has no classifier, as the released deploy files do.
-    """
-    caffemodel = pretrained.find(job.weights)
-    if caffemodel is None:
-        raise Failure(
-            "WEIGHTS=none has no codes: give a caffemodel, or leave WEIGHTS out for a trained run"
-        )
-    data = job.data
-    if not (data / "mean.binaryproto").is_file():
-        if job.net.mean != "imagenet":
-            raise Failure(
-                f"{data}/mean.binaryproto is missing, the mean image for NET={job.net.name}: run "
-                f"'make data' with the DATASET that {caffemodel.name} was trained on"
-            )
-        data = folder
-        mean = imagenet_mean(job.net.side, job.net.channels)
-        (folder / "mean.binaryproto").write_bytes(to_binaryproto(mean))
-    there = weights.shapes(weights.read(caffemodel))
-    classifier = there.get(job.blobs.classifier)
-    classes = classifier[0][-2] if classifier else 0
-    files = render.render_job(job, classes=classes or 1, data=data, run=folder, iters=0)
-    if not classes:
-        deploy = render.parse(files["deploy.prototxt"], "deploy.prototxt")
-        render.cut_behind(deploy, job.blobs.code)
-        files["deploy.prototxt"] = str(deploy)
-    for name, text in files.items():
-        (folder / name).write_text(text)
-    return Model(folder, caffemodel, data, job.net, job.blobs, caffemodel.stem)
 
 
 def folder_for(given: str, default: Path, origin: str) -> Path:

@@ -116,6 +116,12 @@ class TrainedNet:
         blobs = net.blobs(settings["method"])
         return cls(run, caffemodel, data=data, net=net, blobs=blobs, batch=batch, gpu=gpu)
 
+    @property
+    def sizes(self) -> tuple[int | None, int | None, int | None]:
+        """Return the sizes of latent, probabilities and features, None where there is none."""
+        names = (self.blobs.code, self.blobs.probabilities, self.blobs.features)
+        return tuple(name and self.caffe_net.blobs[name].data[0].size for name in names)
+
     def resize(self, batch: int) -> None:
         """Take batches of so many pictures from now on."""
         data = self.caffe_net.blobs[self.blobs.data]

@@ -34,6 +34,13 @@ def read_manifest(data: Path) -> dict:
     return there
 
 
+def class_names(data: Path, count: int) -> list[str]:
+    """Return the names in a data folder's manifest; numbers where it is of another count."""
+    there = data / "manifest.json"
+    names = manifest.read_fields(there)["classes"] if there.is_file() else []
+    return names if len(names) == count else [str(label) for label in range(count)]
+
+
 def folder_of(settings: dict, root: Path) -> Path:
     """Return the data folder of a run with these settings (run.json's) below a DATA_ROOT.
 

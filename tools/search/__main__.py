@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 from eval.files import write_atomically
+from tools.net import engines
 from tools.run import child, device
 from tools.run.failure import Failure, carry_out, writing
 from tools.run.job import read_job, require_codes
@@ -13,14 +14,16 @@ from tools.search.answer import counted, table
 
 def main() -> None:
     """Search the index of the job's run for the pictures that are like QUERY."""
-    job, values = read_job(*(__doc__, "QUERY", "TOP", "CATEGORY", "FINE", "RADIUS", "GRID", "JSON"))
+    job, values = read_job(
+        *(__doc__, "QUERY", "TOP", "CATEGORY", "FINE", "RADIUS", "GRID", "JSON", "ENGINE")
+    )
     require_codes(job)
     query, grid = Path(values.query), Path(values.grid) if values.grid else None
     if not query.is_file():
         raise Failure(f"QUERY={values.query}: there is no such picture")
     if grid and not grid.parent.is_dir():
         raise Failure(f"GRID={grid}: there is no such folder")
-    gpu, _ = device.choose(job.device)
+    gpus, _ = engines.choose(values.engine, job.device)
     log = job.run / "search.log"
     with writing():
         log.unlink(missing_ok=True)  # Caffe says 10 kB each time
@@ -35,7 +38,8 @@ def main() -> None:
         category=values.category,
         radius=whole("RADIUS", str(values.radius), 0, job.bits) if values.fine else None,
         grid=grid is not None,
-        gpu=gpu,
+        engine=values.engine,
+        gpu=gpus[0] if gpus else None,
     )
     if values.json:
         print(json.dumps({"query": str(query)} | answer))

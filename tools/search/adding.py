@@ -1,4 +1,4 @@
-"""Pictures of one's own into a run's index; runs in a Caffe child process."""
+"""Pictures of one's own into a run's index; runs in a child process."""
 
 import tempfile
 from collections.abc import Sequence
@@ -10,7 +10,8 @@ import numpy as np
 from tqdm import tqdm
 
 from eval.files import naming
-from tools.net.trained import BATCH, TrainedNet
+from tools.net.engines import open_run
+from tools.net.trained import BATCH
 from tools.run import child
 from tools.search.index import add
 
@@ -37,14 +38,21 @@ class Spool:
 
 
 def add_pictures(
-    *, run: Path, data: Path, files: Sequence[Path], label: int, gpu: int | None
+    *,
+    run: Path,
+    data: Path,
+    files: Sequence[Path],
+    label: int,
+    gpu: int | None,
+    engine: str = "caffe",
 ) -> int:
     """Add picture files to the index of a run; return how many took the place of others.
 
-    label: their class, or -1. Raise DataError, and add none, where one of them cannot be read. What
-    the net says of them waits in files in the run's folder, so that memory holds a batch alone.
+    label: their class, or -1. engine: ENGINE. Raise DataError, and add none, where one of them
+    cannot be read. What the net says of them waits in files in the run's folder, so that memory
+    holds a batch alone.
     """
-    net = TrainedNet.of_run(run, data=data, batch=BATCH, gpu=gpu)
+    net = open_run(run, engine=engine, data=data, batch=BATCH, gpu=gpu)
     with ExitStack() as opened:
         bar = tqdm(total=len(files), unit="picture", file=child.terminal(), mininterval=0.5)
         opened.enter_context(bar)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from tools.net import engines
 from tools.run import child, device
 from tools.run.failure import Failure, carry_out
 from tools.run.job import Job, read_job, require_codes
@@ -18,7 +19,7 @@ from tools.search.index import Index, create, label_of, open_index, remove
 
 def main() -> None:
     """Make the index of the job's run where it is not there, and change it as was asked."""
-    job, values = read_job(__doc__, "INDEX", "REMOVE", "ADD", "LABEL")
+    job, values = read_job(__doc__, "INDEX", "REMOVE", "ADD", "LABEL", "ENGINE")
     require_codes(job)
     if values.index and values.index not in KINDS:
         raise Failure(f"INDEX={values.index} is not known: {', '.join(KINDS)}")
@@ -27,7 +28,7 @@ def main() -> None:
         count = remove(job.run, keys_of(values.remove))
         print(f"removed {counted(count, 'picture')}")
     if values.add:
-        add_files(job, index, Path(values.add), values.label)
+        add_files(job, index, Path(values.add), values.label, values.engine)
     index = open_index(job.run)
     size = sum(path.stat().st_size for path in job.run.glob("index*"))
     pictures = counted(np.count_nonzero(~index.removed), "picture")
@@ -52,11 +53,11 @@ def keys_of(text: str) -> list[str]:
     return [line for line in lines if line.strip()]
 
 
-def add_files(job: Job, index: Index, path: Path, label: str) -> None:
+def add_files(job: Job, index: Index, path: Path, label: str, engine: str) -> None:
     """Add the pictures of a path to the job's index, which is open, and say how many they were."""
     files = pictures_of(path)
     number = label_of(index, label, "LABEL") if label else -1
-    gpu, _ = device.choose(job.device)
+    gpus, _ = engines.choose(engine, job.device)
     replaced = child.call(
         "tools.search.adding.add_pictures",
         threads=device.threads(),
@@ -65,7 +66,8 @@ def add_files(job: Job, index: Index, path: Path, label: str) -> None:
         data=job.data,
         files=files,
         label=number,
-        gpu=gpu,
+        engine=engine,
+        gpu=gpus[0] if gpus else None,
     )
     pictures = np.count_nonzero(~open_index(job.run).removed)
     print(

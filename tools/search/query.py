@@ -1,4 +1,4 @@
-"""One picture against a run's index; runs in a Caffe child process."""
+"""One picture against a run's index; runs in a child process."""
 
 import time
 from pathlib import Path
@@ -7,7 +7,7 @@ import faiss
 import numpy as np
 
 from data_prep.picture import decode
-from tools.net.trained import TrainedNet
+from tools.net.engines import open_run
 from tools.run.data import open_pictures
 from tools.search.answer import describe, find
 from tools.search.index import label_of, open_index, picture_of
@@ -25,16 +25,17 @@ def answer_query(
     radius: int | None,
     grid: bool,
     gpu: int | None,
+    engine: str = "caffe",
 ) -> tuple[dict, bytes | None]:
     """Return the answer to a picture file, and a PNG of the pictures found where one is wanted.
 
     The answer is that of describe(), with the milliseconds of each of STEPS once the net is loaded.
     data: the run's data folder. category: a class's name, or "". radius: of the second stage's
-    candidates, in bits; None for a search by the code alone. Raise Failure or DataError where the
-    picture, the category or the index is not usable.
+    candidates, in bits; None for a search by the code alone. engine: ENGINE. Raise Failure or
+    DataError where the picture, the category or the index is not usable.
     """
     faiss.omp_set_num_threads(1)  # one query gains nothing from more, and would wait for them
-    net = TrainedNet.of_run(run, data=data, batch=1, gpu=gpu)
+    net = open_run(run, engine=engine, data=data, batch=1, gpu=gpu)
     times = [time.perf_counter()]
     index = open_index(run)
     label = label_of(index, category, "CATEGORY") if category else None

@@ -9,6 +9,7 @@ import sys
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
+from tools.net import engines
 from tools.run import device
 from tools.run.failure import Failure, carry_out
 from tools.run.job import Job, read_job, require_codes
@@ -29,7 +30,7 @@ DRAIN_SECONDS = 30  # for requests at work when the server is stopped
 
 def main() -> None:
     """Serve the job's run until a signal says to stop."""
-    job, values = read_job(__doc__, "HOST", "PORT", "RADIUS")
+    job, values = read_job(__doc__, "HOST", "PORT", "RADIUS", "ENGINE")
     require_codes(job)
     radius = whole("RADIUS", str(values.radius), 0, job.bits)
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -43,8 +44,9 @@ def main() -> None:
     with ExitStack() as files:
         sock = files.enter_context(listen(values.host, values.port))
         uploads = Uploads(files.enter_context(open_folder()))
-        gpu, device_sentence = device.choose(job.device)
-        service = open_service(job, radius, gpu, files)
+        gpus, device_sentence = engines.choose(values.engine, job.device)
+        gpu = gpus[0] if gpus else None
+        service = open_service(job, radius, values.engine, gpu, files)
         server = make_server(service, values.host, sock, uploads)
         address = address_of(values.host, sock.getsockname()[1])
         print(f"serving {', '.join(service.runs)} on {device_sentence}", flush=True)
@@ -76,10 +78,13 @@ def address_of(host: str, port: int) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-def open_service(job: Job, radius: int, gpu: int | None, files: ExitStack) -> "Service":
-    """Return the service of the job's run, with Caffe's process started; files: ends what is open.
+def open_service(
+    job: Job, radius: int, engine: str, gpu: int | None, files: ExitStack
+) -> "Service":
+    """Return the service of the job's run, with the net's process started.
 
-    radius: of fine search's candidates, in bits. Raise Failure where the run cannot be searched.
+    radius: of fine search's candidates, in bits. engine, gpu: what runs the net. files: ends what
+    is open. Raise Failure where the run cannot be searched.
     """
     from tools.serve.decoder import Decoder
     from tools.serve.encoder import Encoder
@@ -90,7 +95,12 @@ def open_service(job: Job, radius: int, gpu: int | None, files: ExitStack) -> "S
     run, log = runs[job.run.name], job.run / "serve.log"
     warm = (run.folder, run.index.fingerprint)
     encoder = Encoder(
-        gpu=gpu, threads=device.threads(), log=log, data_root=job.data_root, warm=warm
+        engine=engine,
+        gpu=gpu,
+        threads=device.threads(),
+        log=log,
+        data_root=job.data_root,
+        warm=warm,
     )
     files.callback(encoder.close)
     decoders = (Decoder(log), Decoder(log))

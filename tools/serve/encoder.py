@@ -1,6 +1,6 @@
-"""The queue before Caffe's process, and the thread that keeps that process alive.
+"""The queue before the process with the net, and the thread that keeps that process alive.
 
-Whatever waits in the queue when Caffe is free goes through the net together. Where the process
+Whatever waits in the queue when the net is free goes through the net together. Where the process
 dies, what it held is answered with a sentence and another one is started.
 """
 
@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from tools.net.engines import PROCESS
 from tools.serve.encoding import Encoded
 from tools.serve.limits import QUEUE, QUICK_PIXELS, Refused
 from tools.serve.worker import START_SECONDS, Ended, Worker
@@ -39,11 +40,12 @@ class Waiting(NamedTuple):
 
 
 class Encoder:
-    """Caffe's process behind a bounded queue."""
+    """The process with the net, Caffe's or ONNX Runtime's, behind a bounded queue."""
 
     def __init__(
         self,
         *,
+        engine: str = "caffe",
         gpu: int | None,
         threads: int,
         log: Path,
@@ -52,17 +54,18 @@ class Encoder:
     ) -> None:
         """Start the process; raise Refused where it does not come up.
 
-        warm: the run and the fingerprint of a net that is made ready first. gpu: its number, None
-        for the CPU. threads: as many compute. log: the file of Caffe's log. data_root: DATA_ROOT,
-        where the runs' mean images are.
+        engine: ENGINE. warm: the run and the fingerprint of a net that is made ready first. gpu:
+        its number, None for the CPU. threads: as many compute. log: the file of the process's log.
+        data_root: DATA_ROOT, where the runs' mean images are.
         """
         self.worker = Worker(
-            "Caffe's process",
+            PROCESS[engine],
             "tools.serve.encoding.answer_messages",
             threads=threads,
             log=log,
             # larger pictures are decoded elsewhere; a header may say another size than the data
             variables={"OPENCV_IO_MAX_IMAGE_PIXELS": str(QUICK_PIXELS)},
+            engine=engine,
             gpu=gpu,
             data_root=data_root,
             warm=warm,
@@ -87,7 +90,7 @@ class Encoder:
 
         run: its folder. fingerprint: of the net that is meant. picture: a file's bytes, or what
         picture.read makes of them. features: whether they are wanted. The future raises Refused:
-        422 for a picture that cannot be decoded, 503 where Caffe died.
+        422 for a picture that cannot be decoded, 503 where the process died.
         """
         waiting = Waiting(run, fingerprint, features, picture, Future())
         if self.closing.is_set():
@@ -101,7 +104,7 @@ class Encoder:
         return waiting.future
 
     def close(self) -> None:
-        """Answer what is in the queue, then end Caffe's process."""
+        """Answer what is in the queue, then end the process."""
         self.closing.set()
         self.thread.join()
 
@@ -138,7 +141,7 @@ class Encoder:
         return some
 
     def _encode(self, some: list[Waiting]) -> None:
-        """Send pictures to Caffe's process, those for one net together; settle their futures."""
+        """Send pictures to the process, those for one net together; settle their futures."""
         by_net = {}
         for each in some:
             if each.future.set_running_or_notify_cancel():
@@ -152,8 +155,8 @@ class Encoder:
             except Refused as refused:
                 answers = [refused] * len(together)
             except Ended:
-                sentence = "Caffe's process died with this picture in hand and is started again."
-                answers = [Refused(503, f"{sentence} Send it once more.")] * len(together)
+                said = "died with this picture in hand and is started again. Send it once more."
+                answers = [Refused(503, f"{self.worker.title} {said}")] * len(together)
             for each, answer in zip(together, answers, strict=True):
                 if isinstance(answer, str):
                     answer = Refused(422, answer)

@@ -1,4 +1,4 @@
-"""Pictures in, a net's outputs out, until the connection ends; the service's process with Caffe.
+"""Pictures in, a net's outputs out, until the connection ends; the service's process with the net.
 
 Messages come from tools/serve/encoder.py, which starts this in a process of its own.
 """
@@ -13,6 +13,8 @@ from pathlib import Path
 import numpy as np
 
 from data_prep import DataError
+from tools.net.engines import open_run
+from tools.net.exported import ExportedNet
 from tools.net.trained import Outputs, TrainedNet
 from tools.run import device, record
 from tools.run.data import folder_of
@@ -35,6 +37,7 @@ class Encoded(Outputs):
 def answer_messages(
     *,
     connection: int,
+    engine: str,
     gpu: int | None,
     data_root: Path,
     warm: tuple[Path, str] | None,
@@ -42,21 +45,21 @@ def answer_messages(
 ) -> None:
     """Answer the messages of a connection: send "ready", then a reply to each until it ends.
 
-    connection: a file descriptor. data_root: DATA_ROOT, for the runs' mean images. warm: the run
-    and the fingerprint of a net that is made ready for up to `batch` pictures before that. A
-    message is (run, fingerprint, pictures, features): the run's folder, its net's fingerprint, the
-    bytes of picture files or what picture.read made of them, whether their features are wanted. The
-    reply is encode()'s list, or a
-    sentence where the net cannot be used.
+    connection: a file descriptor. engine: ENGINE. data_root: DATA_ROOT, for the runs' mean images.
+    warm: the run and the fingerprint of a net that is made ready for up to `batch` pictures before
+    that. A message is (run, fingerprint, pictures, features): the run's folder, its net's
+    fingerprint, the bytes of picture files or what picture.read made of them, whether their
+    features are wanted. The reply is encode()'s list, or a sentence where the net cannot be used.
     """
     for number in (signal.SIGINT, signal.SIGTERM):  # whoever stops the service lets it drain:
         signal.signal(number, signal.SIG_IGN)  # the end of the connection ends this process
-    device.activate(gpu)
+    if engine == "caffe":
+        device.activate(gpu)
     opened = {}
     with Connection(connection) as pipe:
         if warm:
             with suppress(*FAMILY):  # whoever asks for it is told
-                opened[warm] = open_net(warm[0], data_root, warm[1], gpu)
+                opened[warm] = open_net(warm[0], data_root, warm[1], engine, gpu)
                 warm_up(opened[warm], batch)
         pipe.send("ready")
         while True:
@@ -66,23 +69,25 @@ def answer_messages(
                 return
             try:
                 if (run, fingerprint) not in opened:
-                    opened[run, fingerprint] = open_net(run, data_root, fingerprint, gpu)
+                    opened[run, fingerprint] = open_net(run, data_root, fingerprint, engine, gpu)
                 reply = encode(opened[run, fingerprint], pictures, features)
             except (*FAMILY, OSError) as error:
                 reply = f"{sentence_of(error)}."
             pipe.send(reply)
 
 
-def open_net(run: Path, data_root: Path, fingerprint: str, gpu: int | None) -> TrainedNet:
+def open_net(
+    run: Path, data_root: Path, fingerprint: str, engine: str, gpu: int | None
+) -> TrainedNet | ExportedNet:
     """Return the net of a run's folder; raise Failure where its fingerprint is another one."""
     content = record.read_record(run)
     if record.net_fingerprint(content, run / "model.caffemodel") != fingerprint:
         raise Failure(f"{run.name} was trained again: make its index anew and restart the server")
     data = folder_of(content["settings"], data_root)
-    return TrainedNet.of_run(run, data=data, batch=1, gpu=gpu)
+    return open_run(run, engine=engine, data=data, batch=1, gpu=gpu)
 
 
-def warm_up(net: TrainedNet, batch: int) -> None:
+def warm_up(net: TrainedNet | ExportedNet, batch: int) -> None:
     """Make a net ready for each number of pictures up to batch, so that no request waits for it.
 
     Each makes layers of its own the first time, and the largest takes the memory of all.
@@ -95,7 +100,7 @@ def warm_up(net: TrainedNet, batch: int) -> None:
 
 
 def encode(
-    net: TrainedNet, pictures: Sequence[bytes | np.ndarray], features: bool
+    net: TrainedNet | ExportedNet, pictures: Sequence[bytes | np.ndarray], features: bool
 ) -> list[Encoded | str]:
     """Return for each picture its outputs, of one row, or a sentence: why not.
 
@@ -120,7 +125,9 @@ def encode(
     return answers
 
 
-def row_of(outputs: Outputs, row: int, net: TrainedNet, pixels: np.ndarray) -> Encoded:
+def row_of(
+    outputs: Outputs, row: int, net: TrainedNet | ExportedNet, pixels: np.ndarray
+) -> Encoded:
     """Return the outputs of one picture of several, uint8 C x H x W."""
     columns = (outputs.latent, outputs.probabilities, outputs.features)
     return Encoded(

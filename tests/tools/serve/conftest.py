@@ -15,8 +15,6 @@ import httpx
 import psutil
 import pytest
 
-from data_prep import DataError
-from data_prep.debian import apt_install
 from data_prep.lmdb_reader import open_rows
 from eval.codes import read_codes
 from tools.search.index import create
@@ -114,20 +112,3 @@ def finish():
     """Run a coroutine to its end, in a thread: the browser's driver has this one's event loop."""
     with ThreadPoolExecutor(1) as thread:
         yield lambda coroutine: thread.submit(asyncio.run, coroutine).result()
-
-
-@pytest.fixture(scope="session")
-def browser():
-    """Debian's Chromium, driven by Playwright; a camera that shows a test picture."""
-    from playwright.sync_api import sync_playwright
-
-    if not shutil.which("chromium"):
-        try:
-            apt_install("chromium", "to test the page")
-        except DataError as error:
-            pytest.skip(str(error))
-    flags = ["--no-sandbox", "--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]
-    with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=flags)
-        yield chromium
-        chromium.close()

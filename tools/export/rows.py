@@ -1,0 +1,22 @@
+"""What `make search` searches, in files that NumPy and FAISS alone read."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+
+from tools.search.index import open_index
+from tools.search.index_file import read_tables
+
+
+def write(run: Path, out: Path) -> dict:
+    """Write index.faiss and rows.npz of a run's index into `out`; return what codes.json says.
+
+    rows.npz: labels (int32, -1 for none), keys (S, UTF-8) and removed (bool), a row a picture.
+    Raise Failure where the run has no index of its net.
+    """
+    index, (_, attributes) = open_index(run), read_tables(run / "index.h5")
+    shutil.copyfile(run / attributes["faiss"], out / "index.faiss")
+    keys = np.array(index.keys.tolist())  # without what HDF5 says of the type
+    np.savez(out / "rows.npz", labels=index.labels, keys=keys, removed=index.removed)
+    return {"index": index.kind, "pictures": int(np.count_nonzero(~index.removed))}

