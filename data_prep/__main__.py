@@ -6,6 +6,7 @@ from pathlib import Path
 
 from data_prep import DataError
 from data_prep.datasets import DATASETS
+from data_prep.manifest import MEANS
 from data_prep.prepare import check_options, prepare
 
 
@@ -35,7 +36,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--root", type=Path, required=True, help="where data sets are kept")
     parser.add_argument("--side", type=int, required=True, help="pixels, as the net wants")
     parser.add_argument("--channels", type=int, required=True, help="1 or 3")
-    parser.add_argument("--mean", required=True, help="train or imagenet")
+    parser.add_argument("--mean", required=True, help=", ".join(MEANS))
     parser.add_argument("--subset", type=int, help="evenly spaced pictures of each split")
     parser.add_argument("--encoding", help="raw, png or jpeg; default: the data set's own")
     parser.add_argument("--images", type=Path, help="the folder of a data set made of pictures")

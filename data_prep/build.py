@@ -20,7 +20,7 @@ from data_prep.lmdb_reader import count as count_records
 from data_prep.lmdb_reader import record_keys, row_of
 from data_prep.lmdb_writer import check_keys, chunk_size, estimate_bytes, write_lmdb
 from data_prep.manifest import PIXELS, as_text
-from data_prep.mean_image import imagenet_mean, to_binaryproto, train_mean
+from data_prep.mean_image import known_mean, to_binaryproto, train_mean
 
 SEED = 42  # of the pictures' order in the LMDBs
 STATE = "build.json"  # the file of an unfinished folder that says what decides its records
@@ -41,12 +41,12 @@ def build(
     """Make the data folder of a data set; the caller locks its parent folder (only_one).
 
     name: what the manifest calls the data set. side, channels: of the pictures to be stored, in
-    pixels, and 1 or 3. mean: ``train`` or ``imagenet``. encoding: one of manifest.PIXELS.
+    pixels, and 1 or 3. mean: one of manifest.MEANS. encoding: one of manifest.PIXELS.
     count: pictures of each split to keep, None for all. skip: leave out pictures that can't be
     used. An unfinished build of the same records is continued. Raises DataError where an input
     can't be used or the disk is too small; what was committed until then is kept.
     """
-    image = imagenet_mean(side, channels) if mean == "imagenet" else None
+    image = known_mean(mean, side, channels)
     check(dataset)
     splits = {"train": dataset.train, "test": dataset.test}
     if count:

@@ -24,6 +24,7 @@ class Entry(NamedTuple):
 
     name: str
     net: str  # the default of NET
+    net_on_cpu: str = ""  # and where Caffe works on a CPU, if it is another
     encoding: str = "raw"  # the default of ENCODING
     pictures: bool = False  # made of the folder IMAGES
     archive: bool = False  # may come from an archive of one's own, CIFAR10_ARCHIVE
@@ -44,7 +45,7 @@ TABLE = (
     Entry("sun397", net="alexnet", pictures=True, encoding="jpeg"),
     Entry("yahoo1m", net="alexnet", pictures=True, encoding="jpeg"),
     Entry("digits", net="lenet"),
-    Entry("folder", net="alexnet", pictures=True),
+    Entry("folder", net="alexnet", net_on_cpu="efficientnet_lite0", pictures=True),
 )
 DATASETS = {entry.name: entry for entry in TABLE}
 

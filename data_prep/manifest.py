@@ -19,6 +19,7 @@ PIXELS = {  # what a manifest says of each encoding
 }
 FILES = ("train_lmdb/data.mdb", "test_lmdb/data.mdb", "mean.binaryproto", "manifest.json")
 SPLITS = ("train", "test")
+MEANS = ("train", "imagenet", "grey")  # of the training pictures; ILSVRC 2012's; 127 everywhere
 ADVICE = "remove {folder} and make it again"
 
 

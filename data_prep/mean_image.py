@@ -10,6 +10,7 @@ from data_prep.caffe_proto import caffe_pb2
 from data_prep.lmdb_reader import iterate
 
 IMAGENET_SHAPE = (3, 256, 256)
+GREY = 127  # which EfficientNet-Lite subtracts from every number
 
 
 def train_mean(path: Path) -> np.ndarray:
@@ -22,6 +23,16 @@ def train_mean(path: Path) -> np.ndarray:
         total = total + picture.astype(np.uint64)
         count += 1
     return (total / count).astype(np.float32)
+
+
+def known_mean(mean: str, side: int, channels: int) -> np.ndarray | None:
+    """Return the mean image of a name, float32 C x H x W; None for train, the pictures' own.
+
+    mean: a name of manifest.MEANS.
+    """
+    if mean == "grey":
+        return np.full((channels, side, side), GREY, np.float32)
+    return imagenet_mean(side, channels) if mean == "imagenet" else None
 
 
 def imagenet_mean(side: int, channels: int) -> np.ndarray:

@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING
 from data_prep import DataError
 from data_prep.datasets import DATASETS, Source, entry_of, module_of, name_of
 from data_prep.files import file_source, only_one
-from data_prep.manifest import PIXELS, check_asked, check_pictures, data_folder, read_manifest
+from data_prep.manifest import (
+    MEANS,
+    PIXELS,
+    check_asked,
+    check_pictures,
+    data_folder,
+    read_manifest,
+)
 
 if TYPE_CHECKING:
     from data_prep.folder import Listing
@@ -108,14 +115,14 @@ def check_options(
     """Raise DataError where an option of prepare is not known, out of range, missing or idle.
 
     dataset: a name of the table DATASETS. side, channels: of the pictures, in pixels, and 1 or 3.
-    mean: ``train`` or ``imagenet``. subset: how many evenly spaced pictures of each split, None
+    mean: one of manifest.MEANS. subset: how many evenly spaced pictures of each split, None
     for all. images: the folder of a data set that is made of a folder of pictures. archive: what
     a data set that takes one is read from. encoding: ``raw``, ``png``, ``jpeg`` or None.
     """
     entry = entry_of(dataset)
     for option, value, known in (
         ("channels", channels, (1, 3)),
-        ("mean", mean, ("train", "imagenet")),
+        ("mean", mean, MEANS),
         ("encoding", encoding, (None, *PIXELS)),
     ):
         if value not in known:

@@ -228,6 +228,7 @@ def differences(run: dict, row: dict[str, str], protocol: str) -> list[str]:
         "net not stated": not row.get("net"),
         "other net": bool(row.get("net")) and (scratch or _published_net(row) not in names),
         "other weights": not scratch and (settings.get("weights") or default) != default,
+        "head alone trained": bool(settings.get("head")),
         "other loss weights": len(losses) > 1 and weighed,
         "subset of the pictures": bool(settings.get("subset")),
         "features not stated": row.get("features", "learned") != "learned",

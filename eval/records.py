@@ -17,6 +17,7 @@ RUN = {
         "subset?": COUNT,
         "iters?": COUNT,
         "weights?": NAME,
+        "head?": bool,
     },
     "from_scratch": bool,
     "warnings": [str],

@@ -103,6 +103,13 @@ def test_imagenet_mean(prepare, tmp_path):
     np.testing.assert_allclose(mean.mean(axis=(0, 2, 3)), [104.007, 116.669, 122.679], atol=1e-3)
 
 
+def test_a_grey_mean_is_127_at_any_size(prepare, tmp_path):
+    made = prepare("digits", "--subset", 10, side=40, mean="grey")
+    assert made.returncode == 0, made.stderr
+    mean = read_mean(tmp_path / "data/digits/40x3-10/mean.binaryproto")
+    assert mean.shape == (1, 3, 40, 40) and (mean == 127).all()
+
+
 def test_imagenet_mean_of_another_shape(prepare, refused, tmp_path):
     message = refused(prepare("digits", mean="imagenet"))
     assert "use --side 256 --channels 3, or --mean train" in message
@@ -219,7 +226,7 @@ def test_arguments_that_make_no_sense(prepare):
         ("digits", ["--images", "x"], "digits takes no folder of pictures; only "),
         ("digits", ["--cifar10-archive", "x"], "digits is read from no archive; only cifar10"),
         ("digits", ["--encoding", "gif"], "encoding gif is not known; there are raw, png, jpeg"),
-        ("digits", ["--mean", "0"], "mean 0 is not known; there are train, imagenet"),
+        ("digits", ["--mean", "0"], "mean 0 is not known; there are train, imagenet, grey"),
         ("digits", ["--channels", 2], "channels 2 is not known; there are 1, 3"),
         ("folder", [], "folder is made of a folder of pictures; name it (IMAGES=, --images)"),
         ("cifar", [], "the data set cifar is not known; there are mnist, "),

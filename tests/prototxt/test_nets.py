@@ -89,7 +89,7 @@ def test_the_layers_behind_the_features_are_called_as_in_the_releases(net, metho
     assert (blobs.latent, blobs.code, blobs.classifier) == names(net, method)
 
 
-@pytest.mark.parametrize("net", ["alexnet", "lenet", "cifar_small"])
+@pytest.mark.parametrize("net", ["alexnet", "lenet", "cifar_small", "efficientnet_lite0"])
 def test_a_finetune_net_has_a_classifier_on_the_features_and_no_codes(net):
     assert NETS[net].blobs("finetune").code is None
     layers = by_name(net, "finetune")

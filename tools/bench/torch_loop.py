@@ -1,7 +1,8 @@
 """A net's training iterations in PyTorch on a CPU; runs in a venv of its own that has only torch.
 
 Reads a JSON object from stdin: "layers" (the net from its data to its classifier, each with its
-"type" and the numbers that its prototxt has), "codes" (which of them gives the codes' activations),
+"type" and the numbers that its prototxt has; "trained" is false where it stays as it is, and an
+"Eltwise" adds what came "back" layers before), "codes" (which of them gives the codes),
 "shape" (of a batch), "rate", "momentum", "decay", "threads", "iterations". Prints one with the
 milliseconds of an iteration: "forward", and "training" with backward pass and update; as many run
 before. The batch is drawn once and stays in memory: nothing is read, decoded or cropped.
@@ -28,25 +29,44 @@ def module(layer: dict, x: torch.Tensor) -> nn.Module:
         "Flatten": nn.Flatten,
         "MAX": lambda: nn.MaxPool2d(*window, ceil_mode=True),
         "AVE": lambda: nn.AvgPool2d(*window, ceil_mode=True),
+        "global": lambda: nn.AdaptiveAvgPool2d(1),
         "LRN": lambda: nn.LocalResponseNorm(
             layer["size"], layer["alpha"], layer["beta"], layer["k"]
         ),
         "BatchNorm": lambda: nn.BatchNorm2d(x.shape[1]),  # with the Scale layer behind it
         "ReLU": lambda: nn.ReLU(inplace=True),
+        "Clip": lambda: nn.Hardtanh(layer["low"], layer["high"]),
+        "Eltwise": nn.Identity,
         "Sigmoid": nn.Sigmoid,
         "Dropout": nn.Dropout,
     }
     return makers[kind]()
 
 
-def build(layers: list[dict], codes: int, x: torch.Tensor) -> tuple[nn.Module, nn.Module]:
-    """Return the net up to the codes' activations, and what comes behind them."""
-    parts = nn.Sequential(), nn.Sequential()
-    for place, layer in enumerate(layers):
-        part = parts[place > codes]
-        part.append(module(layer, x))
-        x = part[-1](x)
-    return parts
+class Net(nn.Module):
+    """A row of layers, of which an Eltwise adds what an earlier one gave."""
+
+    def __init__(self, layers: list[dict], x: torch.Tensor) -> None:
+        """Make the modules, for pictures like x."""
+        super().__init__()
+        self.layers, self.parts = layers, nn.ModuleList()
+        made = [x]
+        for layer in layers:
+            self.parts.append(module(layer, made[-1]))
+            self.parts[-1].requires_grad_(layer.get("trained", True))
+            made.append(self.step(len(self.parts) - 1, made))
+
+    def step(self, at: int, made: list[torch.Tensor]) -> torch.Tensor:
+        """Return what a layer gives, after made, what all before it gave."""
+        x = self.parts[at](made[-1])
+        return x + made[-1 - self.layers[at]["back"]] if "back" in self.layers[at] else x
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return what the last layer gives."""
+        made = [x]
+        for at in range(len(self.parts)):
+            made.append(self.step(at, made))
+        return made[-1]
 
 
 def losses(codes: torch.Tensor, scores: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
@@ -65,8 +85,9 @@ def main() -> None:
     torch.manual_seed(42)
     pictures = torch.randn(job["shape"])
     labels = torch.arange(len(pictures)) % 10
-    below, above = build(job["layers"], job["codes"], pictures)
-    parameters = [*below.parameters(), *above.parameters()]
+    below = Net(job["layers"][: job["codes"] + 1], pictures)
+    above = Net(job["layers"][job["codes"] + 1 :], below(pictures))
+    parameters = [p for net in (below, above) for p in net.parameters() if p.requires_grad]
     weights = [p for p in parameters if p.dim() > 1]
     others = [p for p in parameters if p.dim() == 1]
     optimizer = torch.optim.SGD(

@@ -26,6 +26,7 @@ from google.protobuf import text_format
 from data_prep.manifest import data_folder
 from data_prep.prepare import prepare
 from eval.tables import LOSS_TERMS
+from tools.bench.torch_venv import PYTHON, install_torch
 from tools.net import preprocess, render
 from tools.run import child, device
 from tools.run.failure import Failure, carry_out
@@ -36,10 +37,8 @@ from tools.run.variables import parse
 METHOD = "ssdh"
 ALTERNATIONS = 5
 # measured in each run, behind as many that warm up
-ITERATIONS = {"lenet": 200, "cifar_small": 60, "alexnet": 6}
-PICTURES = {"lenet": 1000, "cifar_small": 1000, "alexnet": 64}
-TORCH = "torch==2.13.0"
-TORCH_VENV = REPO / ".torch"
+ITERATIONS = {"lenet": 200, "cifar_small": 60, "alexnet": 6, "efficientnet_lite0": 6}
+PICTURES = {"lenet": 1000, "cifar_small": 1000, "alexnet": 64, "efficientnet_lite0": 500}
 DATASET, CLASSES = "digits", 10
 
 
@@ -174,21 +173,9 @@ def rate_of(log: str, iterations: int) -> float:
 # ---- PyTorch ------------------------------------------------------------------------------------
 
 
-def install_torch() -> str:
-    """Make PyTorch's venv; return why there is none, or "" where there is one."""
-    python = TORCH_VENV / "bin" / "python"
-    if python.exists() and not subprocess.run([python, "-c", "import torch"]).returncode:
-        return ""
-    print(f"installing {TORCH} into {TORCH_VENV}", file=sys.stderr)
-    subprocess.run([sys.executable, "-m", "venv", "--clear", TORCH_VENV], check=True)
-    pip = [python, "-m", "pip", "install", "--quiet", TORCH, "numpy"]
-    done = subprocess.run(pip, capture_output=True, text=True)
-    return done.stderr.strip().splitlines()[-1] if done.returncode else ""
-
-
 def torch_layers(layers: "Iterable[caffe.proto.caffe_pb2.LayerParameter]") -> list[dict]:
     """Return a net's layers as tools/bench/torch_loop.py takes them, data and losses left out."""
-    found, flat = [], False
+    found, flat, made = [], False, {"data": 0}
     for layer in layers:
         if layer.type == "Convolution":
             p = layer.convolution_param
@@ -199,11 +186,12 @@ def torch_layers(layers: "Iterable[caffe.proto.caffe_pb2.LayerParameter]") -> li
                 "stride": p.stride[0] if p.stride else 1,
                 "pad": p.pad[0] if p.pad else 0,
                 "bias": p.bias_term,
+                "trained": not layer.param or any(each.lr_mult for each in layer.param),
             }
         elif layer.type == "Pooling":
             p = layer.pooling_param
             entry = {"kernel": p.kernel_size, "stride": p.stride, "pad": p.pad}
-            entry["type"] = p.PoolMethod.Name(p.pool)
+            entry["type"] = "global" if p.global_pooling else p.PoolMethod.Name(p.pool)
         elif layer.type == "LRN":
             p = layer.lrn_param
             entry = {"size": p.local_size, "alpha": p.alpha, "beta": p.beta, "k": p.k}
@@ -211,11 +199,16 @@ def torch_layers(layers: "Iterable[caffe.proto.caffe_pb2.LayerParameter]") -> li
             if not flat:
                 found.append({"type": "Flatten"})
             flat, entry = True, {"outputs": layer.inner_product_param.num_output}
+        elif layer.type == "Clip":
+            entry = {"low": layer.clip_param.min, "high": layer.clip_param.max}
+        elif layer.type == "Eltwise":  # of the layer before it and of an earlier one
+            entry = {"back": len(found) - min(made[name] for name in layer.bottom)}
         elif layer.type in ("BatchNorm", "ReLU", "Sigmoid", "Dropout"):
             entry = {}
         else:
             continue
         found.append({"type": layer.type, **entry})
+        made[layer.top[0]] = len(found)
     return found
 
 
@@ -236,7 +229,7 @@ def pytorch(net: Net, folder: Path, what: str) -> float:
         "iterations": ITERATIONS[net.name],
     }
     done = subprocess.run(
-        [TORCH_VENV / "bin" / "python", REPO / "tools" / "bench" / "torch_loop.py"],
+        [PYTHON, REPO / "tools" / "bench" / "torch_loop.py"],
         env=child.environment(device.threads()),
         input=json.dumps(job),
         capture_output=True,

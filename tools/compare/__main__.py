@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from data_prep.files import file_digest
-from data_prep.mean_image import imagenet_mean, to_binaryproto
+from data_prep.mean_image import known_mean, to_binaryproto
 from eval.files import write_atomically
 from eval.pages import compare
 from eval.progress import evaluate_with_bar
@@ -224,11 +224,12 @@ def write_deploy(job: Job, text: str, folder: Path) -> Path:
 
 
 def mean_file(job: Job, folder: Path) -> Path:
-    """Return the mean image that NET subtracts; ImageNet's is written into the folder."""
-    if job.net.mean == "imagenet":
-        path = folder / "imagenet_mean.binaryproto"
+    """Return the mean image that NET subtracts; one that needs no data is written into folder."""
+    mean = known_mean(job.net.mean, job.net.side, job.net.channels)
+    if mean is not None:
+        path = folder / f"{job.net.mean}_mean.binaryproto"
         with write_atomically(path) as partial:
-            partial.write_bytes(to_binaryproto(imagenet_mean(job.net.side, job.net.channels)))
+            partial.write_bytes(to_binaryproto(mean))
         return path
     path = job.data / "mean.binaryproto"
     if not path.is_file():

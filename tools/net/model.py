@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import NamedTuple
 
-from data_prep.mean_image import imagenet_mean, to_binaryproto
+from data_prep.mean_image import known_mean, to_binaryproto
 from tools.net import pretrained, render, weights
 from tools.run import record
 from tools.run.failure import Failure
@@ -42,7 +42,7 @@ def of_run(job: Job) -> Model:
 def of_weights(job: Job, folder: Path) -> Model:
     """Return the model of a caffemodel that one has, with NET's prototxt written into folder.
 
-    The mean image is that of DATASET's data, or else ImageNet's where NET takes that one. The net
+    The mean image is that of DATASET's data, or else NET's where it is known without data. The net
     ends at the codes where the caffemodel has no classifier, as the released deploy files do.
     """
     caffemodel = pretrained.find(job.weights)
@@ -52,13 +52,13 @@ def of_weights(job: Job, folder: Path) -> Model:
         )
     data = job.data
     if not (data / "mean.binaryproto").is_file():
-        if job.net.mean != "imagenet":
+        mean = known_mean(job.net.mean, job.net.side, job.net.channels)
+        if mean is None:
             raise Failure(
                 f"{data}/mean.binaryproto is missing, the mean image for NET={job.net.name}: run "
                 f"'make data' with the DATASET that {caffemodel.name} was trained on"
             )
         data = folder
-        mean = imagenet_mean(job.net.side, job.net.channels)
         (folder / "mean.binaryproto").write_bytes(to_binaryproto(mean))
     there = weights.shapes(weights.read(caffemodel))
     classifier = there.get(job.blobs.classifier)

@@ -31,14 +31,19 @@ def read_picture(source: Path | bytes, net: Net) -> np.ndarray:
     return np.atleast_3d(pixels).transpose(2, 0, 1)
 
 
-def transform_param(train_val: "Message") -> "Message":
-    """Return the TransformationParameter of a train_val net's TEST data layer (a NetParameter)."""
+def transform_param(train_val: "Message", phase: str = "TEST") -> "Message":
+    """Return the TransformationParameter of a train_val net's data layer (a NetParameter).
+
+    phase: which of the two, "TRAIN" or "TEST".
+    """
     from caffe.proto import caffe_pb2
 
     for layer in train_val.layer:
-        if layer.type == "Data" and caffe_pb2.TEST in [rule.phase for rule in layer.include]:
+        if layer.type == "Data" and caffe_pb2.Phase.Value(phase) in [
+            rule.phase for rule in layer.include
+        ]:
             return layer.transform_param
-    raise Failure(f"{train_val.name} has no Data layer for the TEST phase")
+    raise Failure(f"{train_val.name} has no Data layer for the {phase} phase")
 
 
 def mean_image(path: Path | str) -> np.ndarray:

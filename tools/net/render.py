@@ -1,7 +1,8 @@
 """Templates under prototxt/ to the prototxt that Caffe reads.
 
 A net's template holds its layers up to the features; that of the method, in prototxt/heads/, what
-comes behind them: the second is put after the first. A template is a Caffe file with a few
+comes behind them: the second is put after the first. HEAD=1 trains the method's alone, behind
+prototxt/heads/features.prototxt, by a solver of its own. A template is a Caffe file with a few
 $placeholders. Every placeholder must get a value, and the result is parsed with Caffe's own
 protobuf text format before anybody uses it.
 """
@@ -13,12 +14,14 @@ from typing import TYPE_CHECKING, Any
 from eval.tables import LOSS_TERMS, PROTOTXT
 from tools.run.failure import Failure
 from tools.run.job import Job
-from tools.run.nets import Net
+from tools.run.nets import Net, head
 
 if TYPE_CHECKING:
     from google.protobuf.message import Message
 
 FILES = ("train_val.prototxt", "deploy.prototxt", "solver.prototxt")
+HEAD, FEATURES = "head.prototxt", "features.prototxt"  # of HEAD=1: the net, and what it begins with
+SCALED = "scaled"  # its blob below the latent layer
 
 
 def render_job(
@@ -28,6 +31,7 @@ def render_job(
     return render(
         job.net,
         job.method.name,
+        head_alone=job.head,
         bits=job.bits,
         batch=job.batch,
         seed=job.seed,
@@ -48,17 +52,24 @@ def loss_weights(by_term: dict[str, float] | None = None) -> dict[str, float]:
     }
 
 
-def render(net: Net, method: str, **values: Any) -> dict[str, str]:
+def render(net: Net, method: str, *, head_alone: bool = False, **values: Any) -> dict[str, str]:
     """Return {file name: text} of a net's three files under a method, unparsed.
 
-    values: of the placeholders that nets.toml and methods.toml leave open.
+    head_alone: with head.prototxt, and the solver that trains it. values: of the placeholders that
+    nets.toml and methods.toml leave open.
     """
     values = values | net.values(method)
+    folder, heads = PROTOTXT / net.name, PROTOTXT / "heads"
     files = {}
     for name in FILES:
-        paths = [PROTOTXT / net.name / name, PROTOTXT / "heads" / method / name]
+        paths = [folder / name, heads / method / name]
         text = "".join(path.read_text() for path in paths if path.exists())
         files[name] = fill(text, values, f"prototxt/{net.name}/{name}")
+    if head_alone:
+        values |= head()["values"] | {"features": SCALED}
+        text = "".join(path.read_text() for path in (heads / FEATURES, heads / method / FILES[0]))
+        files[HEAD] = fill(text, values, f"prototxt/heads/{method}/{FILES[0]}")
+        files[FILES[2]] = fill((heads / FILES[2]).read_text(), values, f"prototxt/heads/{FILES[2]}")
     return files
 
 

@@ -5,17 +5,17 @@ from pathlib import Path
 from types import SimpleNamespace
 
 from data_prep import manifest
-from data_prep.datasets import entry_of, name_of
+from data_prep.datasets import Entry, entry_of, name_of
 from eval.tables import LOSS_TERMS, METHODS, Method
 from tools.run.failure import Failure
-from tools.run.nets import Blobs, Net, net_of
+from tools.run.nets import Blobs, Net, head, net_of
 from tools.run.variables import parse
 
 REPO = Path(__file__).resolve().parents[2]
 WEIGHTS_OF_LOSSES = tuple(term.variable for term in LOSS_TERMS.values() if term.variable)
 VARIABLES = (
     *("DATASET", "NET", "METHOD", "BITS", "DATA_ROOT", "RUNS", "RUN", "IMAGES", "CIFAR10_ARCHIVE"),
-    *("DEVICE", "ITERS", "BATCH", "SEED", "SUBSET", "WEIGHTS", *WEIGHTS_OF_LOSSES),
+    *("DEVICE", "ITERS", "BATCH", "SEED", "SUBSET", "WEIGHTS", "HEAD", *WEIGHTS_OF_LOSSES),
 )
 
 
@@ -26,7 +26,8 @@ class Job:
     dataset: its name in DATA_ROOT (folder-<name> for DATASET=folder). source: DATASET itself.
     bits: the code length, None for a method without codes. iters, batch, subset (0: all pictures):
     numbers of iterations and pictures. seed: -1 is by the clock. weights: "none", a pretrained
-    model's name, or a path. loss_weights: by the terms' names. data, run: folders.
+    model's name, or a path. head: whether the head alone is trained, on features. loss_weights: by
+    the terms' names. data, run: folders.
     """
 
     source: str
@@ -40,6 +41,7 @@ class Job:
     seed: int
     subset: int
     weights: str
+    head: bool
     loss_weights: dict[str, float] = field(compare=False)
     images: Path | None
     archive: Path | None
@@ -51,6 +53,11 @@ class Job:
     def blobs(self) -> Blobs:
         """Return the blobs of the job's net."""
         return self.net.blobs(self.method.name)
+
+    @property
+    def usual_iters(self) -> int:
+        """Return the default of ITERS."""
+        return head()["iters"] if self.head else self.net.iters
 
 
 def read_job(description: str | None, *more: str) -> tuple[Job, SimpleNamespace]:
@@ -70,7 +77,7 @@ def job_of(values: SimpleNamespace, bits: int) -> Job:
     Raise Failure or DataError where they do not go together.
     """
     entry = entry_of(values.dataset)
-    net = net_of(values.net or entry.net)
+    net = net_of(values.net or default_net(entry, values.device))
     method = method_of(values.method, net)
     images = Path(values.images) if values.images and entry.pictures else None
     if entry.pictures and not images:
@@ -84,14 +91,19 @@ def job_of(values: SimpleNamespace, bits: int) -> Job:
     weights = values.weights or net.weights
     if weights == "none" and not net.fillers:
         raise Failure(
-            f"NET={net.name} has no fillers, as in the release, so WEIGHTS=none would leave it all "
-            f"zeros: take its default, {net.weights}, or WEIGHTS=path"
+            f"NET={net.name} has no fillers, so WEIGHTS=none would leave it all zeros: "
+            f"take its default, {net.weights}, or WEIGHTS=path"
+        )
+    if values.head and weights == "none":
+        raise Failure(
+            f"HEAD=1 trains on the features of a net that has learned: NET={net.name} starts from "
+            "nothing, so give WEIGHTS=path or another NET="
         )
     subset = values.subset or 0
     data = manifest.data_folder(
         Path(values.data_root), dataset, net.side, net.channels, subset or None
     )
-    name = values.run or run_name(dataset, net, method, bits)
+    name = values.run or run_name(dataset, net, method, bits, values.head)
     if not values.run and not name.isprintable():
         raise Failure(
             f"IMAGES={values.images!r}: the run is called after this folder, whose name cannot be "
@@ -104,11 +116,12 @@ def job_of(values: SimpleNamespace, bits: int) -> Job:
         method=method,
         bits=bits if method.codes else None,
         device=values.device,
-        iters=values.iters or net.iters,
-        batch=values.batch or net.batch,
+        iters=values.iters or (head()["iters"] if values.head else net.iters),
+        batch=values.batch or (head()["batch"] if values.head else net.batch),
         seed=method.seed if values.seed is None else values.seed,
         subset=subset,
         weights=weights,
+        head=values.head,
         loss_weights=loss_weights,
         images=images,
         archive=Path(values.cifar10_archive) if values.cifar10_archive else None,
@@ -116,6 +129,15 @@ def job_of(values: SimpleNamespace, bits: int) -> Job:
         data=data.resolve(),
         run=run_folder(Path(values.runs), name),
     )
+
+
+def default_net(entry: Entry, asked: str) -> str:
+    """Return the default of NET for a data set's entry, on the device that DEVICE asks for."""
+    if not entry.net_on_cpu:
+        return entry.net
+    from tools.run import device  # which imports this module
+
+    return entry.net if device.choose_all(asked)[0] else entry.net_on_cpu
 
 
 def weights_of(method: Method) -> list[str]:
@@ -160,10 +182,11 @@ def require_codes(job: Job) -> None:
         )
 
 
-def run_name(dataset: str, net: Net, method: Method, bits: int) -> str:
+def run_name(dataset: str, net: Net, method: Method, bits: int, head: bool = False) -> str:
     """Return the name that a run has by default."""
     of_method = "" if method.name == "ssdh" else f"-{method.name}"
-    return f"{dataset}-{net.name}{of_method}" + (f"-{bits}" if method.codes else "")
+    of_bits = f"-{bits}" if method.codes else ""
+    return f"{dataset}-{net.name}{of_method}{of_bits}" + ("-head" if head else "")
 
 
 def run_folder(runs: Path, name: str) -> Path:

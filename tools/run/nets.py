@@ -81,6 +81,12 @@ def net_of(name: str) -> Net:
 
 
 @cache
+def head() -> dict[str, Any]:
+    """Return how HEAD=1 trains: batch, iters, and the values of the head's placeholders."""
+    return read_table("nets.toml")["head"]
+
+
+@cache
 def pretrained() -> dict[str, dict[str, Any]]:
     """Return the models of nets.toml that training can start from, by name: file, urls, sha1."""
     return read_table("nets.toml")["weights"]

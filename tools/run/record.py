@@ -21,7 +21,7 @@ from tools.run.failure import Failure
 from tools.run.job import REPO, WEIGHTS_OF_LOSSES, Job
 
 DECIDING = (
-    *("dataset", "net", "method", "bits", "seed", "batch", "subset"),
+    *("dataset", "net", "method", "bits", "seed", "batch", "subset", "head"),
     *(variable.lower() for variable in WEIGHTS_OF_LOSSES),
 )
 PARTS = {  # of run.json, as eval.schema has patterns
@@ -34,7 +34,7 @@ PARTS = {  # of run.json, as eval.schema has patterns
     "warnings?": [str],
 }
 MODEL = {"iters": int, "sha256": str}
-BEFORE_METHODS = {"method": "ssdh"}  # what settings without a METHOD, of early runs, were
+BEFORE = {"method": "ssdh", "head": False}  # of settings that are older than these variables
 
 
 def fingerprint_of(
@@ -107,6 +107,7 @@ def settings_of(job: Job) -> dict:
         "seed": job.seed,
         "batch": job.batch,
         "subset": job.subset,
+        "head": job.head,
         **{
             term.variable.lower(): job.loss_weights[name]
             for name, term in LOSS_TERMS.items()
@@ -127,7 +128,7 @@ def read_record(run: Path) -> dict:
             f"{run / 'run.json'} is damaged: a part of it is not what a run's record has there; "
             "remove it and run 'make clean-run' and 'make train'"
         )
-    record["settings"] = BEFORE_METHODS | record["settings"]
+    record["settings"] = BEFORE | record["settings"]
     return record
 
 

@@ -4,13 +4,16 @@ Prepares the run's folder and starts the training loop (tools/train/loop.py) in 
 own.
 """
 
+import time
+from pathlib import Path
+
 from tqdm import tqdm
 
 from tools.net import pretrained
-from tools.run import child, data, device
+from tools.run import child, data, device, record
 from tools.run.failure import Failure, carry_out, writing
 from tools.run.job import Job, read_job
-from tools.train import snapshots
+from tools.train import features, snapshots
 from tools.train.folder import check_readable, hold, prepare
 from tools.train.identity import fingerprint_of, starting_weights
 
@@ -46,10 +49,11 @@ def main() -> None:
     print(f"training {job.net.name} on {job.dataset}, {purpose(job)}, in {job.run}")
     print(f"  on: {device_sentence}; engine {engine}, threads: {threads}")
     print(f"  an update: {solvers} x {job.batch} pictures")
-    if not start and not caffemodel:  # the run's folder is there, and nothing was trained yet
+    if not caffemodel and (job.head or not start):  # kept by its name alone
         caffemodel = pretrained.find(job.weights)
     from_scratch = " (from scratch)" if job.weights == "none" else ""
     print(f"  weights: {job.weights}{from_scratch}")
+    started_from = start_of_head(job, manifest, caffemodel, weights_sha256, gpus)
     log = job.run / "train.log"
     if not start:
         log.unlink(missing_ok=True)
@@ -63,25 +67,67 @@ def main() -> None:
             blobs=job.blobs,
             gpus=gpus,
             start=start,
-            caffemodel=caffemodel,
+            caffemodel=started_from,
             pictures=manifest["counts"]["test"],
             classes=len(manifest["classes"]),
             solvers=solvers,
         )
-    snapshots.publish(job.run, job.iters)
+    if job.head:
+        child.call(
+            "tools.train.assembly.publish",
+            threads=threads,
+            log=job.run / "head.log",
+            run=job.run,
+            caffemodel=caffemodel,
+            n=job.iters,
+        )
+    else:
+        snapshots.publish(job.run, job.iters)
     print(f"trained: {job.run / 'model.caffemodel'}")
-    if job.iters < job.net.iters:
+    if job.iters < job.usual_iters:
         from eval.training_log import read_training
 
-        seconds = read_training(job.run / "train.csv")["seconds"][-1] * job.net.iters / job.iters
-        print(
-            f"  at this speed all {job.net.iters:,} iterations take {tqdm.format_interval(seconds)}"
+        seconds = read_training(job.run / "train.csv")["seconds"][-1] * job.usual_iters / job.iters
+        took = tqdm.format_interval(seconds)
+        print(f"  at this speed all {job.usual_iters:,} iterations take {took}")
+
+
+def start_of_head(
+    job: Job, manifest: dict, caffemodel: Path | None, weights_sha256: str, gpus: list[int]
+) -> Path | None:
+    """Return what the training starts from: caffemodel, or with HEAD=1 the scale of its features.
+
+    The features are extracted, where they are not there.
+    """
+    if not job.head:
+        return caffemodel
+    began = time.monotonic()
+    folder = features.folder_of(job, manifest, weights_sha256)
+    print(f"  HEAD=1: the head alone, on the features {job.blobs.features} in {folder}")
+    with writing("choose another DATA_ROOT="):
+        folder.mkdir(exist_ok=True)
+    if not (folder / features.STATISTICS).exists():
+        child.call(
+            "tools.train.extraction.extract",
+            threads=device.threads(),
+            log=job.run / "features.log",
+            run=job.run,
+            folder=folder,
+            data=job.data,
+            features=job.blobs.features,
+            caffemodel=caffemodel,
+            counts=manifest["counts"],
+            gpu=gpus[0] if gpus else None,
         )
+        record.add_seconds(job.run, "features", time.monotonic() - began)
+    return features.write_inputs(job.run, folder, manifest["counts"])
 
 
 def purpose(job: Job) -> str:
     """Return what the net of a job is to learn, for people."""
     bits = f"{job.bits} bits" if job.bits else "no codes"
+    if job.head:
+        bits += ", the head alone"
     return bits if job.method.name == "ssdh" else f"METHOD={job.method.name}, {bits}"
 
 

@@ -161,7 +161,8 @@ def eta(seconds: float, rate: float, measured: int, gpus: list[int]) -> list[str
     ]
     if not gpus and seconds > LONG:
         sentences.append(
-            "that is long on a CPU: NET=cifar_small takes minutes, and a GPU is far faster"
+            "that is long on a CPU: NET=efficientnet_lite0, pretrained too, takes an hour, and a "
+            "GPU is far faster"
         )
     return sentences
 
@@ -222,7 +223,7 @@ def train(
     bits = net.blobs[blobs.code].data.shape[1] if blobs.code else 0
     losses = [name for name in LOSS_TERMS if name in net.blobs]
     if param.test_interval:
-        test_net = caffe.Net(str(run / "train_val.prototxt"), caffe.TEST)
+        test_net = caffe.Net(param.net, caffe.TEST)
         test_net.share_with(net)
         batches = min(param.test_iter[0], max(1, pictures // test_net.blobs["data"].shape[0]))
 

@@ -8,6 +8,7 @@ import pytest
 
 from data_prep import DataError
 from tests.tools.run.jobs import make_job, values_of
+from tools.run import device
 from tools.run.failure import Failure
 from tools.run.job import job_of, read_job, require_codes, run_folder, run_name
 
@@ -60,13 +61,34 @@ def test_what_variables_decide(given, found):
         ({"DATASET": "cifar10", "BITS": "12"}, "cifar10-alexnet-12"),
         ({"METHOD": "kevinnet"}, "mnist-lenet-kevinnet-48"),
         ({"METHOD": "finetune"}, "mnist-lenet-finetune"),
-        ({"DATASET": "folder", "IMAGES": "/p/my pets/"}, "folder-my pets-alexnet-48"),
+        (
+            {"DATASET": "folder", "IMAGES": "/p/my pets/", "NET": "alexnet"},
+            "folder-my pets-alexnet-48",
+        ),
     ],
 )
 def test_names_of_runs(given, name):
     job = make_job(**given)
     assert job.run.name == name
     assert run_name(job.dataset, job.net, job.method, job.bits) == name
+
+
+def test_one_s_own_pictures_go_to_the_net_for_cpus_where_there_is_no_gpu(monkeypatch):
+    """Its weights can be had on any machine; and a net that is named is taken anywhere."""
+    own = {"DATASET": "folder", "IMAGES": "/p/pets"}
+    assert make_job(**own, DEVICE="cpu").run.name == "folder-pets-efficientnet_lite0-48"
+    assert make_job(**own, DEVICE="cpu", NET="vgg16").net.name == "vgg16"
+    assert make_job(DATASET="cifar10", DEVICE="cpu").net.name == "alexnet"
+    monkeypatch.setattr(device, "choose_all", lambda asked: ([0], "GPU"))
+    assert make_job(**own).net.name == "alexnet"
+
+
+def test_a_head_has_its_own_defaults_and_name():
+    job = make_job(DATASET="cifar10", HEAD="1")
+    assert (job.head, job.batch, job.iters, job.usual_iters) == (True, 100, 5000, 5000)
+    assert job.run.name == "cifar10-alexnet-48-head"
+    assert make_job(DATASET="cifar10", HEAD="1", ITERS="7").iters == 7
+    assert make_job(HEAD="1", WEIGHTS="mine.caffemodel").net.name == "lenet"
 
 
 @pytest.mark.parametrize(
@@ -84,8 +106,12 @@ def test_names_of_runs(given, name):
         ),
         (
             {"NET": "vgg16", "WEIGHTS": "none"},
-            "NET=vgg16 has no fillers, as in the release, so WEIGHTS=none would leave it all "
-            "zeros: take its default, vgg16, or WEIGHTS=path",
+            "NET=vgg16 has no fillers, so WEIGHTS=none would leave it all zeros: take its default, "
+            "vgg16, or WEIGHTS=path",
+        ),
+        (
+            {"HEAD": "1"},
+            "HEAD=1 trains on the features of a net that has learned: NET=lenet starts",
         ),
         ({"RUN": ".."}, "RUN='..' is not a name: the run's folder is RUNS/RUN"),
     ],

@@ -210,6 +210,7 @@ def test_settings_as_run_json_keeps_them():
         "seed": 42,
         "batch": 64,
         "subset": 0,
+        "head": False,
         "alpha": 1.0,
         "beta": 0.5,
         "gamma": 1.0,

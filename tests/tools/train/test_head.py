@@ -1,0 +1,130 @@
+"""HEAD=1 on real Caffe: features once, the head alone, and a whole net in the end."""
+
+import json
+
+import h5py
+import numpy as np
+import pytest
+
+from tools.net import weights
+from tools.train import assembly, extraction
+
+pytestmark = pytest.mark.slow
+JOB = {"--head": 1, "--iters": 400, "--run": "head"}
+
+
+@pytest.fixture(scope="module")
+def head(trained_run, folder_of, command, options, tmp_path_factory):
+    """The options of a job whose head was trained on the features of trained_run's net."""
+    model = folder_of(trained_run) / "model.caffemodel"
+    runs = tmp_path_factory.mktemp("heads")
+    job = trained_run | JOB | {"--runs": runs, "--weights": model}
+    done = command("tools.train", *options(job))
+    assert done.returncode == 0, done.stderr
+    return job, done.stdout
+
+
+def features_of(job):
+    """The folders of features beside the LMDBs."""
+    return sorted((job["--data-root"] / "digits" / "28x1").glob("features-*"))
+
+
+def arrays(path):
+    return {
+        name: [np.array(blob.data, np.float32) for blob in blobs]
+        for name, blobs in weights.layers_of(weights.read(path))
+        if blobs
+    }
+
+
+def test_it_says_what_it_is(head, folder_of):
+    job, said = head
+    assert "training lenet on digits, 16 bits, the head alone" in said
+    assert "HEAD=1: the head alone, on the features ip1 in" in said
+    record = json.loads((folder_of(job) / "run.json").read_text())
+    assert record["settings"]["head"] is True and record["stages"]["features"] >= 0
+    assert set(record["fingerprint"]["parts"]) >= {"head.prototxt", "solver.prototxt"}
+
+
+def test_the_model_is_the_pretrained_net_with_a_new_head(head, folder_of):
+    job, _ = head
+    before, after = arrays(job["--weights"]), arrays(folder_of(job) / "model.caffemodel")
+    assert set(before) == set(after)
+    for name in before:
+        same = all(map(np.array_equal, before[name], after[name]))
+        assert same == (name not in ("latent", "fc9")), name
+
+
+def test_the_whole_net_gives_what_the_head_was_trained_to_give(head, folder_of, command, options):
+    job, _ = head
+    run = folder_of(job)
+    for words in (("tools.codes",), ("eval", run / "codes.h5"), ("tools.report",)):
+        done = command(*words, *(options(job) if len(words) == 1 else ()))
+        assert done.returncode == 0, done.stderr
+    metrics = json.loads((run / "metrics.json").read_text())
+    assert metrics["accuracy"] > 0.85
+    assert "head alone trained" in (run / "report.html").read_text()
+    (folder,) = features_of(job)
+    with h5py.File(folder / "test-0.h5") as file, h5py.File(run / "codes.h5") as codes:
+        found, labels = file["data"][:], file["label"][:]
+        latent, labels_there = codes["query/latent"][:], codes["query/labels"][:]
+    model = arrays(run / "model.caffemodel")
+    weight, bias = model["latent"]
+    by_hand = 1 / (1 + np.exp(-(found @ weight.reshape(16, -1).T + bias)))
+    order, order_there = np.lexsort(by_hand.T), np.lexsort(latent.T)
+    np.testing.assert_allclose(by_hand[order], latent[order_there], atol=1e-4)
+    np.testing.assert_array_equal(labels[order], labels_there[order_there])
+
+
+def test_features_are_extracted_once(head, command, options):
+    """Another code length, and a method without codes, take those that are there."""
+    job, _ = head
+    times = {path: path.stat().st_mtime_ns for path in features_of(job)[0].iterdir()}
+    for other in ({"--bits": 8, "--run": "8"}, {"--method": "finetune", "--run": "finetune"}):
+        done = command("tools.train", *options(job | other))
+        assert done.returncode == 0, done.stderr
+    assert len(features_of(job)) == 1
+    assert times == {path: path.stat().st_mtime_ns for path in features_of(job)[0].iterdir()}
+
+
+def test_done_is_done_and_a_larger_iters_goes_on(head, command, options):
+    job, _ = head
+    again = command("tools.train", *options(job))
+    assert again.returncode == 0 and "is trained already" in again.stdout
+    more = command("tools.train", *options(job | {"--iters": 500}))
+    assert more.returncode == 0 and "resuming at iteration 400" in more.stderr
+    fewer = command("tools.train", *options(job))
+    assert fewer.returncode == 1 and "beyond ITERS=400" in fewer.stderr
+
+
+@pytest.mark.parametrize("there", [0, 1])
+def test_a_head_and_a_whole_training_do_not_share_a_folder(head, trained, command, options, there):
+    job, _ = head
+    if there:
+        other = {each: value for each, value in job.items() if each != "--head"}
+    else:
+        other = trained | {"--head": 1, "--weights": job["--weights"]}
+    done = command("tools.train", *options(other))
+    assert done.returncode == 1
+    assert f"HEAD={bool(there)} there, HEAD={not there} here" in done.stderr
+
+
+def test_a_net_that_has_learned_nothing_is_refused(job, command, options):
+    done = command("tools.train", *options(job | {"--head": 1}))
+    assert done.returncode == 1
+    assert "HEAD=1 trains on the features of a net that has learned" in done.stderr
+
+
+def test_a_picture_and_its_mirror_image_follow_one_another():
+    pictures = np.arange(6).reshape(3, 2)
+    both = extraction.in_turn([pictures, -pictures])
+    np.testing.assert_array_equal(both, [[0, 1], [0, -1], [2, 3], [-2, -3], [4, 5], [-4, -5]])
+
+
+def test_scales_are_folded_into_the_layer():
+    random = np.random.default_rng(0)
+    weight, bias, features = (random.standard_normal(shape) for shape in ((4, 6), 4, (10, 6)))
+    mean, variance = random.standard_normal(6), random.random(6)
+    scaled = (features - mean) / np.sqrt(variance + assembly.EPSILON)
+    folded, shifted = assembly.unscaled(weight, bias, mean * 3, variance * 3, np.float64([3]))
+    np.testing.assert_allclose(features @ folded.T + shifted, scaled @ weight.T + bias)

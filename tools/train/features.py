@@ -1,0 +1,71 @@
+"""The features that HEAD=1 trains on: where they lie, and what the head's net is to read of them.
+
+They lie beside the LMDBs, in `features-<net>-<fingerprint>/`: <split>-<number>.h5 with `data`, N x
+F float32, and `label`, N float32 (as Caffe's HDF5Data layer reads them), of ROWS pictures in the
+LMDB's order; where the net is trained on mirrored pictures too, a training picture has a second row
+behind its own, as its mirror image. And statistics.npz, the mean and the variance of each feature
+over the training pictures. A file is whole or absent, and one that is there is not made again
+(tools/train/extraction.py makes them).
+"""
+
+import json
+from pathlib import Path
+
+import numpy as np
+
+from eval.files import write_atomically
+from tools.net import preprocess, render
+from tools.run import device, record
+from tools.run.job import Job
+
+ROWS = 5000  # pictures of a file: Caffe has one in memory at a time
+STATISTICS = "statistics.npz"
+SQUARES = 16  # of a picture's scaled features, summed: see prototxt/heads/features.prototxt
+
+
+def folder_of(job: Job, manifest: dict, weights_sha256: str) -> Path:
+    """Return the folder of a job's features, made or to be made; named by all that decides them."""
+    files = render.render_job(job, classes=1, data="data", run="run", iters=0)
+    deploy, train_val = (
+        render.parse(files[name], name) for name in ("deploy.prototxt", "train_val.prototxt")
+    )
+    prepared = [str(preprocess.transform_param(train_val, phase)) for phase in ("TRAIN", "TEST")]
+    render.cut_behind(deploy, job.blobs.features)
+    deploy.name = job.net.name
+    parts = [
+        *(str(deploy), *prepared, weights_sha256, record.data_part(manifest)),
+        *(device.build()["commit"], device.engine()),
+    ]
+    fingerprint = record.sha256_of_text(json.dumps(parts))
+    return job.data / f"features-{job.net.name}-{fingerprint[:12]}"
+
+
+def files_of(folder: Path, split: str, count: int) -> list[Path]:
+    """Return the paths of a split's files, which hold count pictures."""
+    return [folder / f"{split}-{at // ROWS}.h5" for at in range(0, count, ROWS)]
+
+
+def write_inputs(run: Path, folder: Path, counts: dict) -> Path:
+    """Write into a run's folder what head.prototxt reads: lists of files, and how to scale.
+
+    folder: of the features. counts: the numbers of pictures by split. Return the caffemodel that
+    the training starts from, which has the layer `scale` alone.
+    """
+    from caffe.proto import caffe_pb2
+
+    for split, count in counts.items():
+        paths = files_of(folder.resolve(), split, count)
+        with write_atomically(run / f"features_{split}.txt") as partial:
+            partial.write_text("".join(f"{path}\n" for path in paths))
+    with np.load(folder / STATISTICS) as file:
+        mean, variance = file["mean"], file["variance"]
+    model = caffe_pb2.NetParameter(name="scale of features")
+    layer = model.layer.add(name="scale", type="BatchNorm")
+    for numbers in (mean, variance * len(mean) / SQUARES, np.ones(1)):
+        blob = layer.blobs.add()
+        blob.shape.dim.extend(numbers.shape)
+        blob.data.extend(numbers.astype(np.float32).tolist())
+    start = run / "start.caffemodel"
+    with write_atomically(start) as partial:
+        partial.write_bytes(model.SerializeToString())
+    return start
