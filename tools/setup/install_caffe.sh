@@ -227,12 +227,16 @@ fetch_nvidia() {
     mv "$part" "$nvidia"
 }
 
+# Runs a command that sees nothing of what a person gave: every make expands the variables that it passes on, so
+# that one below this one would run a path's "$(shell ...)".
+alone() { env -i PATH="$PATH" HOME="${HOME:-/}" TMPDIR="${TMPDIR:-/tmp}" LANG=C.UTF-8 "$@"; }
+
 configure() {
     local multiarch
     multiarch=$(dpkg-architecture -qDEB_HOST_MULTIARCH)
     # Debian's own Python, its headers, and NumPy's headers of the venv that will import pycaffe.
     local version; version=$("$python" -c 'import sys; print("%d.%d" % sys.version_info[:2])')
-    cmake -S "$prefix/src" -B "$prefix/build" -Wno-dev -DCMAKE_BUILD_TYPE=Release -DCMAKE_INSTALL_PREFIX="$prefix" \
+    alone cmake -S "$prefix/src" -B "$prefix/build" -Wno-dev -DCMAKE_BUILD_TYPE=Release -DCMAKE_INSTALL_PREFIX="$prefix" \
         -DBLAS=Open -DUSE_LEVELDB=OFF -DUSE_LMDB=ON -DUSE_OPENCV=ON -DBUILD_docs=OFF -DBUILD_matlab=OFF \
         -DBUILD_python=ON -DBUILD_python_layer=ON -Dpython_version="$version" -DPYTHON_EXECUTABLE="$python" \
         -DPYTHON_INCLUDE_DIR="/usr/include/python$version" -DPYTHON_LIBRARY="/usr/lib/$multiarch/libpython$version.so" \
@@ -242,11 +246,11 @@ configure() {
 compile() {
     say "compiling $1 on $(nproc) cores (log: $prefix/make.log)"
     if [ -t 1 ]; then
-        make -C "$prefix/build" -j"$(nproc)" "$1" 2>"$prefix/make.err" | tee "$prefix/make.log" \
+        alone make -C "$prefix/build" -j"$(nproc)" "$1" 2>"$prefix/make.err" | tee "$prefix/make.log" \
             | sed -un 's/^\[ *\([0-9]*%\)\].*/\1/p' | while read -r percent; do printf '\r[caffe] %s ' "$percent"; done
         printf '\r'
     else
-        make -C "$prefix/build" -j"$(nproc)" "$1" >"$prefix/make.log" 2>"$prefix/make.err"
+        alone make -C "$prefix/build" -j"$(nproc)" "$1" >"$prefix/make.log" 2>"$prefix/make.err"
     fi || { grep -m 5 -iE 'error|cannot' "$prefix/make.err" >&2; die "the build failed; see $prefix/make.err"; }
 }
 
@@ -307,7 +311,7 @@ configure
 compile all
 rm -f "$stamp"
 rm -rf "$prefix/python"
-make -C "$prefix/build" install >"$prefix/install.log" 2>&1 || { tail -n 5 "$prefix/install.log" >&2; die "the installation failed: $prefix/install.log"; }
+alone make -C "$prefix/build" install >"$prefix/install.log" 2>&1 || { tail -n 5 "$prefix/install.log" >&2; die "the installation failed: $prefix/install.log"; }
 # Debian's tree installs pycaffe under lib/python3/dist-packages; one place serves both trees.
 if [ -d "$prefix/lib/python3/dist-packages/caffe" ]; then
     mkdir -p "$prefix/python" && mv "$prefix/lib/python3/dist-packages/caffe" "$prefix/python/caffe"

@@ -173,3 +173,24 @@ def test_patches_of_a_cuda_build_fit_the_source(source, tmp_path, library):
             subprocess.run(command, stdin=text, check=True)
     for name in tree.rglob("cudnn_*conv_layer.cpp") if library == "cudnn" else []:
         assert "_WORKSPACE_LIMIT" not in name.read_text()  # what cuDNN 8 does not have
+
+
+def test_the_build_s_own_make_expands_nothing_that_a_person_gave(python, tmp_path):
+    """A make hands its command's variables down, and one below it would run what they hold."""
+    prefix = tmp_path / "caffe"
+    (prefix / "src").mkdir(parents=True)
+    (prefix / "build/test").mkdir(parents=True)
+    (prefix / "build/Makefile").write_text("test.testbin:\n\t@true\n")
+    (prefix / "build/test/test.testbin").write_text("#!/bin/sh\necho tested\n")
+    (prefix / "build/test/test.testbin").chmod(0o755)
+    (prefix / "build.json").write_text('{"device": "CPU"}')
+    rule = f"override IMAGES := $(value IMAGES)\nall:\n\t@{SCRIPT} test\n"
+    (tmp_path / "Makefile").write_text(rule)
+    done = subprocess.run(
+        ["make", "-C", tmp_path, f"IMAGES=$(shell touch {tmp_path}/gone)"],
+        env=os.environ | {"CAFFE_PREFIX": str(prefix), "PYTHON": str(python)},
+        capture_output=True,
+        text=True,
+    )
+    assert "tested" in done.stdout, done.stderr
+    assert not (tmp_path / "gone").exists()
