@@ -26,7 +26,7 @@ from tools.run.job import REPO
 
 HERE = Path(__file__).parent
 KINDS = {"kill": 15, "call": 15, "full": 10, "eio": 5, "read-only": 5}  # and how many of a stage
-LONGEST = 180  # seconds of a command, beyond which it hangs
+LONGEST, TIMES = 180, 20  # a command hangs beyond so many seconds, and times what it takes
 SIZE = "1g"  # of the disk that a place is on
 ENVIRONMENT = {
     "PYTHONDONTWRITEBYTECODE": "1",
@@ -43,6 +43,11 @@ class Normal:
     calls: int
     size: int
     result: object
+
+    @property
+    def patience(self) -> float:
+        """Return the seconds after which the stage hangs, on a machine that may be busy."""
+        return max(LONGEST, TIMES * self.seconds)
 
 
 @dataclass
@@ -148,8 +153,9 @@ def undisturbed(stage: Stage, place: Path, base: Path, scratch: Path) -> Normal:
     counter = scratch / "calls"
     counter.write_bytes(b"")
     before, began = size_of(place), time.monotonic()
-    code, said = call(arguments(stage, place, base), SSDH_FAULT_CALLS=str(counter))
-    if code:
+    command = arguments(stage, place, base)
+    code, said = call(command, TIMES * LONGEST, SSDH_FAULT_CALLS=str(counter))
+    if code != 0:
         raise Failure(f"{stage.name} fails by itself: {said[-500:]}")
     seconds = time.monotonic() - began
     calls = counter.stat().st_size
@@ -185,7 +191,7 @@ def attempt(
     if not killed:
         wrong += judge(code, said)
     wrong += [f"after the {kind}: {sentence}" for sentence in half_written(place)]
-    again, words = call(command)
+    again, words = call(command, normal.patience)
     well = again == 0 or (again == 1 and bool(stage.settled) and stage.settled in words)
     if not well:
         wrong.append(f"the same command then ended with {again}: {words.strip()[-300:]}")
@@ -219,10 +225,12 @@ def disturb(
         counter = scratch / "calls"
         counter.write_bytes(b"")
         at = choice.randint(1, max(1, normal.calls))
-        return call(command, SSDH_FAULT_CALLS=str(counter), SSDH_FAULT_AT=str(at))
+        calls = {"SSDH_FAULT_CALLS": str(counter), "SSDH_FAULT_AT": str(at)}
+        return call(command, normal.patience, **calls)
     if kind == "eio":
         return call(
             command,
+            normal.patience,
             LD_PRELOAD=str(scratch / "shim.so"),
             SSDH_EIO_BELOW=str(place),
             SSDH_EIO_AFTER=str(int(choice.expovariate(1 / 15))),
@@ -231,11 +239,11 @@ def disturb(
         filler = place / ".filler"
         fill(filler, int(choice.uniform(0, 0.95) * normal.size))
         try:
-            return call(command)
+            return call(command, normal.patience)
         finally:
             filler.unlink()
     with read_only(place):
-        return call(command)
+        return call(command, normal.patience)
 
 
 def fill(filler: Path, leave: int) -> None:
@@ -259,7 +267,7 @@ def read_only(place: Path) -> Iterator[None]:
 def judge(code: int | None, said: str) -> list[str]:
     """Return what is wrong with how a command that met a fault ended."""
     if code is None:
-        return [f"it hangs under the fault, for {LONGEST} s: {said.strip()[-200:]}"]
+        return [f"it hangs under the fault, for minutes: {said.strip()[-200:]}"]
     wrong = []
     if code not in (0, 1):
         wrong.append(f"it ended with {code} under the fault: {said.strip()[-300:]}")
