@@ -108,8 +108,8 @@ def made(tmp_path):
 
 
 def narrower(found):
-    width = int(found[1])
-    return f"num_output: {width if width == BITS else width // 8}"
+    width = int(found[2])
+    return f"{found[1]}: {width if width == BITS else width // 8}"
 
 
 @pytest.mark.parametrize(("name", "method"), TRAINED)
@@ -129,7 +129,7 @@ def test_every_net_and_method_gives_caffe_s_answers(made, name, method):
     )
     deploy = files["deploy.prototxt"]
     if net.side > 100:
-        deploy = re.sub(r"num_output: (\d{2,})", narrower, deploy)
+        deploy = re.sub(r"(num_output|group): (\d{2,})", narrower, deploy)
     train_val = render.parse(files["train_val.prototxt"], "train_val.prototxt")
     transform = [layer for layer in train_val.layer if layer.type == "Data"][1].transform_param
     out, pictures, written, layers = made(
