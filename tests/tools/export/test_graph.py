@@ -108,8 +108,8 @@ def made(tmp_path):
 
 
 def narrower(found):
-    kind, width = found[1], int(found[2])
-    return f"{kind}: {width if width == BITS else width // 8}"
+    width = int(found[2])
+    return f"{found[1]}: {width if width == BITS else width // 8}"
 
 
 @pytest.mark.parametrize(("name", "method"), TRAINED)
