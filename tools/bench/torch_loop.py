@@ -3,9 +3,10 @@
 Reads a JSON object from stdin: "layers" (the net from its data to its classifier, each with its
 "type" and the numbers that its prototxt has; "trained" is false where it stays as it is, and an
 "Eltwise" adds what came "back" layers before), "codes" (which of them gives the codes),
-"shape" (of a batch), "rate", "momentum", "decay", "threads", "iterations". Prints one with the
-milliseconds of an iteration: "forward", and "training" with backward pass and update; as many run
-before. The batch is drawn once and stays in memory: nothing is read, decoded or cropped.
+"shape" (of a batch), "solver" (Caffe's type), "rate", "momentum", "decay", "threads", "iterations".
+Prints one with the milliseconds of an iteration: "forward", and "training" with backward pass and
+update; as many run before. The batch is drawn once and stays in memory: nothing is read, decoded or
+cropped.
 """
 
 import json
@@ -90,14 +91,14 @@ def main() -> None:
     parameters = [p for net in (below, above) for p in net.parameters() if p.requires_grad]
     weights = [p for p in parameters if p.dim() > 1]
     others = [p for p in parameters if p.dim() == 1]
-    optimizer = torch.optim.SGD(
-        [
-            {"params": weights, "weight_decay": job["decay"]},
-            {"params": others, "lr": 2 * job["rate"]},
-        ],
-        lr=job["rate"],
-        momentum=job["momentum"],
-    )
+    groups = [
+        {"params": weights, "weight_decay": job["decay"]},
+        {"params": others, "lr": 2 * job["rate"]},
+    ]
+    if job["solver"] == "Adam":
+        optimizer = torch.optim.Adam(groups, lr=job["rate"])
+    else:
+        optimizer = torch.optim.SGD(groups, lr=job["rate"], momentum=job["momentum"])
     seconds = {"forward": 0.0, "training": 0.0}
     for iteration in range(2 * job["iterations"]):
         began = time.perf_counter()

@@ -222,6 +222,7 @@ def pytorch(net: Net, folder: Path, what: str) -> float:
         "layers": layers,
         "codes": [layer["type"] for layer in layers].index("Sigmoid"),
         "shape": [net.batch, net.channels, side, side],
+        "solver": solver.type,
         "rate": solver.base_lr,
         "momentum": solver.momentum,
         "decay": solver.weight_decay,

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 Shapes = dict[str, list[tuple[int, ...]]]  # of each layer's blobs, by the layer's name
 LEGACY = ("num", "channels", "height", "width")
+MOST_LISTED = 20  # layers by name in a sentence
 
 
 class LegacyShape(tuple):
@@ -166,7 +167,7 @@ def load_for_training(net: "caffe.Net", path: Path) -> str:
     wrong = [item for item in mismatched if item[0] not in may_be_fresh]
     if missing:
         raise Failure(
-            f"{path} has no layer named {', '.join(missing)}: is it the model of another net?"
+            f"{path} has no layer named {listed(missing)}: is it the model of another net?"
         )
     if wrong:
         name, have, wanted = wrong[0]
@@ -177,7 +178,14 @@ def load_for_training(net: "caffe.Net", path: Path) -> str:
         net.copy_from(str(file))
     check_finite(net, path)
     fresh = absent + other
-    return f"loaded from {path}: {', '.join(loaded)}; starting fresh: {', '.join(fresh) or 'none'}"
+    return f"loaded from {path}: {listed(loaded)}; starting fresh: {', '.join(fresh) or 'none'}"
+
+
+def listed(names: Sequence[str]) -> str:
+    """Return names for a sentence: all of them, or the first and how many more there are."""
+    if len(names) <= MOST_LISTED:
+        return ", ".join(names)
+    return f"{', '.join(names[:3])} and {len(names) - 3} more"
 
 
 def check_finite(net: "caffe.Net", path: Path) -> None:
@@ -216,7 +224,7 @@ def fill(net: "caffe.Net", path: Path) -> None:
     _, absent, mismatched = compare(shapes(model), net_shapes(net))
     if absent:
         raise Failure(
-            f"{path} has no weights for the layer(s) {', '.join(absent)}: it is of another net"
+            f"{path} has no weights for the layer(s) {listed(absent)}: it is of another net"
         )
     if mismatched:
         name, have, wanted = mismatched[0]

@@ -188,3 +188,9 @@ def test_tensors_of_another_net_are_refused(tensors):
 def test_the_same_tensors_give_the_same_bytes(tensors):
     once, again = (efficientnet.caffemodel(tensors, "them") for _ in range(2))
     assert once == again
+
+
+def test_many_layers_are_not_all_listed():
+    names = [f"block{n}_expand" for n in range(30)]
+    assert weights.listed(names) == "block0_expand, block1_expand, block2_expand and 27 more"
+    assert weights.listed(names[:2]) == "block0_expand, block1_expand"
