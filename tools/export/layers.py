@@ -43,7 +43,7 @@ class Graph:
 def add_layer(
     graph: Graph, layer: "LayerParameter", params: Sequence[np.ndarray], bottoms: Sequence[Tensor]
 ) -> Tensor:
-    """Add a layer of a deploy net; return its output, called layer/<name>.
+    """Add a layer of a deploy net; return its output, called <name>/top.
 
     params: the layer's learned blobs, float32. Raise Failure for what ONNX is not written for.
     """
@@ -89,7 +89,7 @@ def _convolution(
     output = graph.node(
         "Conv",
         [bottom.name, *_learned(graph, layer, params)],
-        f"layer/{layer.name}",
+        f"{layer.name}/top",
         kernel_shape=kernel,
         strides=stride,
         pads=pad * 2,
@@ -109,7 +109,7 @@ def _inner_product(
     param, (bottom,) = layer.inner_product_param, bottoms
     if param.axis != 1:
         refuse(layer, f"axis: {param.axis}")
-    name = f"layer/{layer.name}"
+    name = f"{layer.name}/top"
     flat = flattened(graph, bottom, f"{name}/flat").name
     learned = _learned(graph, layer, params)
     output = graph.node("Gemm", [flat, *learned], name, transB=int(not param.transpose))
@@ -139,7 +139,7 @@ def _pooling(
 
     Source: PoolingLayer::Reshape and Forward_cpu in caffe/src/caffe/layers/pooling_layer.cpp.
     """
-    param, (bottom,), name = layer.pooling_param, bottoms, f"layer/{layer.name}"
+    param, (bottom,), name = layer.pooling_param, bottoms, f"{layer.name}/top"
     channels, *sides = bottom.shape
     if param.pool not in (param.MAX, param.AVE):
         refuse(layer, "stochastic pooling")
@@ -219,7 +219,7 @@ def _batch_norm(
 def _scale(
     graph: Graph, layer: "LayerParameter", params: Sequence[np.ndarray], bottoms: Sequence[Tensor]
 ) -> Tensor:
-    param, (bottom,), name = layer.scale_param, bottoms, f"layer/{layer.name}"
+    param, (bottom,), name = layer.scale_param, bottoms, f"{layer.name}/top"
     if param.axis != 1 or param.num_axes != 1:
         refuse(layer, "another axis than the channels")
     shape = (-1, *(1 for _ in bottom.shape[1:]))
@@ -257,7 +257,7 @@ def _eltwise(
     if param.operation != param.SUM or any(each != 1 for each in param.coeff):
         refuse(layer, "another operation than a plain sum")
     names = [each.name for each in bottoms]
-    return Tensor(graph.node("Sum", names, f"layer/{layer.name}"), bottoms[0].shape)
+    return Tensor(graph.node("Sum", names, f"{layer.name}/top"), bottoms[0].shape)
 
 
 def _sigmoid(
@@ -290,7 +290,7 @@ def _same(
 ) -> Tensor:
     """Add an operator that leaves the shape as it is; return its output."""
     inputs = [bottoms[0].name, *constants]
-    return Tensor(graph.node(kind, inputs, f"layer/{layer.name}", **attributes), bottoms[0].shape)
+    return Tensor(graph.node(kind, inputs, f"{layer.name}/top", **attributes), bottoms[0].shape)
 
 
 LAYERS: dict[str, Callable[..., Tensor]] = {

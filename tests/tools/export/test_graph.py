@@ -8,7 +8,7 @@ import onnx
 import pytest
 
 from data_prep.mean_image import to_binaryproto
-from tools.export import caffe_side, parity
+from tools.export import caffe_side, parity, quantize
 from tools.net import render
 from tools.net.trained import TrainedNet
 from tools.run.failure import Failure
@@ -28,7 +28,8 @@ layer { name: "conv1" type: "Convolution" bottom: "data" top: "conv1"
   convolution_param { num_output: 8 kernel_size: 4 stride: 2 pad: 1 bias_term: false } }
 layer { name: "norm1" type: "BatchNorm" bottom: "conv1" top: "conv1"
   batch_norm_param { use_global_stats: true eps: 0.001 } }
-layer { name: "scale1" type: "Scale" bottom: "conv1" top: "conv1" scale_param { bias_term: true } }
+layer { name: "conv1_scale" type: "Scale" bottom: "conv1" top: "conv1"
+  scale_param { bias_term: true } }
 layer { name: "clip1" type: "Clip" bottom: "conv1" top: "conv1" clip_param { min: 0 max: 6 } }
 layer { name: "depthwise" type: "Convolution" bottom: "conv1" top: "depthwise"
   convolution_param { num_output: 8 group: 8 kernel_h: 3 kernel_w: 5 pad_h: 1 pad_w: 2 } }
@@ -192,6 +193,20 @@ def test_the_code_is_packed_as_codes_h5_packs_it(made, tmp_path):
     assert bits_of(code[0], 12) == "".join(str(int(bit)) for bit in latent[0] > 0.5)
     (alone,) = session.run(["latent"], {"picture": rows[:1]})  # any number of pictures
     assert np.abs(alone - latent[:1]).max() < 1e-6
+
+
+def test_every_layer_type_goes_into_8_bits(made):
+    """A layer is called as the quantizer calls the scale of another one's output: conv1_scale."""
+    deploy = EVERY_LAYER % (POOLING % "pool: AVE kernel_size: 3 stride: 2 pad: 1")
+    transform = "transform_param { crop_size: 25 } include { phase: TEST }"
+    out, pictures, written, _ = made(deploy, NETS["cifar_small"], Blobs(**OWN), transform)
+    quantize.quantize(out / "model.onnx", out / "int8.onnx", pictures)
+    session = parity.open_session(out / "int8.onnx", 1)
+    found = parity.run_session(session, pictures, features=True)
+    assert 0 < parity.difference(written.outputs.features, found.features) < 0.1
+    assert {"QuantizeLinear", "Conv"} <= {
+        node.op_type for node in onnx.load(out / "int8.onnx").graph.node
+    }
 
 
 @pytest.mark.parametrize(
