@@ -338,7 +338,7 @@ def test_memory_does_not_grow_with_the_pictures_that_are_added(run, tmp_path, mo
             shapes = ((count, 16), (count, classes), (count, index.features.shape[1]))
             return Outputs(*(np.full(shape, 0.75, np.float32) for shape in shapes))
 
-    monkeypatch.setattr(adding.TrainedNet, "of_run", lambda *_, **__: Net())
+    monkeypatch.setattr(adding, "open_run", lambda *_, **__: Net())
     monkeypatch.setattr(adding, "BATCH", 20)
     monkeypatch.setenv("SSDH_TERMINAL", "2")
     files = [tmp_path / f"{number}.png" for number in range(600)]
