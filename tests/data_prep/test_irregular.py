@@ -12,7 +12,7 @@ import pytest
 
 from data_prep import DataError, files
 from data_prep.files import read_regular, rename_synced, walk
-from data_prep.picture import MOST_PIXELS, decode
+from data_prep.picture import MOST_PIXELS, decode, jpeg_size
 from tests.data_prep.test_folder import nothing_made
 
 
@@ -145,3 +145,23 @@ def test_pixels_are_counted_before_they_are_decoded():
         7,
         3,
     )
+
+
+@pytest.mark.parametrize("progressive", [False, True])
+@pytest.mark.parametrize("shape", [(1, 1), (7, 300, 3), (300, 7, 3)])
+def test_a_jpeg_s_size_is_read_from_its_frame_header(shape, progressive):
+    options = [cv2.IMWRITE_JPEG_PROGRESSIVE, int(progressive), cv2.IMWRITE_JPEG_RST_INTERVAL, 1]
+    source = cv2.imencode(".jpg", np.zeros(shape, np.uint8), options)[1].tobytes()
+    assert jpeg_size(source) == (shape[1], shape[0])
+    for commented in (
+        b"\xff\xfe\x00\x04ab",
+        b"\xff\xe1\x00\x0b\xff\xc0\x00\x11\x08\x00\x01\x00\x01",
+    ):
+        assert jpeg_size(source[:2] + commented + source[2:]) == (shape[1], shape[0])
+
+
+@pytest.mark.parametrize(
+    "begin", [b"", b"\xff\xd8", b"\xff\xd8\xff\xff", b"\xff\xd8\xff\x01", b"PNG"]
+)
+def test_what_is_not_in_the_plain_way_is_left_to_pillow(begin):
+    assert jpeg_size(begin + bytes(20)) is None
