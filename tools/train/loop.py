@@ -161,8 +161,8 @@ def eta(seconds: float, rate: float, measured: int, gpus: list[int]) -> list[str
     ]
     if not gpus and seconds > LONG:
         sentences.append(
-            "that is long on a CPU: NET=efficientnet_lite0, pretrained too, takes an hour, and a "
-            "GPU is far faster"
+            "that is long on a CPU: NET=efficientnet_lite0, pretrained too, takes half an hour, "
+            "and a GPU is far faster"
         )
     return sentences
 
