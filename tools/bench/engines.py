@@ -62,7 +62,7 @@ def main() -> None:
     print(
         f"batch {BATCH}; largest differences from Caffe's own engine, by an array's largest value"
     )
-    print(f"{'net':16}{'by':32}{'outputs':>10}{'gradients':>12}  furthest gradient")
+    print(f"{'net':20}{'by':32}{'outputs':>10}{'gradients':>12}  furthest gradient")
     with tempfile.TemporaryDirectory() as folder:
         for net in nets():
             expected = computed(net, "caffe", 0, Path(folder))
@@ -72,7 +72,7 @@ def main() -> None:
                 outputs, _ = furthest(expected, actual, "blob")
                 gradients, name = furthest(expected, actual, "gradient")
                 where = name.removeprefix("gradient ")
-                print(f"{net:16}{row:32}{outputs:10.1e}{gradients:12.1e}  {where}", flush=True)
+                print(f"{net:20}{row:32}{outputs:10.1e}{gradients:12.1e}  {where}", flush=True)
 
 
 if __name__ == "__main__":
