@@ -39,7 +39,11 @@ def save(solver: "caffe.SGDSolver", run: Path) -> None:
     n = solver.iter
     model, state = _snapshot(solver, partial)
     final = folder / f"iter_{n}.caffemodel"
+    if not any(layer.blobs for layer in caffe_pb2.NetParameter.FromString(model).layer):
+        raise OSError(f"{final} would have no weights: Caffe wrote none")
     written = caffe_pb2.SolverState.FromString(state)
+    if written.iter != n:
+        raise OSError(f"Caffe's solver state says iteration {written.iter}, but {n} was written")
     written.learned_net = str(final)
     contents = {final: model, folder / f"iter_{n}.solverstate": written.SerializeToString()}
     for path, content in contents.items():
