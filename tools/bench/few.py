@@ -3,8 +3,8 @@
 `python -m tools.bench.few` takes 50, 100 and 500 training pictures of each class of CIFAR-10, drawn
 by three seeds, and the whole test set. On them NET=efficientnet_lite0 trains its head (HEAD=1), and
 NET=cifar_small all of it, in a tenth of its iterations and of the steps of its learning rate. A
-table of accuracy and mAP (test pictures against the training pictures) is printed, and drawn into
-RUNS/few. The features, and cifar_small's pictures, are those of runs with all of CIFAR-10.
+table of accuracy and mAP (test pictures against the training pictures) is printed, and both are
+drawn into RUNS/few. The features, and cifar_small's pictures, are of runs with all of CIFAR-10.
 """
 
 import statistics
@@ -33,7 +33,7 @@ from tools.train.identity import starting_weights
 SIZES, SEEDS = (50, 100, 500), (1, 2, 3)
 PART = 10  # of its iterations, one in so many: 14 epochs of 5,000 pictures, as of all 50,000
 TESTS = 10_000
-NAMES = {"efficientnet_lite0": "pretrained, HEAD=1", "cifar_small": "from scratch"}
+NAMES = {"efficientnet_lite0": "pretrained", "cifar_small": "from scratch"}
 VARIABLES = ("DATA_ROOT", "RUNS", "BITS", "CIFAR10_ARCHIVE")
 
 
@@ -41,32 +41,35 @@ def main() -> None:
     """Train all, print the table, draw the chart."""
     values = parse(__doc__, VARIABLES)
     found: dict[tuple[str, int], list[dict]] = {}
-    print(f"{'':20}{'a class':>8}  accuracy{'':17}mAP")
+    print(f"{'':20}{'a class':>8}  accuracy{'':19}mAP")
     for name in NAMES:
         job = job_for(name, values)
         for size in SIZES:
             of_size = found[name, size] = [trained(job, size, seed) for seed in SEEDS]
             cells = [spread([each[key] for each in of_size]) for key in ("accuracy", "map")]
-            print(f"{NAMES[name]:20}{size:8}  {cells[0]:25}{cells[1]}", flush=True)
+            print(f"{NAMES[name]:20}{size:8}  {cells[0]:27}{cells[1]}", flush=True)
+    out = Path(values.runs) / "few"
+    out.mkdir(parents=True, exist_ok=True)
+    draw(found, "accuracy", "accuracy", out / "accuracy")
+    draw(found, "map", "mAP", out / "map")
+    print(f"drawn: accuracy and map, .svg and .png, in {out}")
+
+
+def draw(found: dict[tuple[str, int], list[dict]], key: str, word: str, path: Path) -> None:
+    """Write the chart of a figure's mean over the seeds, for each net and size."""
     lines = [
-        Line(
-            f"{NAMES[name]}: {word}", list(SIZES), [mean(found[name, size], key) for size in SIZES]
-        )
-        for key, word in (("accuracy", "accuracy"), ("map", "mAP"))
+        Line(NAMES[name], list(SIZES), [mean(found[name, size], key) for size in SIZES])
         for name in NAMES
     ]
     chart = Chart(
         title="A few pictures of CIFAR-10",
         x_label="training pictures of each class",
-        y_label="over 10,000 test pictures",
+        y_label=f"{word} of 10,000 test pictures",
         lines=lines,
         limits=(0, 1),
         ticks=list(SIZES),
     )
-    out = Path(values.runs) / "few"
-    out.mkdir(parents=True, exist_ok=True)
-    write_line_chart(out / "few", chart)
-    print(f"drawn: {out / 'few.svg'}, {out / 'few.png'}")
+    write_line_chart(path, chart)
 
 
 def job_for(name: str, values: SimpleNamespace) -> Job:
@@ -167,6 +170,7 @@ def few_features(job: Job, size: int, seed: int, folder: Path, run: Path) -> Pat
     rows = (own[:, None] + np.arange(copies)).ravel()
     with create_hdf5(folder / "train-0.h5") as file:
         file["data"], file["label"] = found[rows], labels[rows]
+        file.attrs["copies"] = copies
     for path in features.files_of(kept, "test", TESTS):
         (folder / path.name).symlink_to(path)
     few = found[rows].astype(np.float64)

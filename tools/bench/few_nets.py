@@ -43,7 +43,8 @@ def write_codes(path: Path, net: str, keys: dict, labels: dict, outputs: dict) -
 def encode_features(run: Path, caffemodel: Path, data: Path, net: Net, blobs: Blobs) -> Path:
     """Write codes.h5 of features by a trained head.prototxt; return its path.
 
-    data: the folder of the features (tools/train/features.py).
+    data: the folder of the features (tools/train/features.py), of which a picture's first copy
+    counts.
     """
     import caffe
 
@@ -54,9 +55,10 @@ def encode_features(run: Path, caffemodel: Path, data: Path, net: Net, blobs: Bl
         parts = []
         for path in sorted(data.glob(f"{split}-*.h5")):
             with h5py.File(path) as file:
-                parts.append((file["data"][:], file["label"][:].astype(np.int32)))
+                copies = file.attrs.get("copies", 1)
+                parts.append((file["data"][::copies], file["label"][::copies].astype(np.int32)))
         found, labels[group] = map(np.concatenate, zip(*parts, strict=True))
-        keys[group] = [f"{row}" for row in range(len(found))]
+        keys[group] = [f"{split}-{row}" for row in range(len(found))]
         head = type(param)()
         head.CopyFrom(param)
         del head.layer[:]
