@@ -1,21 +1,14 @@
 """Write a split's pictures, shuffled, to an LMDB of Datums that Caffe's Data layer reads."""
 
-import ctypes
 import hashlib
-import mmap
-import multiprocessing
 import os
 import shutil
-import signal
 import sys
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
 from pathlib import Path
 
-import cv2
 import lmdb
 import numpy as np
 from tqdm import tqdm
@@ -23,15 +16,13 @@ from tqdm import tqdm
 from data_prep import DataError
 from data_prep.dataset import Split
 from data_prep.lmdb_reader import count, record_keys, records
-from data_prep.picture import to_datum
+from data_prep.makers import Chunk, Pairs, makers
+from data_prep.picture import raw_room, to_datum, write_raw
 
 LMDB_MAX_KEY = 511  # bytes, LMDB's own limit
 PAGE, PAGE_HEADER, NODE_MAX = 4096, 16, 2038  # LMDB's page, and the largest record kept in a leaf
 CHUNK_BYTES = 1 << 20  # raw bytes a task: 1,337 28x28x1 pictures, 5 256x256x3 ones
 COMMIT_BYTES = 32 << 20  # bytes of values a commit: as much has to be made again after a kill
-Pairs = list[tuple[bytes, bytes | memoryview]]  # keys and values
-Chunk = tuple[Pairs, list[str]]  # and a sentence on each picture that was left out
-PR_SET_PDEATHSIG = 1
 ADVICE = "replace it or remove it, or leave such pictures out (SKIP=1 of make, --skip of data_prep)"
 
 
@@ -66,11 +57,23 @@ def chunk_size(side: int, channels: int) -> int:
     return max(1, CHUNK_BYTES // (side * side * channels))
 
 
-def make_datum(split: Split, row: int, side: int, channels: int, encoding: str) -> bytes:
-    """Return a row's serialized Datum; DataError names the picture."""
+def make_datum(
+    split: Split,
+    row: int,
+    side: int,
+    channels: int,
+    encoding: str,
+    room: memoryview | None = None,
+) -> bytes | int:
+    """Return a row's serialized Datum; DataError names the picture.
+
+    room: where a raw one is to be written; its size in bytes is returned then.
+    """
     try:
-        label = int(split.labels[row])
-        return to_datum(split.read(row), label, side, channels, encoding)
+        source, label = split.read(row), int(split.labels[row])
+        if room is not None and encoding == "raw":
+            return write_raw(source, label, side, channels, room)
+        return to_datum(source, label, side, channels, encoding)
     except DataError as error:
         raise DataError(f"{split.origin}/{split.keys[row]} {error}") from None
 
@@ -133,22 +136,27 @@ def write_lmdb(
     def key_at(place: int) -> bytes:
         return record_key(place, rows[place], split.keys[rows[place]])
 
-    def value_at(place: int) -> bytes:
+    def value_at(place: int, room: memoryview | None = None) -> bytes | int:
         try:
-            return make_datum(split, rows[place], side, channels, encoding)
+            return make_datum(split, rows[place], side, channels, encoding, room)
         except DataError as error:
             raise DataError(str(error) if skip else f"{error}; {ADVICE}") from None
 
-    def make_chunk(start: int) -> Chunk:
-        pairs, left_out = [], []
+    def make_chunk(start: int, room: memoryview) -> Chunk:
+        made = Chunk([], [], [])
         for place in range(start, min(start + chunk, size)):
             try:
-                pairs.append((key_at(place), value_at(place)))
+                value = value_at(place, room)
             except DataError as error:
                 if not skip:
                     raise
-                left_out.append(str(error))
-        return pairs, left_out
+                made.left_out.append(str(error))
+                continue
+            made.keys.append(key_at(place))
+            made.values.append(value)
+            if isinstance(value, int):
+                room = room[value:]
+        return made
 
     digest = hashlib.sha256()
     last = _take_committed(path, size, key_at, digest.update)
@@ -166,17 +174,26 @@ def write_lmdb(
     # The map is address space, not disk; encoded pictures can outgrow raw ones by a little.
     map_size = size * (2 * side * side * channels + 4 * PAGE) + (64 << 20)
     starts = range(start, size, chunk)
+    # Raw values stay where they were made until they are on disk: of two commits at most.
+    room = chunk * raw_room(side, channels) if encoding == "raw" else 0
+    most = max(1, COMMIT_BYTES // room) if room else size  # chunks a commit
     try:
         with (
             # forked before there are threads, and an LMDB, which may not be taken along
-            _makers(make_chunk, processes or len(os.sched_getaffinity(0))) as chunks,
-            lmdb.open(os.fspath(path), map_size=map_size) as env,
+            makers(
+                make_chunk,
+                processes or len(os.sched_getaffinity(0)),
+                room=room,
+                kept=2 * most if room else 0,
+            ) as chunks,
+            # a crash of the machine may undo the last commit; the sync at the end keeps all
+            lmdb.open(os.fspath(path), map_size=map_size, metasync=False) as env,
             tqdm(
                 total=size, initial=start, desc=path.name, unit=" pictures", disable=None
             ) as progress,
             ThreadPoolExecutor(1) as committer,  # pictures are made while the disk is written
         ):
-            pending, pending_bytes, committed = [], 0, None
+            pending, pending_bytes, held, committed = [], 0, 0, None
             for made, left_out in chunks(starts):
                 for sentence in left_out:
                     tqdm.write(f"left out: {sentence}", file=sys.stderr)
@@ -185,15 +202,17 @@ def write_lmdb(
                     digest.update(value)
                     pending_bytes += len(value)
                 pending += made
-                if pending_bytes >= COMMIT_BYTES:
+                held += 1
+                if pending_bytes >= COMMIT_BYTES or held == most:
                     if committed:
                         committed.result()
                     committed = committer.submit(_commit, env, pending)
-                    pending, pending_bytes = [], 0
+                    pending, pending_bytes, held = [], 0, 0
                 progress.update(min(chunk, size - progress.n))
             if committed:
                 committed.result()
             _commit(env, pending)
+            env.sync(True)
     except lmdb.Error as error:
         why = str(error).removeprefix(f"{path}: ")  # LMDB calls a disk that fills up broken
         raise DataError(
@@ -231,73 +250,3 @@ def _take_committed(
 def _commit(env: lmdb.Environment, pairs: Pairs) -> None:
     with env.begin(write=True) as txn, txn.cursor() as cursor:
         cursor.putmulti(pairs, append=True)
-
-
-# ---- the processes that make records: threads would wait for each other's Python -----------------
-
-ROOM = 2 * CHUNK_BYTES  # bytes for a chunk's values; larger ones take a slower way
-_make: Callable[[int], Chunk]
-_memory: mmap.mmap
-
-
-@contextmanager
-def _makers(make: Callable[[int], Chunk], count: int) -> Iterator[Callable[[Iterable], Iterator]]:
-    """Give a function that yields make(start) of each start, in order, made by count processes.
-
-    They are forked, so that make can be any function, and die with the process that started them.
-    A chunk's values come through memory that all share, as memoryviews.
-    """
-    ahead = 2 * count
-    memory = mmap.mmap(-1, (ahead + 1) * ROOM)
-    cv2_threads = cv2.getNumThreads()
-    cv2.setNumThreads(1)  # a forked process has none of OpenCV's threads, and would wait for them
-    pool = ProcessPoolExecutor(
-        count, multiprocessing.get_context("fork"), _begin, (make, memory, os.getpid())
-    )
-
-    def taken(place: int, future: Future) -> Chunk:
-        keys, sizes, values, left_out = future.result()
-        if values is None:
-            values = memory[place : place + sum(sizes)]
-        view, at, made = memoryview(values), 0, []
-        for key, size in zip(keys, sizes, strict=True):
-            made.append((key, view[at : at + size]))
-            at += size
-        return made, left_out
-
-    def chunks(starts: Iterable[int]) -> Iterator[Chunk]:
-        pending = deque()
-        for number, start in enumerate(starts):
-            place = number % (ahead + 1) * ROOM  # of a chunk that has been taken
-            pending.append((place, pool.submit(_make_into, start, place)))
-            if len(pending) > ahead:
-                yield taken(*pending.popleft())
-        while pending:
-            yield taken(*pending.popleft())
-
-    try:
-        pool.submit(int).result()  # all are forked with the first task
-        yield chunks
-    finally:
-        pool.shutdown(cancel_futures=True)
-        cv2.setNumThreads(cv2_threads)
-
-
-def _begin(make: Callable[[int], Chunk], memory: mmap.mmap, parent: int) -> None:
-    global _make, _memory
-    _make, _memory = make, memory
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:
-        os._exit(1)
-
-
-def _make_into(start: int, place: int) -> tuple[list[bytes], list[int], bytes | None, list[str]]:
-    """Return a chunk's keys, its values' sizes, these where they have no room, and what it says."""
-    made, left_out = _make(start)
-    values = b"".join(value for _, value in made)
-    keys, sizes = [key for key, _ in made], [len(value) for _, value in made]
-    if len(values) > ROOM:
-        return keys, sizes, values, left_out
-    _memory[place : place + len(values)] = values
-    return keys, sizes, None, left_out

@@ -13,6 +13,7 @@ from data_prep import DataError
 from data_prep.caffe_proto import caffe_pb2
 
 SUFFIX = {"png": ".png", "jpeg": ".jpg"}
+AROUND = 40  # bytes at most beside a raw Datum's pixels: six fields, a negative label's the longest
 MOST_PIXELS = 178_956_970  # of a picture: from there on Pillow takes it for an attack
 FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # a JPEG's markers SOF0 to SOF15
 WITH_LENGTH = frozenset((*range(0xC0, 0xD0), *range(0xDA, 0xFF)))  # all but those that stand alone
@@ -101,20 +102,41 @@ def to_datum(
     encoding: ``raw`` (C x H x W bytes, BGR), ``png`` (lossless) or ``jpeg`` (OpenCV's quality 95).
     Source: ReadImageToDatum and CVMatToDatum in caffe/src/caffe/util/io.cpp.
     """
-    picture = fit(source, side, channels)
     if encoding == "raw":
-        before, behind = around_pixels(side, channels, label)
-        return b"".join((before, *cv2.split(picture), behind))
-    data = cv2.imencode(SUFFIX[encoding], picture)[1].tobytes()
+        room = bytearray(raw_room(side, channels))
+        return bytes(room[: write_raw(source, label, side, channels, memoryview(room))])
+    data = cv2.imencode(SUFFIX[encoding], fit(source, side, channels))[1].tobytes()
     return caffe_pb2.Datum(data=data, label=label, encoded=True).SerializeToString()
+
+
+def raw_room(side: int, channels: int) -> int:
+    """Return the bytes that a serialized raw Datum takes at most."""
+    return channels * side * side + AROUND
+
+
+def write_raw(
+    source: bytes | np.ndarray, label: int, side: int, channels: int, room: memoryview
+) -> int:
+    """Write a picture's serialized raw Datum (see to_datum) into room; return its size in bytes.
+
+    The colours are taken apart where the record is to stand, so that no pixel is copied twice.
+    """
+    picture = fit(source, side, channels)
+    before, behind = around_pixels(side, channels, label)
+    start, end = len(before), len(before) + channels * side * side
+    room[:start] = before
+    planes = np.ndarray((channels, side, side), np.uint8, room, start)
+    if channels == 1:
+        planes[0] = picture
+    else:
+        cv2.split(picture, list(planes))
+    room[end : end + len(behind)] = behind
+    return end + len(behind)
 
 
 @functools.lru_cache(1 << 16)
 def around_pixels(side: int, channels: int, label: int) -> tuple[bytes, bytes]:
-    """Return the bytes of a serialized raw Datum before and behind its pixels, which never change.
-
-    Filling them in copies a picture once, where a Datum of its own takes three copies.
-    """
+    """Return the bytes of a serialized raw Datum before and behind its pixels; no pixel counts."""
     pixels = bytes(channels * side * side)
     datum = caffe_pb2.Datum(
         channels=channels, height=side, width=side, data=pixels, label=label, encoded=False

@@ -14,6 +14,7 @@ from data_prep import DataError, lmdb_writer
 from data_prep.dataset import Split
 from data_prep.lmdb_reader import count, iterate, open_rows
 from data_prep.lmdb_writer import write_lmdb
+from data_prep.picture import fit
 
 pytestmark = pytest.mark.slow
 
@@ -261,3 +262,22 @@ def test_a_listed_picture_that_is_missing(prepare, refused, own_pictures):
     made = prepare("folder", "--images", own_pictures, "--skip")
     assert made.returncode == 0, made.stderr
     assert "7 + 4 pictures" in made.stdout
+
+
+def test_pictures_keep_their_memory_until_they_are_on_disk(
+    tmp_path, split, small_commits, monkeypatch
+):
+    """A slow disk and many pictures left out: chunks that hold little, and wait for long."""
+    pictures = unreadable(split(603), [row for row in range(603) if row % 5])
+    commit = lmdb_writer._commit
+
+    def slow(env, pairs):
+        time.sleep(0.1)
+        commit(env, pairs)
+
+    monkeypatch.setattr(lmdb_writer, "_commit", slow)
+    write_lmdb(tmp_path / "lmdb", pictures, 16, 3, "raw", seed=1, skip=True)
+    records = list(iterate(tmp_path / "lmdb"))
+    assert len(records) == 121
+    for row, _, _, pixels in records:
+        assert np.array_equal(pixels, fit(pictures.read(row), 16, 3).transpose(2, 0, 1))
