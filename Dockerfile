@@ -1,5 +1,6 @@
 # SSDH with Caffe for NVIDIA GPUs, for Docker and buildah: `make image`, or `docker build -t ssdh .`
 #
+#   IMAGE_BASE   Debian 12, by its tag, or by a digest: debian@sha256:...
 #   CUDA_ARCHS   compute capabilities that get machine code; the last one's PTX serves newer GPUs
 #   USE_NCCL     training on several GPUs (DEVICE=gpu:0,1)
 #   USE_CUDNN    cuDNN 8.9
@@ -9,6 +10,7 @@
 # Layers stand in the order of how seldom they change: Debian's packages, the Python packages, NCCL and
 # cuDNN, Caffe, this repository. A change of the sources repeats only the last one.
 
+ARG IMAGE_BASE=debian:bookworm-slim
 ARG CUDA_ARCHS="60 61 70 75 80 86 89 90"
 ARG USE_NCCL=1
 ARG USE_CUDNN=0
@@ -16,7 +18,7 @@ ARG UID=1000
 ARG GID=1000
 
 
-FROM debian:bookworm-slim AS debian
+FROM ${IMAGE_BASE} AS debian
 # CUDA is in the components contrib and non-free of the mirror that the base image names.
 RUN find /etc/apt -name '*.sources' -exec sed -i '/^Components:/ s/$/ contrib non-free/' {} + \
     && find /etc/apt -name '*.list' -exec sed -i '/^deb / s/$/ contrib non-free/' {} +
@@ -88,13 +90,17 @@ ARG GID
 USER $UID:$GID
 RUN make caffe
 
+ARG IMAGE_BASE
+ARG BASE_DIGEST=unknown
 ARG COMMIT=unknown
 ENV SSDH_COMMIT=$COMMIT
 LABEL org.opencontainers.image.title="ssdh" \
       org.opencontainers.image.description="Deep binary hashing (KevinNet, SSDH) on BVLC Caffe, with CUDA" \
       org.opencontainers.image.licenses="BSD-2-Clause" \
       org.opencontainers.image.version="1.0.0" \
-      org.opencontainers.image.revision="$COMMIT"
+      org.opencontainers.image.revision="$COMMIT" \
+      org.opencontainers.image.base.name="$IMAGE_BASE" \
+      org.opencontainers.image.base.digest="$BASE_DIGEST"
 HEALTHCHECK --interval=5m --timeout=60s CMD [".venv/bin/python", "-c", "import caffe"]
 # make passes no Ctrl-C on: tini gives signals to all that run, so that training ends with a snapshot.
 ENTRYPOINT ["tini", "-g", "--"]

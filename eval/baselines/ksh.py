@@ -16,8 +16,6 @@ from collections.abc import Callable
 
 import numpy as np
 from scipy.linalg import eigh
-from scipy.optimize import minimize
-from sklearn.metrics.pairwise import euclidean_distances
 
 from eval.baselines.training import Encode, Training, pieces
 
@@ -36,6 +34,8 @@ def learn(training: Training, bits: int, random: np.random.Generator) -> tuple[E
     Records how many there are of both, and for each bit the objective -h' R h of its spectral
     start and of the bit that was kept.
     """
+    from sklearn.metrics.pairwise import euclidean_distances  # takes 2 s, of the pages too
+
     count = len(training.features)
     anchors = training.features[random.choice(count, min(ANCHORS, count), replace=False)]
     labelled = random.choice(count, min(LABELLED, count), replace=False)
@@ -104,6 +104,8 @@ def _spectral_start(kernel: np.ndarray, gram: np.ndarray, residue: Residue) -> n
 
 def _improved(kernel: np.ndarray, start: np.ndarray, residue: Residue) -> np.ndarray:
     """Return the coefficients that descent on the smoothed objective reaches from `start`."""
+    from scipy.optimize import minimize
+
     smoothed = _smoothed(kernel, residue)
     options = {"maxiter": ITERATIONS}
     return minimize(smoothed, start, jac=True, method="L-BFGS-B", options=options).x

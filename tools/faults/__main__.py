@@ -13,14 +13,20 @@ import argparse
 import sys
 import tempfile
 import time
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 
 from tools.faults.stages import STAGES, Stage, prepare
-from tools.faults.trial import KINDS, Outcome, attempt, compile_shim, disk, undisturbed
+from tools.faults.trial import KINDS, Outcome, Room, attempt, compile_shim, disk, undisturbed
 from tools.run.failure import Failure, carry_out
 
 QUICK = {"stages": ("data-folder", "codes", "remove"), "trials": 1}
 DISKS = ("full", "read-only")  # the kinds that need a disk of their own
+Trial = tuple[str, int]  # its kind and its number
+AT_ONCE = 4  # trials, each in a room of its own: a command waits for the disk, and for its children
 
 
 def main() -> None:
@@ -33,46 +39,51 @@ def main() -> None:
         raise Failure(f"there are the stages {names} and the kinds {', '.join(KINDS)}")
     if asked.quick:
         stages = [stage for stage in stages if stage.name in QUICK["stages"]]
+    trials = [(kind, number) for kind in kinds for number in numbers(kind, asked)]
     failures, began = [], time.monotonic()
-    with tempfile.TemporaryDirectory(prefix="faults-") as name:
-        scratch = Path(name).resolve()
-        base, place = scratch / "base", scratch / "place"
+    with ExitStack() as stack:
+        scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="faults-"))).resolve()
+        base, shim = scratch / "base", compile_shim(scratch)
         base.mkdir()
-        compile_shim(scratch)
         prepare(base)
+        at_once = 1 if asked.quick or len(trials) == 1 else AT_ONCE
+        rooms = [Room.new(scratch / f"room-{at}", base, shim) for at in range(at_once)]
+        own_disks = all(stack.enter_context(disk(room.place)) for room in rooms)
+        possible = [trial for trial in trials if own_disks or trial[0] not in DISKS]
         print(f"seed {asked.seed}; a cell: tried/disturbed/ended well/equal/nothing left over")
         print(f"{'stage':14}" + "".join(f"{kind:>18}" for kind in kinds), flush=True)
-        with disk(place) as own_disk:
-            for stage in stages:
-                normal = undisturbed(stage, place, base, scratch)
-                cells = []
-                for kind in kinds:
-                    if kind in DISKS and not own_disk:
-                        cells.append("not root")
-                        continue
-                    outcomes = []
-                    for number in numbers(kind, asked):
-                        outcome = attempt(
-                            stage,
-                            kind,
-                            number,
-                            asked.seed,
-                            normal=normal,
-                            place=place,
-                            base=base,
-                            scratch=scratch,
-                        )
-                        outcomes.append(outcome)
-                        failures += [
-                            f"{sentence}\n  {repeat(stage, kind, number, asked.seed)}"
-                            for sentence in outcome.wrong
-                        ]
-                    cells.append(cell(outcomes))
-                print(f"{stage.name:14}" + "".join(f"{each:>18}" for each in cells), flush=True)
+        for stage in stages:
+            done = outcomes(stage, possible, rooms, asked.seed)
+            cells = [cell([done[each] for each in possible if each[0] == kind]) for kind in kinds]
+            print(f"{stage.name:14}" + "".join(f"{each:>18}" for each in cells), flush=True)
+            failures += [
+                f"{sentence}\n  {repeat(stage, *trial, asked.seed)}"
+                for trial in possible
+                for sentence in done[trial].wrong
+            ]
     print(f"{time.monotonic() - began:.0f} s")
     if failures:
         print(*failures, sep="\n", file=sys.stderr)
         raise Failure(f"{len(failures)} thing(s) were wrong, above")
+
+
+def outcomes(
+    stage: Stage, trials: list[Trial], rooms: list[Room], seed: int
+) -> dict[Trial, Outcome]:
+    """Return the outcomes of some trials, of which each room takes the next as it is free."""
+    waiting = iter(trials)
+    with ThreadPoolExecutor(len(rooms)) as pool:
+        try:
+            runs = [pool.submit(work_off, stage, waiting, room, seed) for room in rooms]
+            return {trial: outcome for run in runs for trial, outcome in run.result().items()}
+        finally:
+            deque(waiting, maxlen=0)  # where one room fails, the other takes no more
+
+
+def work_off(stage: Stage, waiting: Iterator[Trial], room: Room, seed: int) -> dict[Trial, Outcome]:
+    """Return the outcomes of the trials that a room takes of those that wait."""
+    normal = undisturbed(stage, room)
+    return {trial: attempt(stage, *trial, seed, normal=normal, room=room) for trial in waiting}
 
 
 def parse() -> argparse.Namespace:
@@ -100,11 +111,13 @@ def repeat(stage: Stage, kind: str, number: int, seed: int) -> str:
     return f".venv/bin/python -m tools.faults {options}"
 
 
-def cell(outcomes: list[Outcome]) -> str:
+def cell(found: list[Outcome]) -> str:
     """Return what the table says of some trials."""
-    counts = [sum(getattr(each, name) for each in outcomes) for name in COLUMNS]
-    mark = " !" if any(each.wrong for each in outcomes) else ""
-    return "/".join(map(str, [len(outcomes), *counts])) + mark
+    if not found:
+        return "not root"
+    counts = [sum(getattr(each, name) for each in found) for name in COLUMNS]
+    mark = " !" if any(each.wrong for each in found) else ""
+    return "/".join(map(str, [len(found), *counts])) + mark
 
 
 COLUMNS = ("disturbed", "well", "equal", "clean")

@@ -5,7 +5,9 @@ import hashlib
 import json
 import multiprocessing
 import os
+import pickle
 import shutil
+import struct
 import sys
 import tarfile
 from collections.abc import Callable
@@ -17,8 +19,10 @@ import h5py
 import numpy as np
 from scipy.io import savemat
 
+from eval.hdf5 import create_hdf5
 from tools.faults.stages import RUN as JOB
 from tools.faults.stages import build, prepare
+from tools.net.torch_file import MAGIC, VERSION
 from tools.run import device
 
 
@@ -265,6 +269,28 @@ def read_released(base: Path) -> None:
     released.records()
 
 
+def read_head_features(base: Path) -> None:
+    """Read the features that HEAD=1 trains on, and check them before Caffe reads them."""
+    from tools.train.features import read
+
+    read(base / "features", {"train": 3, "test": 2})
+
+
+def read_export(base: Path) -> None:
+    """Open an export as ENGINE=onnx does."""
+    from tools.net.exported import ExportedNet
+
+    ExportedNet.of_run(base / "indexed/runs/run", threads=1)
+
+
+def read_torch(base: Path) -> None:
+    """Read tensors that torch saved."""
+    from tools.net.torch_file import read_tensors
+
+    path = base / "saved.pth"
+    read_tensors(path.read_bytes(), path)
+
+
 def read_prototxt(base: Path) -> None:
     """Read a run's prototxt before Caffe does."""
     from tools.net import preprocess, render
@@ -273,6 +299,15 @@ def read_prototxt(base: Path) -> None:
 
 
 IDX = bytes([0, 0, 8, 3, *(0, 0, 0, 4) * 3]) + bytes(range(64))
+TORCH = (  # one tensor of 2 x 3 floats, as torch.save wrote it (tools/net/torch_file.py)
+    b"".join(pickle.dumps(each, 2) for each in (MAGIC, VERSION, {"little_endian": True}))
+    + b"\x80\x02ccollections\nOrderedDict\n)R(X\x01\0\0\0wctorch._utils\n_rebuild_tensor_v2\n"
+    + b"((X\x07\0\0\0storagectorch\nFloatStorage\nX\x01\0\0\0aX\x03\0\0\0cpuK\x06NtQ"
+    + b"K\0K\x02K\x03\x86K\x03K\x01\x86\x89ccollections\nOrderedDict\n)RtRu."
+    + pickle.dumps(["a"], 2)
+    + struct.pack("<q", 6)
+    + np.arange(6, dtype="<f4").tobytes()
+)
 RUN = "evaluated/runs/run"
 TARGETS = [
     Target("list of pictures", "list.txt", read_list, False),
@@ -308,6 +343,10 @@ TARGETS = [
     Target("index-….faiss", f"{RUN}/index-*.faiss", search, True),
     Target("model.caffemodel", f"{RUN}/model.caffemodel", fill, True),
     Target("solverstate", f"{RUN}/snapshots/iter_20.solverstate", resume, True),
+    Target("features, HEAD=1", "features/train-0.h5", read_head_features, True),
+    Target("their statistics", "features/statistics.h5", read_head_features, True),
+    Target("export's codes.json", "indexed/runs/run/export/codes.json", read_export, True),
+    Target("torch's tensors", "saved.pth", read_torch, True),
 ]
 
 
@@ -346,8 +385,16 @@ def set_up(base: Path) -> None:
     known = {"a.caffemodel": {"sha256": "0" * 64, "url": "", "date": "2024-01-01"}}
     (base / "sha256.json").write_text(json.dumps(known))
     shutil.copytree(base / "indexed/runs/run", base / "indexed/runs/whole")
-    job = ("tools.baselines", *JOB, "--data-root", f"{base}/data", "--runs")
-    build(*job, f"{base}/evaluated/runs")
+    job = (*JOB, "--data-root", f"{base}/data", "--runs")
+    build("tools.baselines", *job, f"{base}/evaluated/runs")
+    build("tools.export", *job, f"{base}/indexed/runs")
+    (base / "features").mkdir()
+    for name, rows in (("train", 3), ("test", 2)):
+        with create_hdf5(base / "features" / f"{name}-0.h5") as file:
+            file["data"], file["label"] = np.ones((rows, 4), np.float32), np.ones(rows, np.float32)
+    with create_hdf5(base / "features/statistics.h5") as file:
+        file["mean"], file["variance"] = np.ones(4), np.ones(4)
+    (base / "saved.pth").write_bytes(TORCH)
     read_child = multiprocessing.get_context("spawn").Process(target=search, args=(base,))
     read_child.start()
     read_child.join()

@@ -152,6 +152,15 @@ STAGES = [
         ),
         model_of,
     ),
+    Stage(
+        "head",
+        "with-data",
+        (
+            *("tools.train", *job("--iters", "20", "--head", "1", "--data-root", "{place}/data")),
+            *("--weights", "{base}/trained/runs/run/model.caffemodel"),
+        ),
+        model_of,
+    ),
     Stage("extend", "trained", ("tools.train", *job("--iters", "40")), model_of),
     Stage(
         "codes",
@@ -206,6 +215,12 @@ STAGES = [
         ("tools.compare", *job("--released", "{base}/trained/runs/run/model.caffemodel")),
         json_of("runs/compare-digits-lenet-ssdh/compare.json"),
     ),
+    Stage(
+        "export",
+        "indexed",
+        ("tools.export", *job("--int8", "1")),
+        json_of("runs/run/export/codes.json"),
+    ),
     Stage("report", "evaluated", ("tools.report", *job()), page_of("runs/run/report.html")),
     Stage(
         "paper",
@@ -220,7 +235,7 @@ STAGES = [
 
 
 def prepare(base: Path) -> None:
-    """Make what the stages start from, in a folder: data, pictures and four templates."""
+    """Make what the stages start from, in a folder: data, pictures and five templates."""
     draw(base / "pictures")
     with zipfile.ZipFile(base / "pictures.zip", "w") as archive:
         for path in sorted((base / "pictures").rglob("*.png")):
@@ -232,6 +247,7 @@ def prepare(base: Path) -> None:
         *("data_prep", "digits", "--root", f"{base}/data"),
         *("--side", "32", "--channels", "3", "--mean", "train", "--subset", "60"),
     )
+    shutil.copytree(base / "data", base / "with-data/data")
     options = [part.format(base=base, place=place) for part in job("--iters", "20")]
     build("tools.train", *options)
     shutil.copytree(place, base / "evaluated")

@@ -11,11 +11,13 @@ import re
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple, Self
 
 import h5py
 
@@ -27,6 +29,9 @@ from tools.run.job import REPO
 HERE = Path(__file__).parent
 KINDS = {"kill": 15, "call": 15, "full": 10, "eio": 5, "read-only": 5}  # and how many of a stage
 LONGEST, TIMES = 180, 20  # a command hangs beyond so many seconds, and times what it takes
+PIECE = (
+    1  # second: a wait is made of these, so that one in which this process is stopped counts once
+)
 SIZE = "1g"  # of the disk that a place is on
 ENVIRONMENT = {
     "PYTHONDONTWRITEBYTECODE": "1",
@@ -35,12 +40,60 @@ ENVIRONMENT = {
 }
 
 
+class Room(NamedTuple):
+    """What one trial at a time has for itself, beside the templates in `base`, which all read.
+
+    place: the folder that is disturbed, on a disk of its own for the kinds full and read-only.
+    scratch: a folder for what is counted, and for temporary files. shim: the library of shim.c.
+    """
+
+    place: Path
+    base: Path
+    scratch: Path
+    shim: Path
+
+    @classmethod
+    def new(cls, folder: Path, base: Path, shim: Path) -> Self:
+        """Return the room in a folder, made where it is not there."""
+        room = cls(folder / "place", base, folder / "scratch", shim)
+        for path in (room.place, room.temporary):
+            path.mkdir(parents=True, exist_ok=True)
+        return room
+
+    @property
+    def temporary(self) -> Path:
+        """Return the folder for temporary files, in which the killed leave theirs."""
+        return self.scratch / "tmp"
+
+    def counter(self, name: str, content: bytes) -> str:
+        """Return the path of a file that calls are counted in, which begins with some content."""
+        path = self.scratch / name
+        path.write_bytes(content)
+        return str(path)
+
+
+class Ended(NamedTuple):
+    """How a command ended: its exit code, None where it was killed here, and its stderr.
+
+    left: the processes that outlived it.
+    """
+
+    code: int | None
+    said: str
+    left: list[int]
+
+
 @dataclass
 class Normal:
-    """What a stage does where nothing disturbs it: seconds, calls, bytes, and its result."""
+    """What a stage does where nothing disturbs it.
+
+    calls: renames and fsyncs that Python calls. writes: what the shim covers. size: bytes that come
+    to the place.
+    """
 
     seconds: float
     calls: int
+    writes: int
     size: int
     result: object
 
@@ -84,42 +137,45 @@ def compile_shim(folder: Path) -> Path:
     return library
 
 
-def start_from(stage: Stage, place: Path, base: Path) -> None:
-    """Make a place what the stage starts from."""
-    for left in place.iterdir():
+def start_from(stage: Stage, room: Room) -> None:
+    """Make a room's place what the stage starts from."""
+    for left in [*room.place.iterdir(), *room.temporary.iterdir()]:
         shutil.rmtree(left) if left.is_dir() else left.unlink()
-    shutil.copytree(base / stage.start, place, dirs_exist_ok=True, symlinks=True)
+    shutil.copytree(room.base / stage.start, room.place, dirs_exist_ok=True, symlinks=True)
 
 
-def call(
-    command: Sequence[str], seconds: float = LONGEST, **environment: str
-) -> tuple[int | None, str]:
-    """Return the exit code of a command, None where it was killed, and its stderr.
+def call(command: Sequence[str], room: Room, seconds: float = LONGEST, **environment: str) -> Ended:
+    """Run a command in a session of its own; kill it with all that it started after some seconds.
 
-    It runs in a group of its own, and is killed with all that it started after so many seconds.
+    Seconds that this process is stopped for do not count.
     """
     paths = [str(HERE / "hook"), os.environ.get("PYTHONPATH", "")]
-    variables = os.environ | ENVIRONMENT | environment
+    own = {
+        "PYTHONPATH": os.pathsep.join(path for path in paths if path),
+        "TMPDIR": str(room.temporary),
+    }
     process = subprocess.Popen(
         command,
         cwd=REPO,
-        env=variables | {"PYTHONPATH": os.pathsep.join(path for path in paths if path)},
+        env=os.environ | ENVIRONMENT | own | environment,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
         errors="replace",
         start_new_session=True,
     )
-    try:
-        _, said = process.communicate(timeout=seconds)
-        return process.returncode, said
-    except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)
-        _, said = process.communicate()
-        return None, said
-    finally:
-        process.poll()
-        wait_for_session(process.pid)
+    killed = False
+    while process.returncode is None:
+        piece = None if killed else min(seconds, PIECE)
+        try:
+            _, said = process.communicate(timeout=piece)
+        except subprocess.TimeoutExpired:
+            seconds -= piece
+            if seconds <= 0:
+                os.killpg(process.pid, signal.SIGKILL)
+                killed = True
+    code = None if killed and process.returncode == -signal.SIGKILL else process.returncode
+    return Ended(code, said, wait_for_session(process.pid))
 
 
 def wait_for_session(session: int, seconds: float = 10) -> list[int]:
@@ -147,19 +203,37 @@ def in_session(session: int) -> list[int]:
     return found
 
 
-def undisturbed(stage: Stage, place: Path, base: Path, scratch: Path) -> Normal:
+def undisturbed(stage: Stage, room: Room) -> Normal:
     """Return what a stage does where nothing disturbs it; raise Failure where it fails so."""
-    start_from(stage, place, base)
-    counter = scratch / "calls"
-    counter.write_bytes(b"")
-    before, began = size_of(place), time.monotonic()
-    command = arguments(stage, place, base)
-    code, said = call(command, TIMES * LONGEST, SSDH_FAULT_CALLS=str(counter))
-    if code != 0:
-        raise Failure(f"{stage.name} fails by itself: {said[-500:]}")
-    seconds = time.monotonic() - began
-    calls = counter.stat().st_size
-    return Normal(seconds, calls, max(1, size_of(place) - before), stage.result(place))
+    start_from(stage, room)
+    calls, writes = room.counter("calls", b""), room.counter("writes", bytes(4))
+    before, began = size_of(room.place), time.monotonic()
+    ended = call(
+        arguments(stage, room.place, room.base),
+        room,
+        TIMES * LONGEST,
+        SSDH_FAULT_CALLS=calls,
+        **breaking(room, writes, 2**31 - 1),
+    )
+    if ended.code != 0:
+        raise Failure(f"{stage.name} fails by itself: {ended.said[-500:]}")
+    return Normal(
+        seconds=time.monotonic() - began,
+        calls=Path(calls).stat().st_size,
+        writes=int.from_bytes(Path(writes).read_bytes(), sys.byteorder),
+        size=max(1, size_of(room.place) - before),
+        result=stage.result(room.place),
+    )
+
+
+def breaking(room: Room, counter: str, after: int) -> dict[str, str]:
+    """Return the variables by which writes below a room's place fail after so many of them."""
+    return {
+        "LD_PRELOAD": str(room.shim),
+        "SSDH_EIO_BELOW": str(room.place),
+        "SSDH_EIO_COUNTER": counter,
+        "SSDH_EIO_AFTER": str(after),
+    }
 
 
 def size_of(place: Path) -> int:
@@ -168,33 +242,21 @@ def size_of(place: Path) -> int:
 
 
 def attempt(
-    stage: Stage,
-    kind: str,
-    number: int,
-    seed: int,
-    *,
-    normal: Normal,
-    place: Path,
-    base: Path,
-    scratch: Path,
+    stage: Stage, kind: str, number: int, seed: int, *, normal: Normal, room: Room
 ) -> Outcome:
-    """Disturb a stage once, call it again, and look at what is there.
-
-    place: a folder, on a disk of its own for the kinds full and read-only. scratch: with shim.so.
-    """
+    """Disturb a stage once, call it again, and look at what is there."""
     choice = random.Random(f"{seed} {stage.name} {kind} {number}")
-    start_from(stage, place, base)
-    command = arguments(stage, place, base)
-    wrong = []
-    code, said = disturb(kind, command, choice, normal=normal, place=place, scratch=scratch)
-    killed = kind in ("kill", "call")
-    if not killed:
-        wrong += judge(code, said)
+    start_from(stage, room)
+    place = room.place
+    command = arguments(stage, place, room.base)
+    first = disturb(kind, command, choice, normal=normal, room=room)
+    wrong = [] if kind in ("kill", "call") else judge(first.code, first.said)
     wrong += [f"after the {kind}: {sentence}" for sentence in half_written(place)]
-    again, words = call(command, normal.patience)
-    well = again == 0 or (again == 1 and bool(stage.settled) and stage.settled in words)
+    again = call(command, room, normal.patience)
+    settled = again.code == 1 and bool(stage.settled) and stage.settled in again.said
+    well = again.code == 0 or settled
     if not well:
-        wrong.append(f"the same command then ended with {again}: {words.strip()[-300:]}")
+        wrong.append(f"the same command then ended with {again.code}: {again.said.strip()[-300:]}")
     equal = well
     if well:
         try:
@@ -205,45 +267,34 @@ def attempt(
         if not equal:
             wrong.append("the result differs from an undisturbed one")
     left = [*half_written(place), *left_over(place)] if well else []
+    left += [f"a process outlives the command: {pid}" for pid in (*first.left, *again.left)]
     wrong += left
-    return Outcome(code != 0, well, equal or not stage.equal, not left, wrong)
+    return Outcome(first.code != 0, well, equal or not stage.equal, not left, wrong)
 
 
 def disturb(
-    kind: str,
-    command: Sequence[str],
-    choice: random.Random,
-    *,
-    normal: Normal,
-    place: Path,
-    scratch: Path,
-) -> tuple[int | None, str]:
-    """Run a command under a fault; return its exit code, None where it was killed, and stderr."""
+    kind: str, command: Sequence[str], choice: random.Random, *, normal: Normal, room: Room
+) -> Ended:
+    """Run a command under a fault."""
     if kind == "kill":
-        return call(command, choice.uniform(0.05, 1) * normal.seconds)
+        return call(command, room, choice.uniform(0.05, 1) * normal.seconds)
     if kind == "call":
-        counter = scratch / "calls"
-        counter.write_bytes(b"")
-        at = choice.randint(1, max(1, normal.calls))
-        calls = {"SSDH_FAULT_CALLS": str(counter), "SSDH_FAULT_AT": str(at)}
-        return call(command, normal.patience, **calls)
+        at = str(choice.randint(1, max(1, normal.calls)))
+        calls = {"SSDH_FAULT_CALLS": room.counter("calls", b""), "SSDH_FAULT_AT": at}
+        return call(command, room, normal.patience, **calls)
     if kind == "eio":
-        return call(
-            command,
-            normal.patience,
-            LD_PRELOAD=str(scratch / "shim.so"),
-            SSDH_EIO_BELOW=str(place),
-            SSDH_EIO_AFTER=str(int(choice.expovariate(1 / 15))),
-        )
+        after = choice.randrange(max(1, normal.writes))
+        counter = room.counter("writes", bytes(4))
+        return call(command, room, normal.patience, **breaking(room, counter, after))
     if kind == "full":
-        filler = place / ".filler"
+        filler = room.place / ".filler"
         fill(filler, int(choice.uniform(0, 0.95) * normal.size))
         try:
-            return call(command, normal.patience)
+            return call(command, room, normal.patience)
         finally:
             filler.unlink()
-    with read_only(place):
-        return call(command, normal.patience)
+    with read_only(room.place):
+        return call(command, room, normal.patience)
 
 
 def fill(filler: Path, leave: int) -> None:

@@ -31,7 +31,8 @@ class ExportedNet:
     def __init__(self, folder: Path, *, threads: int) -> None:
         """Open model.onnx of a folder; raise Failure where there is none, or it was changed."""
         facts = read_facts(folder)
-        check_file(folder, "model.onnx", facts)
+        for name in ("model.onnx", "mean.npy"):
+            check_file(folder, name, facts)
         self.net = net_of(facts["net"])
         self.caffemodel = folder / "model.onnx"
         self.mean = np.load(folder / "mean.npy")

@@ -181,6 +181,13 @@ def load_for_training(net: "caffe.Net", path: Path) -> str:
     return f"loaded from {path}: {listed(loaded)}; starting fresh: {', '.join(fresh) or 'none'}"
 
 
+def serialized(net: "caffe.Net") -> bytes:
+    """Return the caffemodel of a net; Caffe ends its process where it cannot write a file."""
+    with open(os.memfd_create("caffemodel"), "rb") as memory:
+        net.save(f"/proc/self/fd/{memory.fileno()}")
+        return memory.read()
+
+
 def listed(names: Sequence[str]) -> str:
     """Return names for a sentence: all of them, or the first and how many more there are."""
     if len(names) <= MOST_LISTED:

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # The CUDA image, by Docker or Podman, or by buildah where no engine runs.
 #
-#   tools/setup/image.sh build    build it; CUDA_ARCHS, USE_NCCL and USE_CUDNN go to the Dockerfile where set
+#   tools/setup/image.sh build    build it; IMAGE_BASE, CUDA_ARCHS, USE_NCCL and USE_CUDNN go to the Dockerfile
+#                                 where set
 #   tools/setup/image.sh shell    a shell in it, with data, runs and weights of this folder
 #   tools/setup/image.sh test     the project's tests in it, on the CPU
 #
@@ -36,9 +37,22 @@ in_image() {
     return $status
 }
 
+# The digest of a base image that came from a registry, "" of one that was made here.
+digest_of() {
+    "$engine" pull "$1" >/dev/null 2>&1 || true  # what lies here serves, too
+    case $engine in
+    buildah) buildah inspect --type image --format '{{.FromImageDigest}}' "$1" ;;
+    *) "$engine" image inspect --format '{{range .RepoDigests}}{{println .}}{{end}}' "$1" | sed 's/.*@//; q' ;;
+    esac 2>/dev/null || true
+}
+
 case ${1:-} in
 build)
+    base=${IMAGE_BASE:-$(sed -n 's/^ARG IMAGE_BASE=//p' Dockerfile)}
+    digest=$(digest_of "$base")
+    printf '[image] base: %s, digest %s\n' "$base" "${digest:-unknown}"
     arguments=(--build-arg "COMMIT=$(git rev-parse HEAD 2>/dev/null || echo unknown)")
+    arguments+=(--build-arg "IMAGE_BASE=$base" --build-arg "BASE_DIGEST=${digest:-unknown}")
     [ "$(id -u)" = 0 ] || arguments+=(--build-arg "UID=$(id -u)" --build-arg "GID=$(id -g)")
     for name in CUDA_ARCHS USE_NCCL USE_CUDNN; do
         [ -z "${!name:-}" ] || arguments+=(--build-arg "$name=${!name}")

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from data_prep.files import only_one
 from tools.net import pretrained
 from tools.run import child, data, device, record
 from tools.run.failure import Failure, carry_out, writing
@@ -106,20 +107,21 @@ def start_of_head(
     print(f"  HEAD=1: the head alone, on the features {job.blobs.features} in {folder}")
     with writing("choose another DATA_ROOT="):
         folder.mkdir(exist_ok=True)
-    if not (folder / features.STATISTICS).exists():
-        child.call(
-            "tools.train.extraction.extract",
-            threads=device.threads(),
-            log=job.run / "features.log",
-            run=job.run,
-            folder=folder,
-            data=job.data,
-            features=job.blobs.features,
-            caffemodel=caffemodel,
-            counts=manifest["counts"],
-            gpu=gpus[0] if gpus else None,
-        )
-        record.add_seconds(job.run, "features", time.monotonic() - began)
+    with only_one(folder):
+        if not (folder / features.STATISTICS).exists():
+            child.call(
+                "tools.train.extraction.extract",
+                threads=device.threads(),
+                log=job.run / "features.log",
+                run=job.run,
+                folder=folder,
+                data=job.data,
+                features=job.blobs.features,
+                caffemodel=caffemodel,
+                counts=manifest["counts"],
+                gpu=gpus[0] if gpus else None,
+            )
+            record.add_seconds(job.run, "features", time.monotonic() - began)
     return features.write_inputs(job.run, folder, manifest["counts"])
 
 

@@ -1,13 +1,11 @@
 """HEAD=1: the trained head put onto its pretrained net; runs in a Caffe child process."""
 
-import os
 from pathlib import Path
 
 import numpy as np
 
 from eval.files import write_atomically
 from tools.net import render, weights
-from tools.run import record
 from tools.train import snapshots
 
 EPSILON = 1e-5  # BatchNorm's own
@@ -37,15 +35,10 @@ def publish(*, run: Path, caffemodel: Path, n: int) -> None:
             weight, bias = unscaled(weight, bias, *scale)
         net.params[name][0].data[...] = weight
         net.params[name][1].data[...] = bias
-    with open(
-        os.memfd_create("model"), "rb"
-    ) as memory:  # Caffe would end the process on a full disk
-        net.save(f"/proc/self/fd/{memory.fileno()}")
-        model = memory.read()
+    model = weights.serialized(net)
     with write_atomically(run / "model.caffemodel") as partial:
         partial.write_bytes(model)
-    content = record.read_record(run)
-    record.write_record(run, content | {"model": snapshots.model_record(run, n)})
+    snapshots.finish(run, n)
 
 
 def unscaled(

@@ -9,7 +9,6 @@ import numpy as np
 from tqdm import tqdm
 
 from data_prep.lmdb_reader import iterate
-from eval.files import write_atomically
 from eval.hdf5 import create_hdf5
 from tools.net import preprocess, render, weights
 from tools.net.trained import BATCH, check_activations, forward
@@ -72,8 +71,8 @@ def extract(
         bar.close()
     if not (folder / STATISTICS).exists():
         mean, variance = statistics(files_of(folder, "train", counts["train"]))
-        with write_atomically(folder / STATISTICS) as partial, open(partial, "wb") as file:
-            np.savez(file, mean=mean, variance=variance)
+        with create_hdf5(folder / STATISTICS) as file:
+            file["mean"], file["variance"] = mean, variance
 
 
 def batches(rows: Iterator[tuple]) -> Iterator[tuple[np.ndarray, list[int]]]:

@@ -116,8 +116,13 @@ def publish(run: Path, n: int) -> None:
     beside.unlink(missing_ok=True)
     os.link(run / "snapshots" / f"iter_{n}.caffemodel", beside)
     os.replace(beside, path)
-    shutil.rmtree(partial_folder(run), ignore_errors=True)  # of a snapshot that was killed
     sync(run)
+    finish(run, n)
+
+
+def finish(run: Path, n: int) -> None:
+    """Record that a run's model is that of iteration n, and leave no part of a snapshot."""
+    shutil.rmtree(partial_folder(run), ignore_errors=True)  # of one that was killed
     content = record.read_record(run)
     record.write_record(run, content | {"model": model_record(run, n)})
 

@@ -1,5 +1,6 @@
 """The image's files agree with the installer, and what can be asked of the image from inside it."""
 
+import os
 import re
 import shutil
 import subprocess
@@ -47,6 +48,44 @@ def test_image_sh_says_what_it_needs(tmp_path, word, tools, says):
     assert done.returncode == 1
     assert says in done.stderr
     assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.skipif(not shutil.which("buildah"), reason="buildah is not installed")
+def test_an_image_says_by_its_digest_what_it_is_built_on(tmp_path):
+    """On an image without anything in it; and by that digest, an image is built on it again."""
+    storage = f'[storage]\ndriver = "vfs"\nrunroot = "{tmp_path}/r"\ngraphroot = "{tmp_path}/g"\n'
+    (tmp_path / "storage.conf").write_text(storage)
+    (tmp_path / "bin").mkdir()
+    for name in ("docker", "podman"):
+        (tmp_path / "bin" / name).symlink_to(shutil.which("false"))
+    environment = os.environ | {
+        "CONTAINERS_STORAGE_CONF": str(tmp_path / "storage.conf"),
+        "PATH": f"{tmp_path / 'bin'}:{os.environ['PATH']}",
+    }
+
+    def run(*command, **more):
+        done = subprocess.run(command, env=environment | more, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        return done.stdout.strip()
+
+    run("buildah", "commit", "--rm", run("buildah", "from", "scratch"), "debian:bookworm-slim")
+    image = (REPO / "Dockerfile").read_text()
+    first, last = (
+        re.search(rf"^(?:{part}).*\n", image, re.M)[0] for part in ("ARG IMAGE", "FROM \\$")
+    )
+    labels = image[image.index("ARG IMAGE_BASE\nARG BASE") : image.index("HEALTHCHECK")]
+    script = tmp_path / "tools" / "setup" / "image.sh"
+    script.parent.mkdir(parents=True)
+    shutil.copy(REPO / "tools/setup/image.sh", script)
+    (tmp_path / "Dockerfile").write_text(first + last + labels)
+    digests = []
+    for base in ("debian:bookworm-slim", "debian@{digest}"):
+        base = base.format(digest=digests and digests[0])
+        said = run(script, "build", IMAGE="try", IMAGE_BASE=base)
+        digests.append(re.search(r"digest (sha256:[0-9a-f]{64})$", said, re.M)[1])
+        label = '{{index .OCIv1.Config.Labels "org.opencontainers.image.base.digest"}}'
+        assert run("buildah", "inspect", "--type", "image", "--format", label, "try") == digests[0]
+    assert digests[0] == digests[1]
 
 
 @cuda

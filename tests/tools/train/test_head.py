@@ -1,13 +1,20 @@
 """HEAD=1 on real Caffe: features once, the head alone, and a whole net in the end."""
 
 import json
+import shutil
 
 import h5py
 import numpy as np
 import pytest
 
+from eval.files import InputError
+from eval.hdf5 import create_hdf5
+from tests.tools.run.jobs import make_job
 from tools.net import weights
+from tools.run.data import read_manifest
 from tools.train import assembly, extraction
+from tools.train.features import folder_of as features_folder
+from tools.train.features import read
 
 pytestmark = pytest.mark.slow
 JOB = {"--head": 1, "--iters": 400, "--run": "head"}
@@ -128,3 +135,68 @@ def test_scales_are_folded_into_the_layer():
     scaled = (features - mean) / np.sqrt(variance + assembly.EPSILON)
     folded, shifted = assembly.unscaled(weight, bias, mean * 3, variance * 3, np.float64([3]))
     np.testing.assert_allclose(features @ folded.T + shifted, scaled @ weight.T + bias)
+
+
+def test_features_by_another_mean_image_or_of_other_pictures_are_others(data_root, tmp_path):
+    root = shutil.copytree(data_root, tmp_path / "data")
+    job = make_job(DATASET="digits", DATA_ROOT=str(root), HEAD="1", WEIGHTS="some.caffemodel")
+    manifest = read_manifest(job.data)
+    before = features_folder(job, manifest, "weights")
+    assert (
+        before
+        == features_folder(job, manifest, "weights")
+        != features_folder(job, manifest, "others")
+    )
+    with open(job.data / "mean.binaryproto", "r+b") as file:
+        file.seek(-1, 2)
+        file.write(b"\x41")
+    assert features_folder(job, manifest, "weights") != before
+
+
+@pytest.fixture
+def features(head, tmp_path):
+    """A copy of the folder of the features that a head was trained on."""
+    (folder,) = features_of(head[0])
+    return shutil.copytree(folder, tmp_path / "features")
+
+
+COUNTS = {"train": 1442, "test": 355}
+
+
+@pytest.mark.parametrize("name", ["statistics.h5", "train-0.h5", "test-0.h5"])
+def test_damaged_features_are_said_with_the_file_and_what_to_do(features, name):
+    whole = (features / name).read_bytes()
+    for content in (whole[:-100], b"", b"\0" * len(whole)):
+        (features / name).write_bytes(content)
+        with pytest.raises(InputError, match=rf"{name} .*remove {features}, and run the command"):
+            read(features, COUNTS)
+    (features / name).unlink()
+    with pytest.raises(InputError, match=f"{name} does not exist; remove"):
+        read(features, COUNTS)
+
+
+def test_features_of_other_pictures_or_another_size_are_refused(features):
+    mean, variance = read(features, COUNTS)
+    assert mean.shape == variance.shape == (500,)
+    for counts in (COUNTS | {"train": 1441}, COUNTS | {"test": 356}):
+        with pytest.raises(InputError, match="do not fit together"):
+            read(features, counts)
+    with create_hdf5(features / "statistics.h5") as file:
+        file["mean"], file["variance"] = mean[1:], variance[1:]
+    with pytest.raises(InputError, match="train-0.h5 and statistics.h5 do not fit together"):
+        read(features, COUNTS)
+
+
+def test_what_a_kill_has_left_of_a_snapshot_goes_where_the_head_is_published(
+    head, folder_of, command, options
+):
+    job, _ = head
+    run = folder_of(job)
+    (run / "snapshots" / ".partial").mkdir()
+    content = json.loads((run / "run.json").read_text())
+    (run / "run.json").write_text(json.dumps(content | {"model": {}}))
+    iters = content["settings"]["iters"]
+    done = command("tools.train", *options(job | {"--iters": iters}))
+    assert done.returncode == 0, done.stderr
+    assert json.loads((run / "run.json").read_text())["model"]["iters"] == iters
+    assert not (run / "snapshots" / ".partial").exists()
