@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from eval.files import naming
 from tools.export import graph
 from tools.export.parity import Layers, Made
 from tools.net import preprocess, render, weights
@@ -49,17 +50,24 @@ def write(
     }
     common = {"net": net, "blobs": trained.blobs, "preparation": preparation, "facts": facts}
     model, tensors = graph.to_onnx(deploy, params, **common)
-    (out / "model.onnx").write_bytes(model.SerializeToString())
+    put(out / "model.onnx", model.SerializeToString())
     if page_opset:
         (out / "web").mkdir()
         older, _ = graph.to_onnx(deploy, params, opset=page_opset, **common)
-        (out / "web" / "model.onnx").write_bytes(older.SerializeToString())
+        put(out / "web" / "model.onnx", older.SerializeToString())
     writers = {layer.top[0]: layer.name for layer in deploy.layer}
-    (out / "model.caffemodel").write_bytes(weights.serialized(trained.caffe_net))
-    (out / "model.prototxt").write_text(for_opencv(deploy))
-    np.save(out / "mean.npy", mean)
+    put(out / "model.caffemodel", weights.serialized(trained.caffe_net))
+    put(out / "model.prototxt", for_opencv(deploy).encode())
+    with naming(out / "mean.npy"):
+        np.save(out / "mean.npy", mean)
     outputs = trained(pictures, features=True)
     return Made(outputs, trained.blobs, tensors, writers, preparation)
+
+
+def put(path: Path, content: bytes) -> None:
+    """Write a file; raise OSError, naming it, where the disk does not take it."""
+    with naming(path):
+        path.write_bytes(content)
 
 
 def for_opencv(deploy: "Message") -> str:

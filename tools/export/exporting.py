@@ -10,6 +10,7 @@ import numpy as np
 
 from data_prep.files import file_digest, only_one, sync
 from data_prep.lmdb_reader import open_rows
+from eval.files import naming
 from tools.codes.listing import list_pictures
 from tools.export import graph, parity, quantize, rows, web
 from tools.net import preprocess
@@ -39,7 +40,7 @@ def export(
     if int8 and not with_codes:
         raise Failure("INT8=1 is measured by the mAP of a trained run's codes: leave it out here")
     pictures = proof_pictures(model, given)
-    with writing(), only_one(job.run):
+    with writing(), naming(job.run / FOLDER), only_one(job.run):
         out = job.run / FOLDER
         for left in job.run.glob(f".{FOLDER}.partial-*"):
             shutil.rmtree(left)

@@ -49,7 +49,7 @@ def runtime() -> Path:
                 packed.stderr.strip() or packed.stdout.strip() or "no reason given"
             ).splitlines()
             raise Failure(f"`{' '.join(command)}` failed ({said[-1]})")
-        contents = _unpacked(next(Path(folder).glob("*.tgz"), None))
+        contents = unpacked(next(Path(folder).glob("*.tgz"), None))
     FOLDER.mkdir(parents=True, exist_ok=True)
     for name, content in contents.items():
         with write_atomically(FOLDER / f"{name}.gz") as partial:
@@ -65,7 +65,7 @@ def _is_known(path: Path, digest: str) -> bool:
         return False
 
 
-def _unpacked(package: Path | None) -> dict[str, bytes]:
+def unpacked(package: Path | None) -> dict[str, bytes]:
     """Return FILES of npm's package by name; raise Failure where they are not what is known."""
     try:
         with tarfile.open(package) as archive:

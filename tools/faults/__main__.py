@@ -20,8 +20,18 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 
+from tools.faults.forks import Forks
 from tools.faults.stages import STAGES, Stage, prepare
-from tools.faults.trial import KINDS, Outcome, Room, attempt, compile_shim, disk, undisturbed
+from tools.faults.trial import (
+    ENVIRONMENT,
+    KINDS,
+    Outcome,
+    Room,
+    attempt,
+    compile_shim,
+    disk,
+    undisturbed,
+)
 from tools.run.failure import Failure, carry_out
 
 QUICK = {"stages": ("data-folder", "codes", "remove"), "trials": 1}
@@ -48,7 +58,13 @@ def main() -> None:
         base.mkdir()
         prepare(base)
         at_once = 1 if asked.quick or len(trials) == 1 else AT_ONCE
-        rooms = [Room.new(scratch / f"room-{at}", base, shim) for at in range(at_once)]
+        rooms = [
+            Room.new(
+                scratch / f"room-{at}",
+                *(base, shim, stack.enter_context(Forks(os.environ | ENVIRONMENT))),
+            )
+            for at in range(at_once)
+        ]
         own_disks = all(stack.enter_context(disk(room.place)) for room in rooms)
         possible = [trial for trial in trials if own_disks or trial[0] not in DISKS]
         print(f"seed {asked.seed}; a cell: tried/disturbed/ended well/equal/nothing left over")

@@ -44,9 +44,9 @@ class Stage(NamedTuple):
 
 
 def arguments(stage: Stage, place: Path, base: Path) -> list[str]:
-    """Return the command line of a stage, at a place."""
+    """Return what stands behind `python -m` for a stage, at a place."""
     filled = [part.replace("{place}", str(place)) for part in stage.command]
-    return [sys.executable, "-m", *(part.replace("{base}", str(base)) for part in filled)]
+    return [part.replace("{base}", str(base)) for part in filled]
 
 
 def job(*more: str) -> tuple[str, ...]:

@@ -21,6 +21,7 @@ from typing import NamedTuple, Self
 
 import h5py
 
+from tools.faults.forks import Forks
 from tools.faults.stages import Stage, arguments
 from tools.net import weights
 from tools.run.failure import FAMILY, Failure
@@ -45,17 +46,19 @@ class Room(NamedTuple):
 
     place: the folder that is disturbed, on a disk of its own for the kinds full and read-only.
     scratch: a folder for what is counted, and for temporary files. shim: the library of shim.c.
+    forks: starts commands.
     """
 
     place: Path
     base: Path
     scratch: Path
     shim: Path
+    forks: Forks | None = None
 
     @classmethod
-    def new(cls, folder: Path, base: Path, shim: Path) -> Self:
+    def new(cls, folder: Path, base: Path, shim: Path, forks: Forks | None = None) -> Self:
         """Return the room in a folder, made where it is not there."""
-        room = cls(folder / "place", base, folder / "scratch", shim)
+        room = cls(folder / "place", base, folder / "scratch", shim, forks)
         for path in (room.place, room.temporary):
             path.mkdir(parents=True, exist_ok=True)
         return room
@@ -144,8 +147,10 @@ def start_from(stage: Stage, room: Room) -> None:
     shutil.copytree(room.base / stage.start, room.place, dirs_exist_ok=True, symlinks=True)
 
 
-def call(command: Sequence[str], room: Room, seconds: float = LONGEST, **environment: str) -> Ended:
-    """Run a command in a session of its own; kill it with all that it started after some seconds.
+def call(
+    arguments: Sequence[str], room: Room, seconds: float = LONGEST, **environment: str
+) -> Ended:
+    """Run `python -m` arguments in a session of its own; kill all of that after some seconds.
 
     Seconds that this process is stopped for do not count.
     """
@@ -154,28 +159,39 @@ def call(command: Sequence[str], room: Room, seconds: float = LONGEST, **environ
         "PYTHONPATH": os.pathsep.join(path for path in paths if path),
         "TMPDIR": str(room.temporary),
     }
-    process = subprocess.Popen(
-        command,
-        cwd=REPO,
-        env=os.environ | ENVIRONMENT | own | environment,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-        errors="replace",
-        start_new_session=True,
-    )
+    variables = os.environ | ENVIRONMENT | own | environment
+    stderr = room.scratch / "stderr"
+    if "LD_PRELOAD" in environment:
+        process = start(arguments, variables, stderr)
+    else:
+        process = room.forks.start(arguments, variables, stderr)
     killed = False
     while process.returncode is None:
         piece = None if killed else min(seconds, PIECE)
         try:
-            _, said = process.communicate(timeout=piece)
+            process.wait(piece)
         except subprocess.TimeoutExpired:
             seconds -= piece
             if seconds <= 0:
                 os.killpg(process.pid, signal.SIGKILL)
                 killed = True
     code = None if killed and process.returncode == -signal.SIGKILL else process.returncode
-    return Ended(code, said, wait_for_session(process.pid))
+    left = wait_for_session(process.pid)
+    return Ended(code, stderr.read_text(errors="replace"), left)
+
+
+def start(arguments: Sequence[str], environment: dict[str, str], stderr: Path) -> subprocess.Popen:
+    """Start what forks.Forks.start does, in a Python of its own."""
+    with open(stderr, "wb") as file:
+        return subprocess.Popen(
+            [sys.executable, "-m", *arguments],
+            cwd=REPO,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=file,
+            start_new_session=True,
+        )
 
 
 def wait_for_session(session: int, seconds: float = 10) -> list[int]:

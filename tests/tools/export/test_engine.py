@@ -15,6 +15,8 @@ import psutil
 import pytest
 
 from data_prep.lmdb_reader import open_rows
+from tools.net.exported import ExportedNet
+from tools.run.failure import Failure
 
 REPO = Path(__file__).resolve().parents[3]
 ONNX = ("--engine", "onnx")
@@ -117,6 +119,13 @@ def test_an_export_of_other_weights_or_a_changed_one_is_refused(
     (folder / "codes.json").write_text(json.dumps(other))
     assert f"error: {folder} is of other weights than" in refused()
     (folder / "codes.json").write_text(json.dumps(facts))
+    with open(folder / "mean.npy", "r+b") as file:
+        file.seek(-1, 2)
+        file.write(b"\x55")
+    with pytest.raises(
+        Failure, match=r"mean\.npy was changed after the export, or is missing: run"
+    ):
+        ExportedNet.of_run(folder.parent)
     with open(folder / "model.onnx", "ab") as file:
         file.write(b"\x55")
     assert f"error: {folder / 'model.onnx'} was changed after the export" in refused()

@@ -1,12 +1,15 @@
 """make export: what is in the folder, what search.py says of it, and what is refused."""
 
+import gzip
 import hashlib
 import importlib.util
 import io
 import json
+import os
 import shutil
 import subprocess
 import sys
+import tarfile
 
 import cv2
 import numpy as np
@@ -16,7 +19,9 @@ from PIL import Image
 from data_prep.lmdb_reader import open_rows
 from data_prep.picture import fit
 from eval.protocol import measure
-from tools.export import exporting
+from tools.export import exporting, web
+from tools.faults.trial import Room, breaking, compile_shim
+from tools.run.failure import Failure
 
 ALONE = """
 import runpy, sys
@@ -122,6 +127,19 @@ def test_search_py_refuses_what_was_changed(elsewhere, pictures, name):
     )
 
 
+def test_search_py_says_what_is_no_whole_export_and_no_number(elsewhere, pictures):
+    done = search(elsewhere, pictures[0], "--top", 0)
+    assert (done.returncode, done.stderr) == (1, "error: --top 0: give a number from 1 on\n")
+    for name, content in (("codes.json", "{}"), ("codes.json", "{"), ("rows.npz", None)):
+        (elsewhere / name).unlink()
+        if content is not None:
+            (elsewhere / name).write_text(content)
+        done = search(elsewhere, pictures[0])
+        assert done.returncode == 1
+        assert done.stderr.startswith(f"error: {elsewhere} is no whole export (")
+        assert done.stderr.endswith("): run 'make export' again\n") and "\n" not in done.stderr[:-1]
+
+
 def test_search_py_names_a_picture_that_is_none(elsewhere, tmp_path):
     (tmp_path / "no.png").write_bytes(b"nothing")
     for refused in ([*OURS, "cv2"], OURS):
@@ -182,6 +200,49 @@ def test_a_failed_proof_leaves_the_older_export(exported, folder_of, command, op
     assert done.stderr.startswith(f"error: there is no trained net in {folder}: run 'make train'")
     assert (folder / "export" / "codes.json").read_bytes() == before
     assert not list(folder.glob(".export*"))
+
+
+def test_a_disk_that_breaks_while_a_net_is_written_is_said(
+    exported, folder_of, command, options, tmp_path
+):
+    """Caffe would end its process where it cannot write the caffemodel, so that Python does."""
+    run = folder_of(exported)
+    before = (run / "export" / "codes.json").read_bytes()
+    room = Room.new(tmp_path / "room", tmp_path, compile_shim(tmp_path))
+    onnx_files = len(list((run / "export").rglob("model.onnx")))  # which are written before it
+    below = {"SSDH_EIO_BELOW": str(run / ".export.partial-")}
+    broken = breaking(room, room.counter("writes", bytes(4)), onnx_files) | below
+    done = command("tools.export", *options(exported), env=os.environ | broken)
+    assert done.returncode == 1
+    assert "model.caffemodel: Input/output error" in done.stderr and "died" not in done.stderr
+    assert (run / "export" / "codes.json").read_bytes() == before
+    assert not list(run.glob(".export*"))
+
+
+def test_a_runtime_for_the_page_that_is_damaged_is_fetched_again(tmp_path, monkeypatch):
+    content = b"the runtime"
+    monkeypatch.setattr(web, "FOLDER", tmp_path)
+    monkeypatch.setattr(web, "FILES", {"a.js": hashlib.sha256(content).hexdigest()})
+    (tmp_path / "a.js.gz").write_bytes(gzip.compress(content))
+    assert web.runtime() == tmp_path
+    monkeypatch.setenv("PATH", "")
+    for damaged in (gzip.compress(content)[:-9], gzip.compress(b"another"), b"", b"no gzip"):
+        (tmp_path / "a.js.gz").write_bytes(damaged)
+        with pytest.raises(Failure, match="npm, which gives onnxruntime-web"):
+            web.runtime()
+
+
+def test_a_package_that_is_not_what_is_known_is_said(tmp_path):
+    package = tmp_path / "a.tgz"
+    for content in (b"", b"no archive", gzip.compress(bytes(10240))):
+        package.write_bytes(content)
+        with pytest.raises(Failure, match=r"onnxruntime-web@.* cannot be unpacked"):
+            web.unpacked(package)
+    with tarfile.open(package, "w:gz") as archive:
+        for name in web.FILES:
+            archive.add(__file__, f"package/dist/{name}")
+    with pytest.raises(Failure, match="is not the file that is known by SHA-256"):
+        web.unpacked(package)
 
 
 def test_a_given_caffemodel_is_exported_without_an_index(exported, folder_of, command, options):

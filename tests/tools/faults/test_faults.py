@@ -1,12 +1,25 @@
 """The fault campaign and the fuzzer, a handful of trials each."""
 
 import os
+import signal
+import subprocess
+import sys
+import time
 
 import pytest
 
 from tools.faults import fuzz
+from tools.faults.forks import Forks
 from tools.faults.stages import STAGES
-from tools.faults.trial import compile_shim, judge
+from tools.faults.trial import (
+    Room,
+    breaking,
+    compile_shim,
+    in_session,
+    judge,
+    start,
+    wait_for_session,
+)
 
 pytestmark = pytest.mark.slow
 
@@ -20,17 +33,79 @@ def test_one_trial_of_each_kind(command):
 def test_a_snapshot_that_the_disk_does_not_take_is_said(command, job, options, folder_of, tmp_path):
     """Caffe ends its process where it cannot write one, so that Python does."""
     snapshots = folder_of(job) / "snapshots"
-    broken = {
-        "LD_PRELOAD": str(compile_shim(tmp_path)),
-        "SSDH_EIO_BELOW": str(snapshots),
-        "SSDH_EIO_AFTER": "0",
-    }
+    room = Room.new(tmp_path / "room", tmp_path, compile_shim(tmp_path))._replace(place=snapshots)
+    broken = breaking(room, room.counter("writes", bytes(4)), 0)
     done = command("tools.train", *options(job | {"--iters": 5}), env=os.environ | broken)
     assert done.returncode == 1
     assert f"error: {snapshots}/iter_5.caffemodel: Input/output error" in done.stderr, done.stderr
     assert not list(snapshots.glob("iter_*"))
     done = command("tools.train", *options(job | {"--iters": 5}))
     assert done.returncode == 0, done.stderr
+
+
+def test_writes_fail_from_the_one_that_is_asked_for_in_all_processes_together(tmp_path):
+    room = Room.new(tmp_path / "room", tmp_path, compile_shim(tmp_path))
+    write = f"import os; f = os.open('{room.place}/x', os.O_WRONLY | os.O_CREAT); os.write(f, b'x')"
+    environment = os.environ | breaking(room, room.counter("writes", bytes(4)), 2)
+    codes = [
+        subprocess.run(
+            [sys.executable, "-c", write], env=environment, capture_output=True
+        ).returncode
+        for _ in range(4)
+    ]
+    assert codes == [0, 0, 1, 1]
+    assert (room.scratch / "writes").read_bytes() == (4).to_bytes(4, sys.byteorder)
+
+
+STOPPED = """
+import sys
+from pathlib import Path
+from tools.faults.trial import Room, call
+folder = Path(sys.argv[1])
+print("begun", flush=True)
+sleep = ("timeit", "-n1", "-r1", "-s", "import time", f"time.sleep({sys.argv[2]})")
+print(call(sleep, Room.new(folder, folder, folder), 4, LD_PRELOAD=""), flush=True)
+"""
+
+
+@pytest.mark.parametrize(("sleeps", "code"), [(2, 0), (60, None)])
+def test_seconds_for_which_the_campaign_is_stopped_do_not_count(tmp_path, sleeps, code):
+    script = [sys.executable, "-c", STOPPED, tmp_path, str(sleeps)]
+    with subprocess.Popen(script, stdout=subprocess.PIPE, text=True) as campaign:
+        campaign.stdout.readline()
+        time.sleep(0.4)
+        campaign.send_signal(signal.SIGSTOP)
+        time.sleep(5)
+        campaign.send_signal(signal.SIGCONT)
+        assert campaign.stdout.read() == f"Ended(code={code}, said='', left=[])\n"
+
+
+def test_a_forked_command_ends_as_one_of_its_own_would(tmp_path):
+    commands = [
+        ["tools.report", "--dataset", "nope"],
+        ["eval"],
+        ["timeit", "-n1", "-r1", "pass"],
+        ["timeit", "-n1", "import os; os.kill(os.getpid(), 9)"],
+    ]
+    stderr = tmp_path / "stderr"
+    with Forks(os.environ) as forks:
+        for words in commands:
+            ends = []
+            for begin in (forks.start, start):
+                process = begin(words, dict(os.environ), stderr)
+                ends.append((process.wait(60), stderr.read_text(), process.pid))
+                assert not in_session(process.pid)
+            assert ends[0][:2] == ends[1][:2]
+    assert not in_session(ends[0][2])
+
+
+def test_a_process_that_outlives_its_session_is_found_and_ended():
+    script = "sleep 60 & exec sleep 0"
+    with subprocess.Popen(["sh", "-c", script], start_new_session=True) as command:
+        pass
+    (left,) = wait_for_session(command.pid, 0.2)
+    assert not wait_for_session(command.pid) and not in_session(command.pid)
+    assert left != command.pid
 
 
 def test_what_counts_as_wrong():
