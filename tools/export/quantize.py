@@ -5,6 +5,7 @@ Weights keep 7 bits: on processors without VNNI, 8 overflow in the sum of two pr
 """
 
 import logging
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,13 +18,17 @@ from tools.net.exported import open_session, run_session
 from tools.net.trained import BATCH, Outputs
 from tools.run import device
 from tools.run.data import SPLITS, lmdb_of
+from tools.run.failure import Failure
 
 CALIBRATION = 500  # training pictures, at most, that the ranges of activations are taken from
 FIGURES = ("accuracy", "map", f"map_at_{RELEASE_K}")
 
 
 def quantize(source: Path, out: Path, training: np.ndarray) -> None:
-    """Write a model in 8 bits; training: pictures to calibrate on, uint8 n x C x H x W."""
+    """Write a model in 8 bits; training: pictures to calibrate on, uint8 n x C x H x W.
+
+    Raise Failure where a disk takes no more, of which ONNX Runtime says one thing or another.
+    """
     from onnxruntime import quantization
 
     class Reader(quantization.CalibrationDataReader):
@@ -35,19 +40,27 @@ def quantize(source: Path, out: Path, training: np.ndarray) -> None:
             batch = next(self.batches, None)
             return None if batch is None else {"picture": batch}
 
-    logging.getLogger().setLevel(logging.ERROR)  # it advises to do what is done here
+    logging.getLogger().setLevel(logging.CRITICAL)  # it advises to do what is done here
     fused = out.with_suffix(".fused.onnx")
-    quantization.quant_pre_process(source, fused, skip_symbolic_shape=True)
-    quantization.quantize_static(
-        fused,
-        out,
-        Reader(),
-        op_types_to_quantize=["Conv", "Gemm"],
-        activation_type=quantization.QuantType.QUInt8,
-        weight_type=quantization.QuantType.QInt8,
-        per_channel=True,
-        reduce_range=True,
-    )
+    try:
+        quantization.quant_pre_process(source, fused, skip_symbolic_shape=True)
+        quantization.quantize_static(
+            fused,
+            out,
+            Reader(),
+            op_types_to_quantize=["Conv", "Gemm"],
+            activation_type=quantization.QuantType.QUInt8,
+            weight_type=quantization.QuantType.QInt8,
+            per_channel=True,
+            reduce_range=True,
+        )
+    except Exception as error:  # of many kinds, none of them of a common base
+        said = next(iter(str(error).splitlines()), type(error).__name__)
+        raise Failure(
+            f"ONNX Runtime cannot write the net in 8 bits ({said}): is there room in {out.parent} "
+            f"and in {tempfile.gettempdir()} for twice the {source.stat().st_size / 1e6:.0f} MB of "
+            f"{source.name}? Free some space, or leave INT8=1 out"
+        ) from None
     fused.unlink()
 
 

@@ -22,6 +22,7 @@ from eval.protocol import measure
 from tools.export import exporting, web
 from tools.faults.trial import Room, breaking, compile_shim
 from tools.run.failure import Failure
+from tools.run.job import REPO
 
 ALONE = """
 import runpy, sys
@@ -217,6 +218,43 @@ def test_a_disk_that_breaks_while_a_net_is_written_is_said(
     assert "model.caffemodel: Input/output error" in done.stderr and "died" not in done.stderr
     assert (run / "export" / "codes.json").read_bytes() == before
     assert not list(run.glob(".export*"))
+
+
+@pytest.mark.parametrize("size", ["1500k", "2500k"])
+@pytest.mark.parametrize("full", ["TMPDIR", "out"])
+def test_a_disk_that_is_full_while_a_net_is_put_into_8_bits_is_said(
+    exported_run, folder_of, tmp_path, size, full
+):
+    """ONNX Runtime says it in C++, in Python, or not at all, and then reads half a model."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", disk]
+    if os.geteuid() or subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("this machine lets nobody mount a disk")
+    model = folder_of(exported_run) / "export" / "model.onnx"
+    places = {"TMPDIR": tmp_path, "out": tmp_path} | {full: disk}
+    script = """
+import sys
+from pathlib import Path
+import numpy as np
+from tools.export.quantize import quantize
+from tools.run.failure import carry_out
+model, out = map(Path, sys.argv[1:])
+carry_out(lambda: quantize(model, out / "int8.onnx", np.zeros((100, 1, 28, 28), np.uint8)))
+"""
+    try:
+        done = subprocess.run(
+            [sys.executable, "-c", script, model, places["out"]],
+            env=os.environ | {"TMPDIR": str(places["TMPDIR"])},
+            cwd=REPO,
+            capture_output=True,
+            text=True,
+        )
+    finally:
+        subprocess.run(["umount", disk], check=True)
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: ONNX Runtime cannot write the net in 8 bits (")
+    assert done.stderr.count("\n") == 1
 
 
 def test_a_runtime_for_the_page_that_is_damaged_is_fetched_again(tmp_path, monkeypatch):
