@@ -266,6 +266,9 @@ def attempt(
     place = room.place
     command = arguments(stage, place, room.base)
     first = disturb(kind, command, choice, normal=normal, room=room)
+    while kind == "kill" and first.code == 0:  # it ended before it was to be killed
+        start_from(stage, room)
+        first = disturb(kind, command, choice, normal=normal, room=room)
     wrong = [] if kind in ("kill", "call") else judge(first.code, first.said)
     wrong += [f"after the {kind}: {sentence}" for sentence in half_written(place)]
     again = call(command, room, normal.patience)
