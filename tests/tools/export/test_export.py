@@ -26,6 +26,7 @@ class Refuse:
             raise ImportError(name)
 sys.meta_path.insert(0, Refuse())
 sys.argv = sys.argv[1:]
+sys.path.insert(0, sys.argv[0].rpartition("/")[0])
 runpy.run_path(sys.argv[0], run_name="__main__")
 """
 OURS = ["h5py", "caffe", "tools", "eval", "data_prep", "lmdb", "scipy", "onnx"]
@@ -122,6 +123,18 @@ def test_search_py_refuses_what_was_changed(elsewhere, pictures, name):
     )
 
 
+@pytest.mark.parametrize("content", [None, b"{"])
+def test_search_py_says_that_codes_json_is_gone_or_cut(elsewhere, pictures, content):
+    (elsewhere / "codes.json").unlink()
+    if content:
+        (elsewhere / "codes.json").write_bytes(content)
+    done = search(elsewhere, pictures[0])
+    assert done.returncode == 1
+    assert done.stderr == (
+        f"error: {elsewhere / 'codes.json'} is missing or damaged: run 'make export' again\n"
+    )
+
+
 def test_search_py_names_a_picture_that_is_none(elsewhere, tmp_path):
     (tmp_path / "no.png").write_bytes(b"nothing")
     for refused in ([*OURS, "cv2"], OURS):
@@ -131,15 +144,16 @@ def test_search_py_names_a_picture_that_is_none(elsewhere, tmp_path):
 
 @pytest.fixture(scope="module")
 def by_pillow():
-    """search.py's read(), without OpenCV."""
-    spec = importlib.util.spec_from_file_location("exported_search", exporting.SEARCH)
+    """read_picture(), without OpenCV."""
+    path = next(path for path in exporting.SEARCH if path.name == "read_picture.py")
+    spec = importlib.util.spec_from_file_location("read_picture", path)
     module = importlib.util.module_from_spec(spec)
     present, sys.modules["cv2"] = sys.modules.get("cv2"), None
     try:
         spec.loader.exec_module(module)
     finally:
         sys.modules["cv2"] = present
-    return module.read
+    return module.read_picture
 
 
 @pytest.mark.parametrize("channels", [1, 3])
