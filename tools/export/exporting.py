@@ -23,7 +23,7 @@ from tools.run.job import Job
 from tools.run.nets import Net
 from tools.search.index import open_index
 
-SEARCH = Path(__file__).with_name("search.py")
+SEARCH = tuple(map(Path(__file__).with_name, ("search.py", "read_picture.py")))
 
 
 def export(
@@ -53,7 +53,8 @@ def export(
             yield from write_net(model, gpu, pictures, facts, partial, opset)
             if with_codes:
                 facts |= rows.write(job.run, partial)
-                shutil.copy(SEARCH, partial)
+                for path in SEARCH:
+                    shutil.copy(path, partial)
                 if no_page:
                     yield f"export/web is left out: {no_page}"
                 else:
@@ -165,6 +166,35 @@ def write_net(
     page_opset: int | None,
 ) -> Iterator[str]:
     """Write the net's files and hold them to Caffe's answers; complete facts; yield the table."""
+    made, found = prove_net(
+        *(model, gpu, pictures, out, page_opset),
+        {name: facts[name] for name in ("net", "method", "net_fingerprint")},
+    )
+    classes = made.outputs.probabilities
+    facts["classes"] = [] if classes is None else class_names(model.data, classes.shape[1])
+    facts["preparation"] = {
+        "mean": "mean.npy",
+        "scale": made.preparation.scale,
+        "crop": dict(zip(("top", "left", "side"), made.preparation.crop, strict=True)),
+        "in model.onnx": "all of it",
+        "in model.prototxt": "none of it: it takes (picture - mean) * scale, of the crop",
+    }
+    facts["parity"] = {"pictures": len(pictures), "allowed": parity.ALLOWED} | found
+    yield from parity.table(found, len(pictures))
+
+
+def prove_net(
+    model: Model,
+    gpu: int | None,
+    pictures: np.ndarray,
+    out: Path,
+    page_opset: int | None,
+    metadata: dict[str, str],
+) -> tuple[parity.Made, dict[str, dict]]:
+    """Write the net's files into `out`; return what Caffe says, and parity.prove()'s figures.
+
+    metadata: of model.onnx.
+    """
     threads = device.threads()
     of_child = {
         "threads": threads,
@@ -180,7 +210,7 @@ def write_net(
         "tools.export.caffe_side.write",
         **of_child,
         pictures=pictures,
-        facts={name: facts[name] for name in ("net", "method", "net_fingerprint")},
+        facts=metadata,
         out=out,
         page_opset=page_opset,
     )
@@ -189,14 +219,4 @@ def write_net(
         lambda one: child.call("tools.export.caffe_side.layer_outputs", **of_child, picture=one),
         threads,
     )
-    classes = made.outputs.probabilities
-    facts["classes"] = [] if classes is None else class_names(model.data, classes.shape[1])
-    facts["preparation"] = {
-        "mean": "mean.npy",
-        "scale": made.preparation.scale,
-        "crop": dict(zip(("top", "left", "side"), made.preparation.crop, strict=True)),
-        "in model.onnx": "all of it",
-        "in model.prototxt": "none of it: it takes (picture - mean) * scale, of the crop",
-    }
-    facts["parity"] = {"pictures": len(pictures), "allowed": parity.ALLOWED} | found
-    yield from parity.table(found, len(pictures))
+    return made, found

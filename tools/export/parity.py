@@ -21,6 +21,7 @@ INPUTS = (
     10_000_000  # numbers into the net, for what it is measured on: all of MNIST's test pictures
 )
 OUTPUTS = ("latent", "features", "probabilities")
+HEAD = f" {'latent':>9} {'features':>9} {'classes':>9}  bits that differ"  # of row()
 
 Layers = dict[str, np.ndarray]  # of one picture: what each layer gives, in the net's order
 
@@ -203,14 +204,17 @@ def sentence(engine: str, figures: dict, departure: tuple[str, float] | None) ->
     )
 
 
-def table(rows: dict[str, dict], pictures: int) -> list[str]:
+def table(found: dict[str, dict], pictures: int) -> list[str]:
     """Return the lines of the parity table, an engine a row."""
-    lines = [
+    return [
         f"beside Caffe, {pictures:,} pictures: the largest difference, over the largest number",
-        f"{'':14} {'latent':>9} {'features':>9} {'classes':>9}  bits that differ",
+        f"{'':14}{HEAD}",
+        *(f"{engine:14}{row(figures)}" for engine, figures in found.items()),
     ]
-    for engine, figures in rows.items():
-        cells = [f"{figures[name]:9.1e}" if name in figures else f"{'-':>9}" for name in OUTPUTS]
-        bits = f"{figures['bits_differ']:,} of {figures['bits']:,}" if "bits" in figures else "-"
-        lines.append(f"{engine:14} {' '.join(cells)}  {bits}")
-    return lines
+
+
+def row(figures: dict[str, float | int]) -> str:
+    """Return the figures of compare() under HEAD."""
+    cells = [f"{figures[name]:9.1e}" if name in figures else f"{'-':>9}" for name in OUTPUTS]
+    bits = f"{figures['bits_differ']:,} of {figures['bits']:,}" if "bits" in figures else "-"
+    return f" {' '.join(cells)}  {bits}"

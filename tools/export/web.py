@@ -17,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
+from data_prep.files import file_digest
 from eval.files import write_atomically
 from tools.run.failure import Failure
 from tools.run.job import REPO
@@ -89,6 +90,7 @@ def write(out: Path, facts: dict, codes: np.ndarray) -> None:
     for name in FILES:
         shutil.copy(there / f"{name}.gz", folder)
     codes.tofile(folder / "codes.bin")
+    checked = {name: file_digest(folder / name, "sha256") for name in ("model.onnx", "codes.bin")}
     with np.load(out / "rows.npz") as rows:
         content = {
             "title": f"{facts['dataset']}, {facts['net']}, {facts['method']}",
@@ -100,6 +102,7 @@ def write(out: Path, facts: dict, codes: np.ndarray) -> None:
             "labels": rows["labels"].tolist(),
             "keys": [key.decode() for key in rows["keys"].tolist()],
             "removed": np.flatnonzero(rows["removed"]).tolist(),
+            "sha256": checked,
         }
     packed = gzip.compress(json.dumps(content).encode(), 9, mtime=0)
     (folder / "rows.json.gz").write_bytes(packed)

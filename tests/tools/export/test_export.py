@@ -32,6 +32,7 @@ class Refuse:
             raise ImportError(name)
 sys.meta_path.insert(0, Refuse())
 sys.argv = sys.argv[1:]
+sys.path.insert(0, sys.argv[0].rpartition("/")[0])
 runpy.run_path(sys.argv[0], run_name="__main__")
 """
 OURS = ["h5py", "caffe", "tools", "eval", "data_prep", "lmdb", "scipy", "onnx"]
@@ -150,15 +151,16 @@ def test_search_py_names_a_picture_that_is_none(elsewhere, tmp_path):
 
 @pytest.fixture(scope="module")
 def by_pillow():
-    """search.py's read(), without OpenCV."""
-    spec = importlib.util.spec_from_file_location("exported_search", exporting.SEARCH)
+    """read_picture(), without OpenCV."""
+    path = next(path for path in exporting.SEARCH if path.name == "read_picture.py")
+    spec = importlib.util.spec_from_file_location("read_picture", path)
     module = importlib.util.module_from_spec(spec)
     present, sys.modules["cv2"] = sys.modules.get("cv2"), None
     try:
         spec.loader.exec_module(module)
     finally:
         sys.modules["cv2"] = present
-    return module.read
+    return module.read_picture
 
 
 @pytest.mark.parametrize("channels", [1, 3])

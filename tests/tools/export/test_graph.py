@@ -8,7 +8,7 @@ import onnx
 import pytest
 
 from data_prep.mean_image import to_binaryproto
-from tools.export import caffe_side, parity, quantize
+from tools.export import caffe_side, parity, quantize, random_net
 from tools.net import render
 from tools.net.trained import TrainedNet
 from tools.run.failure import Failure
@@ -60,10 +60,7 @@ OWN = {"latent": "latent", "code": "code", "classifier": "classes", "features": 
 
 @pytest.fixture
 def made(tmp_path):
-    """A function that exports a net with random weights; it returns what prove() takes, and more.
-
-    Weights keep activations apart: He's normal distribution, statistics of batches as if learnt.
-    """
+    """A function that exports a net with random weights; it returns what prove() takes and more."""
 
     def export(deploy, net, blobs, transform):
         random = np.random.default_rng(7)
@@ -72,20 +69,7 @@ def made(tmp_path):
         mean = random.uniform(90, 140, (net.channels, net.side, net.side)).astype(np.float32)
         (tmp_path / "mean.binaryproto").write_bytes(to_binaryproto(mean))
         filled = caffe.Net(str(tmp_path / "deploy.prototxt"), caffe.TEST)
-        kinds = dict(zip(filled._layer_names, filled.layers, strict=True))
-        for name, params in filled.params.items():
-            values = [param.data for param in params]
-            if kinds[name].type == "BatchNorm":
-                values[0][...] = random.normal(0, 60, values[0].shape)
-                values[1][...] = random.uniform(3000, 9000, values[1].shape)
-                values[2][...] = 3
-            elif kinds[name].type == "Scale":
-                values[0][...], values[1][...] = 1.5, random.normal(0, 1, values[1].shape)
-            else:
-                deviation = np.sqrt(2 / values[0][0].size)
-                values[0][...] = random.normal(0, deviation, values[0].shape)
-                if len(values) > 1:
-                    values[1][...] = random.normal(0, 0.1, values[1].shape)
+        random_net.fill(filled)
         filled.save(str(tmp_path / "given.caffemodel"))
         pictures = random.integers(0, 256, (3, net.channels, net.side, net.side)).astype(np.uint8)
         of_net = {

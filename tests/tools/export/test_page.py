@@ -1,5 +1,6 @@
 """The page of an export in Debian's Chromium: make search's neighbours, and no other host."""
 
+import contextlib
 import functools
 import http.server
 import json
@@ -26,16 +27,22 @@ def npm_package():
         pytest.skip(f"npm cannot reach {web.PACKAGE}")
 
 
-@pytest.fixture(scope="module")
-def site(npm_package, exported_run, folder_of):
-    """The address of a server of nothing but the page's folder."""
-    folder = folder_of(exported_run) / "export" / "web"
+@contextlib.contextmanager
+def serving(folder):
+    """Yield the address of a server of nothing but a folder."""
     handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=folder)
     handler.log_message = lambda *_: None
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield f"http://127.0.0.1:{server.server_port}"
         server.shutdown()
+
+
+@pytest.fixture(scope="module")
+def site(npm_package, exported_run, folder_of):
+    """The address of a server of the page's folder."""
+    with serving(folder_of(exported_run) / "export" / "web") as address:
+        yield address
 
 
 @pytest.fixture
@@ -95,6 +102,21 @@ def test_what_is_no_picture_is_said(page, tmp_path):
     page.locator("#picture").set_input_files(tmp_path / "no.png")
     expect(page.locator("#about")).to_contain_text("no picture that the browser can read")
     expect(page.locator("#answer")).to_be_hidden()
+
+
+@pytest.mark.parametrize("name", ["model.onnx", "codes.bin"])
+def test_what_was_changed_after_the_export_is_said(browser, npm_package, exported, folder_of, name):
+    folder = folder_of(exported) / "export" / "web"
+    with open(folder / name, "r+b") as file:
+        file.seek(-1, 2)
+        file.write(b"\x55")
+    with serving(folder) as address:
+        page = browser.new_page()
+        page.goto(address)
+        said = page.locator("#about.error")
+        expect(said).to_have_text(f"{name} was changed after the export: export it again")
+        expect(page.locator("#picture")).to_be_disabled()
+        page.close()
 
 
 def test_the_page_is_at_most_2_mb_beside_model_and_codes(site, exported_run, folder_of):

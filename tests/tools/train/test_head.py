@@ -83,6 +83,15 @@ def test_the_whole_net_gives_what_the_head_was_trained_to_give(head, folder_of, 
     np.testing.assert_array_equal(labels[order], labels_there[order_there])
 
 
+def test_the_whole_net_is_exported_as_any_run_s_is(head, folder_of, command, options):
+    job, _ = head
+    for module in ("tools.codes", "tools.search.indexing", "tools.export"):
+        done = command(module, *options(job))
+        assert done.returncode == 0, done.stderr
+    assert done.stdout.count("0 of 5,680") >= 2  # ONNX Runtime's bits, and OpenCV's
+    assert (folder_of(job) / "export" / "search.py").is_file()
+
+
 def test_features_are_extracted_once(head, command, options):
     """Another code length, and a method without codes, take those that are there."""
     job, _ = head

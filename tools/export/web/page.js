@@ -14,6 +14,16 @@ async function get(name, type) {
   return type ? new Response(plain, { headers: { "Content-Type": type } }).blob() : new Response(plain).json();
 }
 
+// Browsers compute digests where the page comes by https or from this machine.
+async function unchanged(files, expected) {
+  if (!crypto.subtle) return;
+  for (const [name, content] of Object.entries(files)) {
+    const bytes = new Uint8Array(await crypto.subtle.digest("SHA-256", content));
+    const digest = Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
+    if (digest !== expected[name]) throw new Error(`${name} was changed after the export: export it again`);
+  }
+}
+
 async function open() {
   const [script, wasm, model, codes, facts] = await Promise.all([
     get("ort.wasm.min.js.gz", "text/javascript"),
@@ -22,6 +32,7 @@ async function open() {
     get("codes.bin"),
     get("rows.json.gz"),
   ]);
+  await unchanged({ "model.onnx": model, "codes.bin": codes }, facts.sha256);
   await new Promise((resolve, reject) => {
     const element = document.createElement("script");
     Object.assign(element, { src: URL.createObjectURL(script), onload: resolve, onerror: reject });
