@@ -32,6 +32,7 @@ CLASSIFICATION = {
     "labels": int,
 }
 GRADED = {
+    "k": int,
     "weighted_map": float,
     "weighted_map_at_k": float,
     **{
@@ -39,6 +40,7 @@ GRADED = {
         for of in ("ndcg", "acg")
     },
     "ties": {"weighted_map": TIES, "weighted_map_at_k": TIES},
+    "convention": str,
 }
 ACCURACY = {
     "net_fingerprint": NAME,

@@ -59,7 +59,7 @@ def summarize(codes: Codes, figures: Figures, chosen: np.ndarray, k: int) -> dic
     several = {}
     if figures.graded is not None:
         several["classification"] = scores and classification(scores)
-        several["graded"] = _graded(figures.graded, precision_cutoffs(k, ranked))
+        several["graded"] = _graded(figures.graded, precision_cutoffs(k, ranked), k)
     return {
         "accuracy": _accuracy(codes, chosen),
         **{name: mean(ap[:, 0]) for name, ap in maps.items()},
@@ -130,13 +130,8 @@ def describe(metrics: dict) -> str:
         f"within radius 2    {metrics['precision_radius_2']:.4f} precision, "
         f"{metrics['empty_radius_2']:,} queries find nothing there",
     ]
-    if graded := metrics.get("graded"):
-        k, ties = metrics["k"], graded["ties"]
-        for name, title in (("weighted_map", "wmAP"), ("weighted_map_at_k", f"wmAP@{k}")):
-            lines.append(f"{title:<19}{with_ties(graded[name], ties[name])}")
-        for name in ("ndcg", "acg"):
-            last, value, of_ties = at_cutoff(graded[f"{name}_at_k"], name, k)
-            lines.append(f"{f'{name.upper()}@{last}':<19}{with_ties(value, of_ties)}")
+    for title, value, ties in graded_measures(metrics):
+        lines.append(f"{title:<19}{with_ties(value, ties)}")
     if subset := metrics.get("subset"):
         drawn = f"{subset['queries_per_class']} queries a class, drawn with seed {subset['seed']}"
         lines.insert(1, drawn)
@@ -148,13 +143,34 @@ def with_ties(value: float, ties: dict[str, float]) -> str:
     return f"{value:.4f} (ties: {ties['expected']:.4f}, {ties['worst']:.4f} to {ties['best']:.4f})"
 
 
-def at_cutoff(curve: dict, name: str, k: int) -> tuple[int, float, dict[str, float]]:
-    """Return the last cutoff of a curve up to k, its value there, and what ties do to it.
+def graded_measures(metrics: dict) -> list[tuple[str, float, dict[str, float]]]:
+    """Return title, value and tie figures of each measure of graded relevance; [] of one label.
 
-    curve: an entry of metrics.json as `precision_at_k`; name: of its list of values.
+    metrics: content of metrics.json, or what a baseline has of it.
     """
-    at = np.searchsorted(curve["k"], k, side="right") - 1
-    return curve["k"][at], curve[name][at], {order: curve[order][at] for order in ORDERS[1:]}
+    graded = metrics.get("graded")
+    if not graded:
+        return []
+    k = graded["k"]
+    titles = {"weighted_map": "wmAP, whole ranking", "weighted_map_at_k": f"wmAP@{k}"}
+    measures = [(title, graded[name], graded["ties"][name]) for name, title in titles.items()]
+    for name in ("ndcg", "acg"):
+        curve = graded[f"{name}_at_k"]
+        at = curve["k"].index(min(k, curve["k"][-1]))
+        ties = {order: curve[order][at] for order in ORDERS[1:]}
+        measures.append((f"{name.upper()}@{k}", curve[name][at], ties))
+    return measures
+
+
+def figures_of(metrics: dict, measure: str) -> tuple[float, dict[str, float]] | None:
+    """Return a measure and its tie figures, None where metrics do not have it.
+
+    measure: "map", "map_at_<k>", or the title of one of `graded_measures`.
+    """
+    if measure in metrics:
+        return metrics[measure], metrics["ties"][measure]
+    graded = {title: (value, ties) for title, value, ties in graded_measures(metrics)}
+    return graded.get(measure)
 
 
 def mean(values: np.ndarray) -> float:
@@ -174,9 +190,10 @@ def _curve(name: str, values: np.ndarray) -> dict[str, list[float]]:
     }
 
 
-def _graded(graded: Graded, cutoffs: np.ndarray) -> dict:
+def _graded(graded: Graded, cutoffs: np.ndarray, k: int) -> dict:
     maps = {"weighted_map": graded.weighted_ap, "weighted_map_at_k": graded.weighted_ap_at_k}
     return {
+        "k": k,
         **{name: mean(ap[:, 0]) for name, ap in maps.items()},
         "ndcg_at_k": {"k": cutoffs.tolist(), **_curve("ndcg", graded.ndcg)},
         "acg_at_k": {"k": cutoffs.tolist(), **_curve("acg", graded.acg)},

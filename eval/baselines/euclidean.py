@@ -28,8 +28,8 @@ def measure(
 ) -> dict:
     """Return figures under the names that metrics.json has for codes: mAPs, precision at k, ties.
 
-    query, database: (Q, F) and (N, F) float32. Labels: (Q,) and (N,) int32. Distances are float32,
-    as BLAS rounds them. `progress` hears how many queries were done.
+    query, database: (Q, F) and (N, F) float32. Labels: (Q,) and (N,) int32, or (Q, L) and (N, L)
+    uint8 of 0 and 1, which have graded figures, too. Distances are float32, as BLAS rounds them. `progress` hears how many queries were done.
     """
     ranked = len(database)
     first = min(k, ranked)

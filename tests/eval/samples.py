@@ -122,7 +122,13 @@ TRAINING = [
 
 def write_training(path, rows=TRAINING):
     columns = ["iteration", "learning_rate", "classification", "binarization", "balance"]
-    columns += ["test_accuracy", "test_classification", "test_binarization", "distinct_codes"]
+    columns += [
+        "test_accuracy",
+        "test_mean_ap",
+        "test_classification",
+        "test_binarization",
+        "distinct_codes",
+    ]
     with open(path, "w", newline="") as file:
         writer = csv.DictWriter(file, columns)
         writer.writeheader()

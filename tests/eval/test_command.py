@@ -242,7 +242,7 @@ def test_several_labels_a_picture(tmp_path, capsys):
     run_eval(tmp_path / "codes.h5")
     assert json.loads((tmp_path / "metrics.json").read_text()) == metrics
     text = capsys.readouterr().out
-    for line in ("labels  ", "wmAP  ", "wmAP@1000  ", "NDCG@100  ", "ACG@100  "):
+    for line in ("labels  ", "wmAP, whole ranking", "wmAP@1000  ", "NDCG@1000  ", "ACG@1000  "):
         assert f"\n{line}" in text
     run_eval(tmp_path / "codes.h5", "--k", 5)
     text = capsys.readouterr().out
