@@ -66,21 +66,31 @@ def graded_under_ties(
         grades = np.arange(len(gains)).astype(np.float64)
         every = grade_counts[q].sum(axis=0)
         before = 0
-        sums = np.zeros(3, np.float64)  # DCG of the groups before: expected, worst, best
+        expected = 0.0  # DCG of the groups before
+        worst = 0.0
+        best = 0.0
         grades_before = 0.0
         d = 0
         for c in range(len(cutoffs)):
-            while before + grade_counts[q, d].sum() < cutoffs[c]:
+            n = _rows_of(grade_counts[q, d])
+            while before + n < cutoffs[c]:
                 group = grade_counts[q, d]
-                n = group.sum()
-                sums += _dcg_of(group, gains, n, before, discount_sums)
-                grades_before += (group * grades).sum()
-                before += n
+                if n > 0:
+                    expected += _sum_of(group, gains) / n * span(before, before + n, discount_sums)
+                    worst += _discounted(group, gains, n, before, False, discount_sums)
+                    best += _discounted(group, gains, n, before, True, discount_sums)
+                    grades_before += _sum_of(group, grades)
+                    before += n
                 d += 1
+                n = _rows_of(grade_counts[q, d])
             group = grade_counts[q, d]
             m = cutoffs[c] - before
-            dcg[q, c] = sums + _dcg_of(group, gains, m, before, discount_sums)
-            gained[q, c, 0] = grades_before + m * (group * grades).sum() / group.sum()
+            dcg[q, c, 0] = expected + _sum_of(group, gains) / n * span(
+                before, before + m, discount_sums
+            )
+            dcg[q, c, 1] = worst + _discounted(group, gains, m, before, False, discount_sums)
+            dcg[q, c, 2] = best + _discounted(group, gains, m, before, True, discount_sums)
+            gained[q, c, 0] = grades_before + m * _sum_of(group, grades) / n
             gained[q, c, 1] = grades_before + _of_places(group, grades, m, False)
             gained[q, c, 2] = grades_before + _of_places(group, grades, m, True)
             ideal[q, c] = _discounted(every, gains, cutoffs[c], 0, True, discount_sums)
@@ -107,9 +117,9 @@ def weighted_ap_under_ties(
         worst = 0.0
         best = 0.0
         d = 0
-        while before + grade_counts[q, d].sum() < k:
+        n = _rows_of(grade_counts[q, d])
+        while before + n < k:
             group = grade_counts[q, d]
-            n = group.sum()
             r = n - group[0]
             expected += expected_sum(before, gained, n, r, _mean_grade(group), n, harmonic)
             worst += _run(group, r, before + n - r, gained, False, harmonic)
@@ -119,8 +129,8 @@ def weighted_ap_under_ties(
             for grade in range(1, len(group)):
                 gained += grade * group[grade]
             d += 1
+            n = _rows_of(grade_counts[q, d])
         group = grade_counts[q, d]
-        n = group.sum()
         r = n - group[0]
         m = k - before
         figures[q, 0] = expected_mean(
@@ -132,17 +142,21 @@ def weighted_ap_under_ties(
 
 
 @compiled
-def _dcg_of(
-    group: np.ndarray, gains: np.ndarray, m: int, before: int, discount_sums: np.ndarray
-) -> np.ndarray:
-    """Return what a group's first m places, behind `before` rows, add to DCG: (3,) float64."""
-    added = np.zeros(3, np.float64)
-    n = group.sum()
-    if n > 0:
-        added[0] = (group * gains).sum() / n * span(before, before + m, discount_sums)
-        added[1] = _discounted(group, gains, m, before, False, discount_sums)
-        added[2] = _discounted(group, gains, m, before, True, discount_sums)
-    return added
+def _rows_of(group: np.ndarray) -> int:
+    """Return the number of rows of a group."""
+    rows = 0
+    for grade in range(len(group)):
+        rows += group[grade]
+    return rows
+
+
+@compiled
+def _sum_of(group: np.ndarray, values: np.ndarray) -> float:
+    """Return the sum of the values that the grades of a group's rows have."""
+    total = 0.0
+    for grade in range(len(group)):
+        total += group[grade] * values[grade]
+    return total
 
 
 @compiled
@@ -235,7 +249,7 @@ def _worst_weighted(
     b_2/(N + m - x) + sum_t (b_(t+2) - b_(t+1))/(N + m - x + t) and more. So the mean first falls
     and then rises: bisect for the first x that the next one is not below.
     """
-    n = group.sum()
+    n = _rows_of(group)
     fewest = max(0, m - group[0])
     most = min(m, n - group[0])
     while fewest < most:
@@ -265,7 +279,7 @@ def _best_weighted(
     A further row's term rises as long as its grade is above the ACG there, and then falls, so that
     the mean has no simple shape: all x are looked at.
     """
-    n = group.sum()
+    n = _rows_of(group)
     x = max(0, m - group[0])
     most = min(m, n - group[0])
     total = sum_before + _run(group, x, before, gained, True, harmonic)

@@ -59,7 +59,7 @@ def summarize(codes: Codes, figures: Figures, chosen: np.ndarray, k: int) -> dic
     several = {}
     if figures.graded is not None:
         several["classification"] = scores and classification(scores)
-        several["graded"] = _graded(figures.graded, precision_cutoffs(k, ranked), k)
+        several["graded"] = graded_content(figures.graded, precision_cutoffs(k, ranked), k)
     return {
         "accuracy": _accuracy(codes, chosen),
         **{name: mean(ap[:, 0]) for name, ap in maps.items()},
@@ -143,6 +143,22 @@ def with_ties(value: float, ties: dict[str, float]) -> str:
     return f"{value:.4f} (ties: {ties['expected']:.4f}, {ties['worst']:.4f} to {ties['best']:.4f})"
 
 
+def graded_content(graded: Graded, cutoffs: np.ndarray, k: int) -> dict:
+    """Return what metrics.json has as `graded`: means over the queries of graded figures.
+
+    cutoffs: (C,) int64, those of the figures at k.
+    """
+    maps = {"weighted_map": graded.weighted_ap, "weighted_map_at_k": graded.weighted_ap_at_k}
+    return {
+        "k": k,
+        **{name: mean(ap[:, 0]) for name, ap in maps.items()},
+        "ndcg_at_k": {"k": cutoffs.tolist(), **_curve("ndcg", graded.ndcg)},
+        "acg_at_k": {"k": cutoffs.tolist(), **_curve("acg", graded.acg)},
+        "ties": {name: _tie_figures(ap) for name, ap in maps.items()},
+        "convention": GRADED_CONVENTION,
+    }
+
+
 def graded_measures(metrics: dict) -> list[tuple[str, float, dict[str, float]]]:
     """Return title, value and tie figures of each measure of graded relevance; [] of one label.
 
@@ -187,18 +203,6 @@ def _curve(name: str, values: np.ndarray) -> dict[str, list[float]]:
     return {
         of: [mean(column) for column in values[:, :, order].T]
         for order, of in enumerate((name, *ORDERS[1:]))
-    }
-
-
-def _graded(graded: Graded, cutoffs: np.ndarray, k: int) -> dict:
-    maps = {"weighted_map": graded.weighted_ap, "weighted_map_at_k": graded.weighted_ap_at_k}
-    return {
-        "k": k,
-        **{name: mean(ap[:, 0]) for name, ap in maps.items()},
-        "ndcg_at_k": {"k": cutoffs.tolist(), **_curve("ndcg", graded.ndcg)},
-        "acg_at_k": {"k": cutoffs.tolist(), **_curve("acg", graded.acg)},
-        "ties": {name: _tie_figures(ap) for name, ap in maps.items()},
-        "convention": GRADED_CONVENTION,
     }
 
 
