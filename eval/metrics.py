@@ -17,7 +17,7 @@ import numpy as np
 
 from eval.graded import Graded, discounts_of, graded_figures, graded_sums
 from eval.hamming import code_words, distinct_codes
-from eval.ranking import label_words, measure_places, place_relevant, relevant_rows
+from eval.ranking import label_planes, measure_places, place_relevant, relevant_rows
 from eval.ties import (
     average_precision_under_ties,
     harmonic_numbers,
@@ -85,7 +85,7 @@ def evaluate_queries(
     database = code_words(database_codes)
     several = database_labels.ndim == 2
     if several:
-        database_labels = label_words(database_labels)
+        database_labels = label_planes(database_labels)
         discounts = discounts_of(ranked)
         discount_sums = prefix_sums(discounts)
     distinct, where, multiplicity = _distinct_queries(query_codes, query_labels, excluded)

@@ -7,7 +7,7 @@ number of rows at smaller distances, plus its place among the rows at its own di
 import numpy as np
 
 from eval.compiled import compiled
-from eval.hamming import code_words, hamming_distances, popcount
+from eval.hamming import hamming_distances
 
 ROWS_PER_CHUNK = 2048  # distances and counters of a chunk stay in the first-level cache
 
@@ -22,9 +22,9 @@ def shares_label(label: np.ndarray, database_labels: np.ndarray) -> np.ndarray:
     return database_labels[:, label > 0].any(axis=1)
 
 
-def label_words(labels: np.ndarray) -> np.ndarray:
-    """Return rows (N, L) of 0 and 1 as word planes (ceil(L/64), N) uint64, as of packed codes."""
-    return code_words(np.packbits(labels, axis=1))
+def label_planes(labels: np.ndarray) -> np.ndarray:
+    """Return rows (N, L) of 0 and 1 as planes (L, N): a scan for a label reads memory in order."""
+    return np.ascontiguousarray(labels.T)
 
 
 def relevant_rows(
@@ -32,14 +32,13 @@ def relevant_rows(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Return the database rows that share a label with each query, ascending.
 
-    Labels: (Q,) and (N,) integers; or (Q, L) of 0 and 1, and what `label_words` makes of (N, L).
+    Labels: (Q,) and (N,) integers; or (Q, L) of 0 and 1, and what `label_planes` makes of (N, L).
     Returns `rows`, `grades` (uint16, the number of labels that each shares), `first` and `last`:
     the rows of query q are rows[first[q]:last[q]]; queries with equal labels share them.
     """
     distinct, which = np.unique(query_labels, axis=0, return_inverse=True)
     if query_labels.ndim == 2:
-        words = np.ascontiguousarray(label_words(distinct).T)
-        rows, grades, ends = _rows_that_share(words, database_labels)
+        rows, grades, ends = _rows_that_share(distinct, database_labels)
     else:
         lists = [np.flatnonzero(database_labels == label) for label in distinct]
         rows = np.concatenate(lists)
@@ -52,9 +51,9 @@ def relevant_rows(
 def _rows_that_share(
     queries: np.ndarray, database: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return `rows` and `grades` of each of the queries (U, words), one after another, and ends.
+    """Return `rows` and `grades` of each of the queries (U, L), one after another, and ends.
 
-    database: (words, N). The rows of query q end at ends[q + 1].
+    database: (L, N). The rows of query q end at ends[q + 1].
     """
     shared = np.empty(database.shape[1], np.uint16)
     ends = np.zeros(len(queries) + 1, np.int64)
@@ -76,15 +75,13 @@ def _rows_that_share(
 
 @compiled
 def _count_shared(query: np.ndarray, database: np.ndarray, shared: np.ndarray) -> None:
-    """Write how many labels of one query (words,) each row has into `shared` (N,) uint16."""
+    """Write how many labels of one query (L,) each row has into `shared` (N,) uint16."""
     shared[:] = 0
-    for w in range(len(query)):
-        plane = database[w]
-        word = query[w]
-        if word == 0:
-            continue
-        for i in range(len(shared)):
-            shared[i] += popcount(word & plane[i])
+    for label in range(len(query)):
+        if query[label] > 0:
+            plane = database[label]
+            for i in range(len(shared)):
+                shared[i] += plane[i]
 
 
 @compiled

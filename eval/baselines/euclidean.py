@@ -12,7 +12,7 @@ import numpy as np
 
 from eval.graded import Graded, discounts_of, graded_figures, graded_sums
 from eval.metrics import ORDERS, precision_cutoffs
-from eval.ranking import label_words, relevant_rows, shares_label
+from eval.ranking import label_planes, relevant_rows, shares_label
 from eval.summary import graded_content, mean
 from eval.ties import (
     average_precision_under_ties,
@@ -43,14 +43,14 @@ def measure(
     cutoffs = precision_cutoffs(k, ranked)
     harmonic = harmonic_numbers(ranked)
     several = database_labels.ndim == 2
-    words = label_words(database_labels) if several else None
+    planes = label_planes(database_labels) if several else None
     discounts = discounts_of(ranked)
     discount_sums = prefix_sums(discounts)
     norms = np.einsum("ij,ij->i", database, database)
 
     def graded(distances: np.ndarray, label: np.ndarray) -> tuple[np.ndarray, ...]:
         """Return the arrays of `Graded` of one query, without their first axis."""
-        relevant, grades, one, last = relevant_rows(label[None], words)
+        relevant, grades, one, last = relevant_rows(label[None], planes)
         counts, group_of, place_of = _groups(distances)
         of_relevant = group_of[None, relevant], place_of[None, relevant]
         every = np.unique([*cutoffs, ranked])

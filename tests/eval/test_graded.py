@@ -75,7 +75,7 @@ def test_leave_one_out_and_queries_without_labels():
 
 
 def test_many_labels():
-    """81 labels, as NUS-WIDE has, are two words; 2 to the power of 1,100 is no float64."""
+    """81 labels, as NUS-WIDE has; 1,100, since 2 to that power is no float64."""
     random = np.random.default_rng(7)
     query, database = (random_rows(random, rows, 8, 81, 0.1) for rows in (5, 200))
     check_against_oracle(query, database, 8, 50)
