@@ -1,8 +1,8 @@
 """python -m eval.bench.evaluator: time, memory and mAP of ways to rank a whole database.
 
 All rows work on the same codes, CIFAR-10's protocol: 10,000 queries against 50,000 codes of 48
-bits in 10 classes. Each runs in a process of its own and starts from packed codes in memory. A second
-table gives each picture further labels, and measures NDCG beside scikit-learn's.
+bits in 10 classes. Each runs in a process of its own and starts from packed codes in memory. A
+second table gives each picture further labels, and measures NDCG beside scikit-learn's.
 """
 
 import os
