@@ -8,7 +8,7 @@ An HDF5 file, `codes.h5` of a run or one from elsewhere:
       codes           N x ceil(K/8) uint8, bit 0 the most significant bit of byte 0
       labels          N int32, or N x L uint8 of 0 and 1 where a picture has several labels
       latent          N x K float32, activations of the latent layer; a bit is latent > 0.5
-      probabilities   N x C float32
+      probabilities   N x C float32: of the classes, or, with several labels, of each label, N x L
       key             N fixed-length UTF-8 strings that lead back to the pictures
       row_order_sha256  attribute: SHA-256 of the keys joined by newlines
 
@@ -29,6 +29,7 @@ from eval.hdf5 import create_hdf5, open_hdf5, text_of, texts_of
 
 ROWS_PER_PIECE = 8192
 MOST_CLASSES = 2**20  # above any real number of classes: a label beyond it is a mistake
+MOST_LABELS = 2**16 - 1  # of a picture: shared ones are counted in 16 bits
 
 
 @dataclass(frozen=True)
@@ -36,18 +37,20 @@ class Split:
     """Rows of one group, in the file's order.
 
     codes: (N, ceil(K/8)) uint8. labels: (N,) int32 or (N, L) uint8.
-    keys: (N,) bytes, or None. predictions: (N,) int64, the most probable class, or None.
+    keys: (N,) bytes, or None. predictions: (N,) int64, the most probable class, of pictures with
+    one label, or None. probabilities: (N, L) float32, of queries with several labels, or None.
     """
 
     codes: np.ndarray
     labels: np.ndarray
     keys: np.ndarray | None
-    predictions: np.ndarray | None
+    predictions: np.ndarray | None = None
+    probabilities: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
 class Codes:
-    """What a codes file says, checked; `latent` and `probabilities` stay on disk."""
+    """What a codes file says, checked; `latent` stays on disk, as most probabilities do."""
 
     bits: int
     class_names: list[str]
@@ -71,10 +74,14 @@ def read_codes(path: str | Path) -> Codes:
 
 
 def codes_sha256(codes: Codes) -> str:
-    """Return the SHA-256 (hex) of what metrics depend on: bits, codes, labels, classes, keys."""
+    """Return the SHA-256 (hex) of what metrics depend on: bits, codes, labels, classes, keys.
+
+    With several labels the queries' probabilities are in the place of the classes.
+    """
     digest = hashlib.sha256(str(codes.bits).encode())
     for split in (codes.database, codes.query):
-        for array in (split.codes, split.labels, split.predictions, split.keys):
+        parts = (split.codes, split.labels, split.predictions, split.probabilities, split.keys)
+        for array in parts:
             if array is not None:
                 digest.update(f"{array.dtype.str}{array.shape}".encode())
                 digest.update(np.ascontiguousarray(array))
@@ -234,12 +241,15 @@ def _read_split(file: h5py.File, name: str, bits: int, path: str | Path) -> Spli
     labels = _read_labels(group, path)
     if "latent" in group:
         _check_latent(group, codes, bits, path)
-    return Split(
-        codes=codes,
-        labels=labels,
-        keys=_read_keys(group, path) if "key" in group else None,
-        predictions=_read_predictions(group, path) if "probabilities" in group else None,
-    )
+    scores = {}
+    if "probabilities" in group and labels.ndim == 1:
+        scores["predictions"] = _read_predictions(group, path)
+    elif "probabilities" in group:
+        probabilities = _read_label_probabilities(group, labels.shape[1], path)
+        if name == "query":
+            scores["probabilities"] = probabilities
+    keys = _read_keys(group, path) if "key" in group else None
+    return Split(codes=codes, labels=labels, keys=keys, **scores)
 
 
 def _read_codes_dataset(group: h5py.Group, bits: int, path: str | Path) -> np.ndarray:
@@ -275,16 +285,33 @@ def _read_labels(group: h5py.Group, path: str | Path) -> np.ndarray:
             f"{path}: '{dataset.name}' is {dataset.dtype} with {dataset.ndim} dimensions; labels "
             "are integers, one a row, or a row of 0 and 1"
         )
+    if dataset.ndim == 2:
+        return _read_label_rows(dataset, path)
     labels = dataset[:].astype(np.int64)
-    if labels.ndim == 2 and not np.isin(labels, (0, 1)).all():
-        raise InputError(f"{path}: '{dataset.name}' holds values other than 0 and 1; correct it")
     if labels.min() < 0 or labels.max() >= MOST_CLASSES:
         wrong = labels.min() if labels.min() < 0 else labels.max()
         raise InputError(
             f"{path}: '{dataset.name}' holds {wrong}; labels number the classes, from 0 up and "
             f"below {MOST_CLASSES:,}"
         )
-    return labels.astype(np.int32 if labels.ndim == 1 else np.uint8)
+    return labels.astype(np.int32)
+
+
+def _read_label_rows(dataset: h5py.Dataset, path: str | Path) -> np.ndarray:
+    if not 1 <= dataset.shape[1] <= MOST_LABELS:
+        raise InputError(
+            f"{path}: '{dataset.name}' has {dataset.shape[1]} columns; give one for each label, "
+            f"from 1 to {MOST_LABELS:,}"
+        )
+    labels = np.empty(dataset.shape, np.uint8)
+    for rows in _pieces(len(labels)):
+        piece = dataset[rows]
+        if not np.isin(piece, (0, 1)).all():
+            raise InputError(
+                f"{path}: '{dataset.name}' holds values other than 0 and 1; correct it"
+            )
+        labels[rows] = piece
+    return labels
 
 
 def _check_latent(group: h5py.Group, codes: np.ndarray, bits: int, path: str | Path) -> None:
@@ -295,13 +322,7 @@ def _check_latent(group: h5py.Group, codes: np.ndarray, bits: int, path: str | P
             f"({len(codes)}, {bits}); extract the codes again"
         )
     for rows in _pieces(len(codes)):
-        latent = dataset[rows]
-        if not np.isfinite(latent).all():
-            raise InputError(
-                f"{path}: '{dataset.name}' holds a value that is not finite among rows "
-                f"{rows.start} to {rows.stop - 1}; extract the codes again"
-            )
-        if not np.array_equal(pack_latent(latent), codes[rows]):
+        if not np.array_equal(pack_latent(_finite_rows(dataset, rows, path)), codes[rows]):
             raise InputError(
                 f"{path}: '{group.name}/codes' is not latent > 0.5 among rows {rows.start} to "
                 f"{rows.stop - 1}; extract the codes again"
@@ -324,21 +345,51 @@ def _read_keys(group: h5py.Group, path: str | Path) -> np.ndarray:
 
 def _read_predictions(group: h5py.Group, path: str | Path) -> np.ndarray:
     dataset = group["probabilities"]
+    _check_probabilities(dataset, path)
+    predictions = np.empty(len(dataset), np.int64)
+    for rows in _pieces(len(dataset)):
+        predictions[rows] = _finite_rows(dataset, rows, path).argmax(axis=1)
+    return predictions
+
+
+def _read_label_probabilities(group: h5py.Group, labels: int, path: str | Path) -> np.ndarray:
+    """Return the probabilities of each label, (N, L) float32."""
+    dataset = group["probabilities"]
+    _check_probabilities(dataset, path)
+    if dataset.shape[1] != labels:
+        raise InputError(
+            f"{path}: '{dataset.name}' has {dataset.shape[1]} columns, but labels have {labels}; "
+            "extract the codes again"
+        )
+    probabilities = np.empty(dataset.shape, np.float32)
+    for rows in _pieces(len(dataset)):
+        probabilities[rows] = piece = _finite_rows(dataset, rows, path)
+        if piece.min() < 0 or piece.max() > 1:
+            raise InputError(
+                f"{path}: '{dataset.name}' holds a value below 0 or above 1, which is no "
+                f"probability of a label, among rows {rows.start} to {rows.stop - 1}; extract the "
+                "codes again"
+            )
+    return probabilities
+
+
+def _check_probabilities(dataset: h5py.Dataset, path: str | Path) -> None:
     if dataset.ndim != 2 or dataset.shape[1] == 0 or dataset.dtype.kind != "f":
         raise InputError(
             f"{path}: '{dataset.name}' is {dataset.dtype} {dataset.shape}, but must be float32, "
             "one column a class; extract the codes again"
         )
-    predictions = np.empty(len(dataset), np.int64)
-    for rows in _pieces(len(dataset)):
-        probabilities = dataset[rows]
-        if not np.isfinite(probabilities).all():
-            raise InputError(
-                f"{path}: '{dataset.name}' holds a value that is not finite among rows "
-                f"{rows.start} to {rows.stop - 1}; extract the codes again"
-            )
-        predictions[rows] = probabilities.argmax(axis=1)
-    return predictions
+
+
+def _finite_rows(dataset: h5py.Dataset, rows: slice, path: str | Path) -> np.ndarray:
+    """Return rows of a dataset; raise InputError where one holds a value that is not finite."""
+    values = dataset[rows]
+    if not np.isfinite(values).all():
+        raise InputError(
+            f"{path}: '{dataset.name}' holds a value that is not finite among rows {rows.start} "
+            f"to {rows.stop - 1}; extract the codes again"
+        )
+    return values
 
 
 def _class_names(

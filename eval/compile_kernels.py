@@ -14,12 +14,13 @@ FOLDER = Path(__file__).parent / "__pycache__"
 
 
 def main() -> None:
-    """Compile every kernel by evaluating four queries."""
+    """Compile every kernel by evaluating four queries, with one label and with several."""
     for pattern in ("*.nbi", "*.nbc"):
         for path in FOLDER.glob(pattern):
             path.unlink()
     codes, labels = np.arange(4, dtype=np.uint8)[:, None], np.arange(4, dtype=np.int32)
-    evaluate_queries(codes, labels, codes, labels, bits=8, k=2)
+    for each in (labels, np.eye(4, dtype=np.uint8)):
+        evaluate_queries(codes, each, codes, each, bits=8, k=2)
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 attributes        blob (the layer), class_names, dataset, net, net_fingerprint, row_order
 database, query   groups, one row a picture, each with
   features        N x F float32
-  labels          N int32
+  labels          N int32, or N x L uint8 of 0 and 1 where a picture has several labels
   key             N fixed-length UTF-8 strings that lead back to the pictures
 """
 
@@ -21,7 +21,7 @@ AGAIN = "run make codes FEATURES=1 for that run again"
 
 
 class Rows(NamedTuple):
-    """One group: features (N, F) float32, labels (N,) int32, keys (N,) bytes."""
+    """One group: features (N, F) float32, labels (N,) int32 or (N, L) uint8, keys (N,) bytes."""
 
     features: np.ndarray
     labels: np.ndarray
@@ -63,6 +63,11 @@ def read_features(path: Path) -> Features:
         raise InputError(
             f"{path} has {sizes[0]} features in 'database' and {sizes[1]} in 'query'; {AGAIN}"
         )
+    if database.labels.shape[1:] != query.labels.shape[1:]:
+        raise InputError(
+            f"{path} has labels {database.labels.shape} in 'database' and {query.labels.shape} in "
+            f"'query'; {AGAIN}"
+        )
     with open(path, "rb") as file:
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
     return Features(
@@ -98,11 +103,15 @@ def _read_rows(file: h5py.File, name: str, path: Path) -> Rows:
             f"{path}: '{name}/features' is {rows.features.dtype} {rows.features.shape}, but must "
             f"be float32, one row a picture; {AGAIN}"
         )
-    if rows.labels.ndim != 1 or not len(rows.features) == len(rows.labels) == len(rows.keys):
+    if rows.labels.ndim not in (1, 2) or not len(rows.features) == len(rows.labels) == len(
+        rows.keys
+    ):
         raise InputError(
             f"{path}: '{name}' has {len(rows.features)} features, labels {rows.labels.shape} and "
             f"{len(rows.keys)} keys, but must have one of each a picture; {AGAIN}"
         )
+    if rows.labels.ndim == 2 and not (rows.labels.size and rows.labels.max() <= 1):
+        raise InputError(f"{path}: '{name}/labels' holds values other than 0 and 1; {AGAIN}")
     if not np.isfinite(rows.features).all():
         raise InputError(f"{path}: '{name}/features' holds a value that is not finite; {AGAIN}")
     return rows

@@ -3,7 +3,8 @@
 For each query the database is sorted by Hamming distance, ties in database order (a stable sort).
 AP@k is the mean of the precisions at the relevant ranks among the first k, divided by the number
 of relevant rows among those k, 0 where there is none; mAP@k averages it over queries. Precision
-at k is averaged over queries. `evaluate_queries` works on any block of queries; blocks joined by
+at k is averaged over queries. Where pictures have several labels, eval/graded.py defines figures
+by how many they share. `evaluate_queries` works on any block of queries; blocks joined by
 `join` give the same figures, to the last bit, as one block of all of them.
 """
 
@@ -14,9 +15,15 @@ from typing import NamedTuple
 
 import numpy as np
 
+from eval.graded import Graded, discounts_of, graded_figures, graded_sums
 from eval.hamming import code_words, distinct_codes
-from eval.ranking import rank_relevant, relevant_rows
-from eval.ties import average_precision_under_ties, harmonic_numbers, hits_under_ties
+from eval.ranking import label_planes, measure_places, place_relevant, relevant_rows
+from eval.ties import (
+    average_precision_under_ties,
+    harmonic_numbers,
+    hits_under_ties,
+    prefix_sums,
+)
 
 RADIUS = 2  # of the look-up by Hamming ball
 PRECISION_CUTOFFS = (1, 2, 5, 10, 20, 50, *range(100, 1001, 100))
@@ -35,6 +42,7 @@ class Figures(NamedTuple):
     precision: (Q, C, 4) float64, precision at each cutoff.
     within_radius: (Q, 2) int64, rows within Hamming distance RADIUS, and the relevant ones of them.
     pooled: (2, K + 1) int64, rows and relevant rows at each distance, summed over queries.
+    graded: figures by the number of shared labels; None where a row has one label.
     """
 
     relevant: np.ndarray
@@ -44,6 +52,7 @@ class Figures(NamedTuple):
     precision: np.ndarray
     within_radius: np.ndarray
     pooled: np.ndarray
+    graded: Graded | None
 
 
 def precision_cutoffs(k: int, ranked: int) -> np.ndarray:
@@ -74,6 +83,11 @@ def evaluate_queries(
     cutoffs = np.unique([*curve, ranked])
     harmonic = harmonic_numbers(ranked)
     database = code_words(database_codes)
+    several = database_labels.ndim == 2
+    if several:
+        database_labels = label_planes(database_labels)
+        discounts = discounts_of(ranked)
+        discount_sums = prefix_sums(discounts)
     distinct, where, multiplicity = _distinct_queries(query_codes, query_labels, excluded)
     if excluded is None:
         excluded = np.full(len(query_codes), -1)
@@ -81,14 +95,18 @@ def evaluate_queries(
 
     def evaluate_tile(start: int) -> Figures:
         chosen = distinct[start : start + tile]
-        counts, relevant_counts, hits, sums = rank_relevant(
+        rows, grades, first, last = relevant_rows(query_labels[chosen], database_labels)
+        places = place_relevant(
             np.ascontiguousarray(code_words(query_codes[chosen]).T),
             database,
-            *relevant_rows(query_labels[chosen], database_labels),
+            rows,
+            first,
+            last,
             excluded[chosen],
             bits,
-            cutoffs,
         )
+        counts = places[0]
+        relevant_counts, hits, sums = measure_places(*places, last - first, cutoffs)
         whole = average_precision_under_ties(counts, relevant_counts, ranked, harmonic)
         cut = average_precision_under_ties(counts, relevant_counts, k, harmonic)
         relevant = relevant_counts.sum(axis=1)
@@ -96,6 +114,12 @@ def evaluate_queries(
         on_curve = np.searchsorted(cutoffs, curve)
         tied_hits = hits_under_ties(counts, relevant_counts, curve)
         curve_hits = np.concatenate([hits[:, on_curve, None], tied_hits], axis=2)
+        graded = None
+        if several:
+            grade_counts, *stable = graded_sums(*places, grades, first, last, cutoffs, discounts)
+            graded = graded_figures(
+                grade_counts, stable, hits, cutoffs, curve, k, harmonic, discount_sums
+            )
         repeats = multiplicity[start : start + tile]
         progress(int(repeats.sum()))
         return Figures(
@@ -108,17 +132,27 @@ def evaluate_queries(
                 axis=2
             ),
             pooled=np.stack([repeats @ counts, repeats @ relevant_counts]),
+            graded=graded,
         )
 
     with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
         tiles = join(list(pool.map(evaluate_tile, range(0, len(distinct), tile))))
-    return Figures(*(array[where] for array in tiles[:-1]), pooled=tiles.pooled)
+    *per_query, pooled, graded = tiles
+    return Figures(
+        *(array[where] for array in per_query),
+        pooled=pooled,
+        graded=graded and Graded(*(array[where] for array in graded)),
+    )
 
 
 def join(blocks: Sequence[Figures]) -> Figures:
     """Join the figures of consecutive blocks: queries one after another, pooled counts added."""
-    *per_query, pooled = zip(*blocks, strict=True)
-    return Figures(*map(np.concatenate, per_query), pooled=np.sum(pooled, axis=0))
+    *per_query, pooled, graded = zip(*blocks, strict=True)
+    return Figures(
+        *map(np.concatenate, per_query),
+        pooled=np.sum(pooled, axis=0),
+        graded=graded[0] and Graded(*map(np.concatenate, zip(*graded, strict=True))),
+    )
 
 
 def _distinct_queries(

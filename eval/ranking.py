@@ -22,22 +22,70 @@ def shares_label(label: np.ndarray, database_labels: np.ndarray) -> np.ndarray:
     return database_labels[:, label > 0].any(axis=1)
 
 
+def label_planes(labels: np.ndarray) -> np.ndarray:
+    """Return rows (N, L) of 0 and 1 as planes (L, N): a scan for a label reads memory in order."""
+    return np.ascontiguousarray(labels.T)
+
+
 def relevant_rows(
     query_labels: np.ndarray, database_labels: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Return the database rows that share a label with each query, ascending.
 
-    Labels: (Q,) and (N,) integers, or (Q, L) and (N, L) of 0 and 1. Returns `rows`, `first` and
-    `last`: the rows of query q are rows[first[q]:last[q]]; queries with equal labels share them.
+    Labels: (Q,) and (N,) integers; or (Q, L) of 0 and 1, and what `label_planes` makes of (N, L).
+    Returns `rows`, `grades` (uint16, the number of labels that each shares), `first` and `last`:
+    the rows of query q are rows[first[q]:last[q]]; queries with equal labels share them.
     """
     distinct, which = np.unique(query_labels, axis=0, return_inverse=True)
-    lists = [np.flatnonzero(shares_label(label, database_labels)) for label in distinct]
-    ends = np.cumsum([0] + [len(rows) for rows in lists])
-    return np.concatenate(lists), ends[:-1][which], ends[1:][which]
+    if query_labels.ndim == 2:
+        rows, grades, ends = _rows_that_share(distinct, database_labels)
+    else:
+        lists = [np.flatnonzero(database_labels == label) for label in distinct]
+        rows = np.concatenate(lists)
+        grades = np.ones(len(rows), np.uint16)
+        ends = np.cumsum([0] + [len(rows) for rows in lists])
+    return rows, grades, ends[:-1][which], ends[1:][which]
 
 
 @compiled
-def rank_relevant(
+def _rows_that_share(
+    queries: np.ndarray, database: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return `rows` and `grades` of each of the queries (U, L), one after another, and ends.
+
+    database: (L, N). The rows of query q end at ends[q + 1].
+    """
+    shared = np.empty(database.shape[1], np.uint16)
+    ends = np.zeros(len(queries) + 1, np.int64)
+    for q in range(len(queries)):
+        _count_shared(queries[q], database, shared)
+        ends[q + 1] = ends[q] + np.count_nonzero(shared)
+    rows = np.empty(ends[-1], np.int64)
+    grades = np.empty(ends[-1], np.uint16)
+    for q in range(len(queries)):
+        _count_shared(queries[q], database, shared)
+        place = ends[q]
+        for row in range(len(shared)):
+            if shared[row]:
+                rows[place] = row
+                grades[place] = shared[row]
+                place += 1
+    return rows, grades, ends
+
+
+@compiled
+def _count_shared(query: np.ndarray, database: np.ndarray, shared: np.ndarray) -> None:
+    """Write how many labels of one query (L,) each row has into `shared` (N,) uint16."""
+    shared[:] = 0
+    for label in range(len(query)):
+        if query[label] > 0:
+            plane = database[label]
+            for i in range(len(shared)):
+                shared[i] += plane[i]
+
+
+@compiled
+def place_relevant(
     queries: np.ndarray,
     database: np.ndarray,
     rows: np.ndarray,
@@ -45,20 +93,17 @@ def rank_relevant(
     last: np.ndarray,
     excluded: np.ndarray,
     bits: int,
-    cutoffs: np.ndarray,
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Find where the relevant rows of each query stand in its stable ranking.
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Find at which distance, and at which place there, each query's relevant rows stand.
 
     queries: (Q, words) uint64. database: (words, N) uint64. rows, first, last: as `relevant_rows`
     returns them. excluded: (Q,) int64, one row that is left out of the ranking of each query, or
-    -1. cutoffs: (C,) int64, ascending, the last one not below the number of ranked rows.
+    -1.
 
-    Returns, per query,
-      counts            (Q, bits + 1) int64: rows at each distance
-      relevant_counts   (Q, bits + 1) int64: relevant rows at each distance
-      hits              (Q, C) int64: relevant rows among the first k, for each cutoff k
-      precision_sums    (Q, C) float64: sum of the precisions at the relevant ranks among the
-                        first k, for each cutoff k
+    Returns
+      counts        (Q, bits + 1) int64: rows at each distance
+      distance_of   (Q, most) uint16: of the relevant rows, by row; bits + 1 for the excluded one
+      place_of      (Q, most) int32: rows before it, in database order, that have its distance
     """
     total = len(queries)
     most = 0
@@ -88,35 +133,68 @@ def rank_relevant(
             _count(distances, i, stop - start, buckets[q])
 
     counts = np.zeros((total, bits + 1), np.int64)
+    for q in range(total):
+        for d in range(bits + 1):
+            counts[q, d] = _in_bucket(buckets[q], d)
+    return counts, distance_of, place_of
+
+
+@compiled
+def measure_places(
+    counts: np.ndarray,
+    distance_of: np.ndarray,
+    place_of: np.ndarray,
+    relevant: np.ndarray,
+    cutoffs: np.ndarray,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Sum up, for each query, where `place_relevant` found its relevant rows.
+
+    relevant: (Q,) int64, how many there are. cutoffs: (C,) int64, ascending, the last one not below
+    the number of ranked rows.
+
+    Returns, per query,
+      relevant_counts   (Q, bits + 1) int64: relevant rows at each distance
+      hits              (Q, C) int64: relevant rows among the first k, for each cutoff k
+      precision_sums    (Q, C) float64: sum of the precisions at the relevant ranks among the
+                        first k, for each cutoff k
+    """
+    total = len(counts)
+    bits = counts.shape[1] - 1
     relevant_counts = np.zeros((total, bits + 1), np.int64)
     hits = np.zeros((total, len(cutoffs)), np.int64)
     precision_sums = np.zeros((total, len(cutoffs)), np.float64)
     for q in range(total):
-        relevant = np.zeros(bits + 2, np.int64)
-        for n in range(last[q] - first[q]):
-            relevant[distance_of[q, n]] += 1
+        at_distance = np.zeros(bits + 2, np.int64)
+        for n in range(relevant[q]):
+            at_distance[distance_of[q, n]] += 1
         before = np.zeros(bits + 2, np.int64)
         relevant_before = np.zeros(bits + 2, np.int64)
         for d in range(bits + 1):
-            counts[q, d] = _in_bucket(buckets[q], d)
-            relevant_counts[q, d] = relevant[d]
+            relevant_counts[q, d] = at_distance[d]
             before[d + 1] = before[d] + counts[q, d]
-            relevant_before[d + 1] = relevant_before[d] + relevant[d]
-        for n in range(last[q] - first[q]):
+            relevant_before[d + 1] = relevant_before[d] + at_distance[d]
+        for n in range(relevant[q]):
             d = distance_of[q, n]
             if d > bits:
                 continue
             relevant_before[d] += 1
             rank = before[d] + place_of[q, n] + 1
-            c = len(cutoffs) - 1
-            while c > 0 and rank <= cutoffs[c - 1]:
-                c -= 1
+            c = cutoff_of(rank, cutoffs)
             hits[q, c] += 1
             precision_sums[q, c] += relevant_before[d] / rank
         for c in range(1, len(cutoffs)):
             hits[q, c] += hits[q, c - 1]
             precision_sums[q, c] += precision_sums[q, c - 1]
-    return counts, relevant_counts, hits, precision_sums
+    return relevant_counts, hits, precision_sums
+
+
+@compiled
+def cutoff_of(rank: int, cutoffs: np.ndarray) -> int:
+    """Return the place of the least cutoff that is not below a rank."""
+    c = len(cutoffs) - 1
+    while c > 0 and rank <= cutoffs[c - 1]:
+        c -= 1
+    return c
 
 
 @compiled

@@ -23,9 +23,29 @@ RUN = {
     "warnings": [str],
     "model?": {"iters?": COUNT, "sha256?": str},
 }
+CURVES = ("precision_at_k", "precision_recall", "ndcg_at_k", "acg_at_k")
+CLASSIFICATION = {
+    "mean_average_precision": float,
+    "micro_f1": float,
+    "macro_f1": float,
+    "threshold": float,
+    "labels": int,
+}
+GRADED = {
+    "k": int,
+    "weighted_map": float,
+    "weighted_map_at_k": float,
+    **{
+        f"{of}_at_k": {"k": [int], of: [float], **{name: [float] for name in TIES}}
+        for of in ("ndcg", "acg")
+    },
+    "ties": {"weighted_map": TIES, "weighted_map_at_k": TIES},
+    "convention": str,
+}
 ACCURACY = {
     "net_fingerprint": NAME,
     "accuracy": FIGURE,
+    "classification?": (None, CLASSIFICATION),
     "queries": int,
     "database": int,
     "subset?": (None, {"queries_per_class": int, "seed": int}),
@@ -36,6 +56,7 @@ RANKING = {
     "precision_at_k": {"k": [int], "precision": [float], **{name: [float] for name in TIES}},
     "precision_radius_2?": float,
     "ties": {"map": TIES},
+    "graded?": GRADED,
 }
 METRICS = {
     "codes_sha256": str,
@@ -54,7 +75,17 @@ METRICS = {
     },
     "per_class": (
         None,
-        [{"class": str, "queries": int, "map": float, "map_at_1000": float, "accuracy": FIGURE}],
+        [
+            {
+                "class": str,
+                "queries": int,
+                "map": float,
+                "map_at_1000": float,
+                "accuracy": FIGURE,
+                "average_precision?": float,
+                "f1?": float,
+            }
+        ],
     ),
     "relevance": str,
     "row_order": NAME,
@@ -62,7 +93,7 @@ METRICS = {
 BASELINE = {
     "method": str,
     "learned_on": {"run": str, "blob": str, "dimensions": int, "net_fingerprint": NAME},
-    **{key: RANKING[key] for key in ("map", "precision_at_k", "ties")},
+    **{key: RANKING[key] for key in ("map", "precision_at_k", "ties", "graded?")},
     "map_at_1000": float,
     "learned?": {"quantization_errors?": [float]},
 }
@@ -121,8 +152,8 @@ def drawn_otherwise(metrics: dict) -> bool:
 
 def _check_curves(path: Path, metrics: dict, maker: str) -> None:
     """Raise InputError where the lists of a curve are empty or not of one length."""
-    for name in ("precision_at_k", "precision_recall"):
-        curve = metrics.get(name) or {"": [0]}
+    for name in CURVES:
+        curve = metrics.get(name) or (metrics.get("graded") or {}).get(name) or {"": [0]}
         if not isinstance(curve, dict):
             raise InputError(f"{path} has no curve as '{name}'; remove it and run {maker}")
         lengths = {len(values) for values in curve.values() if isinstance(values, list)}

@@ -16,23 +16,30 @@ from eval.compiled import compiled
 
 
 @compiled
-def harmonic_numbers(count: int) -> np.ndarray:
-    """Return H(0) to H(count), (2, count + 1) float64: row 0 rounded, row 1 what rounding lost.
+def prefix_sums(terms: np.ndarray) -> np.ndarray:
+    """Return the sums of the first 0 to n of `terms` (n,), (2, n + 1) float64.
 
-    Differences of both rows, added, are exact to the last digit however close the arguments.
+    Row 0 is rounded, row 1 what rounding lost: `span`, a difference of both rows, added, is exact
+    to the last digit however close the arguments.
     """
-    harmonic = np.zeros((2, count + 1), np.float64)
+    sums = np.zeros((2, len(terms) + 1), np.float64)
     total = 0.0
     lost = 0.0
-    for i in range(1, count + 1):
-        term = 1.0 / i
+    for i in range(1, len(terms) + 1):
+        term = terms[i - 1]
         grown = total + term
         kept = grown - total
         lost += (total - (grown - kept)) + (term - kept)
         total = grown
-        harmonic[0, i] = total
-        harmonic[1, i] = lost
-    return harmonic
+        sums[0, i] = total
+        sums[1, i] = lost
+    return sums
+
+
+@compiled
+def harmonic_numbers(count: int) -> np.ndarray:
+    """Return H(0) to H(count) as `prefix_sums` does, (2, count + 1) float64."""
+    return prefix_sums(1.0 / np.arange(1, count + 1))
 
 
 @compiled
@@ -63,7 +70,7 @@ def average_precision_under_ties(
         while before + counts[q, d] < k:
             n = counts[q, d]
             r = relevant_counts[q, d]
-            expected += _expected_sum(before, hits, n, r, n, harmonic)
+            expected += expected_sum(before, hits, n, r, 1.0, n, harmonic)
             worst += _last_places_sum(before, hits, n, r, harmonic)
             best += _first_places_sum(before, hits, r, harmonic)
             before += n
@@ -74,10 +81,10 @@ def average_precision_under_ties(
         m = k - before
         fewest = max(0, m - (n - r))
         most = min(m, r)
-        figures[0, q, 0] = _expected_mean(before, hits, n, r, m, expected, harmonic)
+        figures[0, q, 0] = expected_mean(before, hits, hits, n, r, 1.0, m, expected, harmonic)
         figures[0, q, 1] = _worst_mean(before, hits, m, fewest, most, worst, harmonic)
         figures[0, q, 2] = _best_mean(before, hits, fewest, most, best, harmonic)
-        expected += _expected_sum(before, hits, n, r, m, harmonic)
+        expected += expected_sum(before, hits, n, r, 1.0, m, harmonic)
         worst += _last_places_sum(before, hits, m, fewest, harmonic)
         best += _first_places_sum(before, hits, most, harmonic)
         figures[1, q, 0] = expected / relevant
@@ -117,11 +124,13 @@ def hits_under_ties(
 
 
 @compiled
-def _expected_mean(
+def expected_mean(
     before: int,
     hits: int,
+    gained: float,
     n: int,
     r: int,
+    grade: float,
     m: int,
     sum_before: float,
     harmonic: np.ndarray,
@@ -130,7 +139,8 @@ def _expected_mean(
 
     That number is hits + x, where x, the relevant rows on the first m places of the cut group,
     is hypergeometric; given x, all orders of those m places are equally likely. Weights run
-    outwards from the mode by the ratio of neighbours, until they no longer count.
+    outwards from the mode by the ratio of neighbours, until they no longer count. gained, grade:
+    as in `expected_sum`.
     """
     fewest = max(0, m - (n - r))
     most = min(m, r)
@@ -141,8 +151,8 @@ def _expected_mean(
     x = mode
     while weight > 1e-20:
         weights += weight
-        total += weight * _mean(
-            sum_before + _expected_sum(before, hits, m, x, m, harmonic), hits + x
+        total += weight * mean_of(
+            sum_before + expected_sum(before, gained, m, x, grade, m, harmonic), hits + x
         )
         weight *= (r - x) * (m - x) / ((x + 1) * (n - r - m + x + 1))
         x += 1
@@ -151,8 +161,8 @@ def _expected_mean(
     while weight > 1e-20:
         x -= 1
         weights += weight
-        total += weight * _mean(
-            sum_before + _expected_sum(before, hits, m, x, m, harmonic), hits + x
+        total += weight * mean_of(
+            sum_before + expected_sum(before, gained, m, x, grade, m, harmonic), hits + x
         )
         weight *= x * (n - r - m + x) / ((r - x + 1) * (m - x + 1))
     return total / weights
@@ -175,13 +185,13 @@ def _worst_mean(
     """
     while fewest < most:
         x = (fewest + most) // 2
-        mean = _mean(sum_before + _last_places_sum(before, hits, m, x, harmonic), hits + x)
-        following = (hits + 1) / (before + m - x) + _span(before + m - x, before + m, harmonic)
+        mean = mean_of(sum_before + _last_places_sum(before, hits, m, x, harmonic), hits + x)
+        following = (hits + 1) / (before + m - x) + span(before + m - x, before + m, harmonic)
         if following >= mean:
             most = x
         else:
             fewest = x + 1
-    return _mean(sum_before + _last_places_sum(before, hits, m, fewest, harmonic), hits + fewest)
+    return mean_of(sum_before + _last_places_sum(before, hits, m, fewest, harmonic), hits + fewest)
 
 
 @compiled
@@ -199,50 +209,54 @@ def _best_mean(
     first falls and then rises, and its greatest value is at either end.
     """
     return max(
-        _mean(sum_before + _first_places_sum(before, hits, fewest, harmonic), hits + fewest),
-        _mean(sum_before + _first_places_sum(before, hits, most, harmonic), hits + most),
+        mean_of(sum_before + _first_places_sum(before, hits, fewest, harmonic), hits + fewest),
+        mean_of(sum_before + _first_places_sum(before, hits, most, harmonic), hits + most),
     )
 
 
 @compiled
-def _expected_sum(
+def expected_sum(
     before: int,
-    hits: int,
+    gained: float,
     n: int,
     r: int,
+    grade: float,
     m: int,
     harmonic: np.ndarray,
 ) -> float:
-    """Return the expected sum of the precisions at the relevant ranks of a group's first m places.
+    """Return the expected sum of gains / rank at the relevant ranks of a group's first m places.
 
-    Place i is relevant with probability r/n, and then R + 1 + (i - 1)(r - 1)/(n - 1) relevant
-    rows are expected up to it.
+    The gains up to a rank are `gained`, those before the group, and those of its rows, `grade` on
+    average over the r relevant ones; with 1 for each relevant row, gains / rank is precision. Place
+    i is relevant with probability r/n; its row has `grade`, and each of the i - 1 places before it
+    is then relevant with probability (r - 1)/(n - 1), of `grade`, too: by symmetry no grade goes
+    with any place.
     """
     if r == 0:
         return 0.0
     share = (r - 1) / (n - 1) if n > 1 else 0.0
-    at_start = hits + 1 - share * (before + 1)
-    return r / n * (at_start * _span(before, before + m, harmonic) + share * m)
+    at_start = gained + grade - grade * share * (before + 1)
+    return r / n * (at_start * span(before, before + m, harmonic) + grade * share * m)
 
 
 @compiled
 def _first_places_sum(before: int, hits: int, x: int, harmonic: np.ndarray) -> float:
     """Return the sum of (R + i)/(N + i) over i = 1..x: the first x places are relevant."""
-    return x + (hits - before) * _span(before, before + x, harmonic)
+    return x + (hits - before) * span(before, before + x, harmonic)
 
 
 @compiled
 def _last_places_sum(before: int, hits: int, m: int, x: int, harmonic: np.ndarray) -> float:
     """Return the sum of (R + i)/(N + m - x + i) over i = 1..x: the last x of m are relevant."""
-    return x + (hits - before - m + x) * _span(before + m - x, before + m, harmonic)
+    return x + (hits - before - m + x) * span(before + m - x, before + m, harmonic)
 
 
 @compiled
-def _span(start: int, stop: int, harmonic: np.ndarray) -> float:
-    """Return H(stop) - H(start)."""
-    return (harmonic[0, stop] - harmonic[0, start]) + (harmonic[1, stop] - harmonic[1, start])
+def span(start: int, stop: int, sums: np.ndarray) -> float:
+    """Return the sum of the terms start + 1 to stop, of `prefix_sums`."""
+    return (sums[0, stop] - sums[0, start]) + (sums[1, stop] - sums[1, start])
 
 
 @compiled
-def _mean(precision_sum: float, count: int) -> float:
+def mean_of(precision_sum: float, count: int) -> float:
     return precision_sum / count if count > 0 else 0.0

@@ -10,10 +10,16 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
+from eval.graded import Graded, discounts_of, graded_figures, graded_sums
 from eval.metrics import ORDERS, precision_cutoffs
-from eval.ranking import shares_label
-from eval.summary import mean
-from eval.ties import average_precision_under_ties, harmonic_numbers, hits_under_ties
+from eval.ranking import label_planes, relevant_rows, shares_label
+from eval.summary import graded_content, mean
+from eval.ties import (
+    average_precision_under_ties,
+    harmonic_numbers,
+    hits_under_ties,
+    prefix_sums,
+)
 
 QUERIES_PER_BLOCK = 32
 
@@ -28,21 +34,46 @@ def measure(
 ) -> dict:
     """Return figures under the names that metrics.json has for codes: mAPs, precision at k, ties.
 
-    query, database: (Q, F) and (N, F) float32. Labels: (Q,) and (N,) int32. Distances are float32,
-    as BLAS rounds them. `progress` hears how many queries were done.
+    query, database: (Q, F) and (N, F) float32. Labels: (Q,) and (N,) int32, or (Q, L) and (N, L)
+    uint8 of 0 and 1, which have graded figures, too. Distances are float32, as BLAS rounds them.
+    `progress` hears how many queries were done.
     """
     ranked = len(database)
     first = min(k, ranked)
     cutoffs = precision_cutoffs(k, ranked)
     harmonic = harmonic_numbers(ranked)
+    several = database_labels.ndim == 2
+    planes = label_planes(database_labels) if several else None
+    discounts = discounts_of(ranked)
+    discount_sums = prefix_sums(discounts)
     norms = np.einsum("ij,ij->i", database, database)
+
+    def graded(distances: np.ndarray, label: np.ndarray) -> tuple[np.ndarray, ...]:
+        """Return the arrays of `Graded` of one query, without their first axis."""
+        relevant, grades, one, last = relevant_rows(label[None], planes)
+        counts, group_of, place_of = _groups(distances)
+        of_relevant = group_of[None, relevant], place_of[None, relevant]
+        every = np.unique([*cutoffs, ranked])
+        sums = graded_sums(counts[None], *of_relevant, grades, one, last, every, discounts)
+        hits = np.searchsorted(
+            np.sort((np.cumsum(counts) - counts)[group_of[relevant]] + place_of[relevant]), every
+        )
+        return tuple(
+            figure[0]
+            for figure in graded_figures(
+                sums[0], sums[1:], hits[None], every, cutoffs, first, harmonic, discount_sums
+            )
+        )
 
     def block(start: int) -> list[tuple]:
         rows = slice(start, start + QUERIES_PER_BLOCK)
         # The query's own norm does not change its ranking.
         distances = norms - 2 * (query[rows] @ database.T)
         figures = [
-            _figures(row, shares_label(label, database_labels), first, cutoffs, harmonic)
+            (
+                *_figures(row, shares_label(label, database_labels), first, cutoffs, harmonic),
+                *(graded(row, label) if several else ()),
+            )
             for row, label in zip(distances, query_labels[rows], strict=True)
         ]
         progress(len(figures))
@@ -51,7 +82,7 @@ def measure(
     with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
         blocks = pool.map(block, range(0, len(query), QUERIES_PER_BLOCK))
         figures = [figure for of_block in blocks for figure in of_block]
-    ap, ap_at_k, precision = (np.stack(part) for part in zip(*figures, strict=True))
+    ap, ap_at_k, precision, *graded_parts = (np.stack(part) for part in zip(*figures, strict=True))
     at_k = f"map_at_{k}"
     return {
         "map": mean(ap[:, 0]),
@@ -70,7 +101,17 @@ def measure(
         "queries": len(query),
         "database": ranked,
         "k": k,
+        **({"graded": graded_content(Graded(*graded_parts), cutoffs, k)} if several else {}),
     }
+
+
+def _groups(distances: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return how many rows are at each distance, and each row's distance, by number, and place."""
+    _, group_of, counts = np.unique(distances, return_inverse=True, return_counts=True)
+    order = np.argsort(group_of, kind="stable")
+    place_of = np.empty(len(distances), np.int64)
+    place_of[order] = np.arange(len(distances)) - np.repeat(np.cumsum(counts) - counts, counts)
+    return counts, group_of, place_of
 
 
 def _figures(

@@ -12,7 +12,7 @@ of PCA (section 2.1), or those of CCA with the labels (section 4).
 import numpy as np
 from scipy.linalg import eigh, solve
 
-from eval.baselines.training import Encode, Training, principal_axes, projected
+from eval.baselines.training import Encode, Training, members, principal_axes, projected
 
 ITERATIONS = 50  # section 2.2
 RIDGE = 1e-4  # rho of eq. 4
@@ -34,15 +34,17 @@ def canonical_axes(training: Training, count: int) -> np.ndarray:
     """Return axes (F, count) float64 of the features, most correlated with the labels first.
 
     Solves Cxy (Cyy + rho I)^-1 Cyx w = lambda^2 (Cxx + rho I) w (eq. 4), with labels as rows of 0
-    and 1. An axis has the length that gives it variance lambda^2, as in the authors' code. C
-    classes have at most C - 1 such axes; the others have lambda = 0 and are zero, so that the
-    rotation alone spreads what there is over all bits.
+    and 1, one or several of them 1. An axis has the length that gives it variance lambda^2, as in
+    the authors' code. C labels have at most C such axes, C - 1 where each row has as many as any
+    other, one, say; the others have lambda = 0 and are zero, so that the rotation alone spreads
+    what there is over all bits.
     """
-    classes, rows = np.unique(training.labels, return_counts=True)
-    share = rows / rows.sum()
-    means = [training.features[training.labels == c].mean(axis=0, dtype=float) for c in classes]
+    carried = members(training.labels)
+    rows, labels = carried.shape
+    share = carried.sum(axis=0) / rows
+    means = [training.features[of > 0].mean(axis=0, dtype=float) for of in carried.T]
     between = (np.stack(means, axis=1) - training.mean[:, None]) * share  # Cxy
-    of_labels = np.diag(share) - np.outer(share, share) + RIDGE * np.eye(len(classes))
+    of_labels = carried.T @ carried / rows - np.outer(share, share) + RIDGE * np.eye(labels)
     explained = between @ solve(of_labels, between.T, assume_a="pos")
     size = len(training.mean)
     squared, axes = eigh(
@@ -51,7 +53,7 @@ def canonical_axes(training: Training, count: int) -> np.ndarray:
         subset_by_index=[size - count, size - 1],
     )
     correlations = np.sqrt(np.maximum(squared[::-1], 0))
-    correlations[len(classes) - 1 :] = 0
+    correlations[labels - (np.ptp(carried.sum(axis=1)) == 0) :] = 0
     return axes[:, ::-1] * correlations
 
 

@@ -1,15 +1,15 @@
 """KSH: Liu, Wang, Ji, Jiang and Chang, "Supervised hashing with kernels", CVPR 2012.
 
 A bit is the sign of a . k(x), k(x) the centred kernel values of x with m anchors (eq. 2). With
-h_1 ... h_K the bits (1 or -1) of l labelled rows and S = 1 for rows of one class, else -1, sought
-are bits with a small |sum_k h_k h_k' - K S|^2 (eq. 9). They are learned one after another: the
-t-th minimizes -h' R h with the residue R = K S - sum_(k<t) h_k h_k' (eqs. 10, 11). It starts from
-the largest generalized eigenvector of (K'RK, K'K) (spectral relaxation, eq. 12), is improved with
-the sign smoothed to phi(x) = 2 / (1 + exp(-x)) - 1 (eqs. 13, 14), and keeps whichever of the two is
-better under the sign itself (Algorithm 1).
+h_1 ... h_K the bits (1 or -1) of l labelled rows and S = 1 for rows that share a label, else -1,
+sought are bits with a small |sum_k h_k h_k' - K S|^2 (eq. 9). They are learned one after another:
+the t-th minimizes -h' R h with the residue R = K S - sum_(k<t) h_k h_k' (eqs. 10, 11). It starts
+from the largest generalized eigenvector of (K'RK, K'K) (spectral relaxation, eq. 12), is improved
+with the sign smoothed to phi(x) = 2 / (1 + exp(-x)) - 1 (eqs. 13, 14), and keeps whichever of the
+two is better under the sign itself (Algorithm 1).
 
 The paper's descent is Nesterov's; here scipy's L-BFGS minimizes the same function from the same
-start. S has the low rank of the labels, so that R is never formed.
+start. S has a low rank, that of the labels that differ, so that R is never formed.
 """
 
 from collections.abc import Callable
@@ -17,7 +17,7 @@ from collections.abc import Callable
 import numpy as np
 from scipy.linalg import eigh
 
-from eval.baselines.training import Encode, Training, pieces
+from eval.baselines.training import Encode, Training, members, pieces
 
 ANCHORS, LABELLED = 300, 2000  # m and l of the authors' code
 ITERATIONS = 500  # T of the authors' code
@@ -64,15 +64,15 @@ def learn_bits(
     """Return coefficients (m, bits) float64, and two lists of objectives, one number a bit.
 
     The lists are those of the spectral starts and of the bits kept.
-    kernel: (l, m) float64, centred. labels: (l,) integers.
+    kernel: (l, m) float64, centred. labels: (l,) integers, or (l, L) of 0 and 1.
     """
-    same = (labels[:, None] == np.unique(labels)).astype(np.float64)
+    sharing = _sharing(labels)
     chosen = np.zeros((len(labels), 0))
     gram = kernel.T @ kernel
     gram += RIDGE * np.trace(gram) / len(gram) * np.eye(len(gram))
     coefficients, spectral, final = [], [], []
     for _ in range(bits):
-        residue = _residue(same, chosen, bits)
+        residue = _residue(sharing, chosen, bits)
         start = _spectral_start(kernel, gram, residue)
         better = _improved(kernel, start, residue)
         start_bit, better_bit = _signs(kernel @ start), _signs(kernel @ better)
@@ -85,11 +85,26 @@ def learn_bits(
     return np.column_stack(coefficients), spectral, final
 
 
-def _residue(same: np.ndarray, chosen: np.ndarray, bits: int) -> Residue:
-    """Return the product with R, where S = 2 L L' - 1 1' with L (`same`) the classes' columns."""
+def _sharing(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return A and B, (l, u) float64: A B' is 1 for rows that share a label, else 0.
+
+    With one label a row, both are the classes' columns; with several, B has a column for each
+    combination of labels, and A what shares a label with it.
+    """
+    if labels.ndim == 1:
+        classes = members(labels)
+        return classes, classes
+    distinct, which = np.unique(labels, axis=0, return_inverse=True)
+    shared = (labels.astype(np.float64) @ distinct.T > 0).astype(np.float64)
+    return shared, np.eye(len(distinct))[which]
+
+
+def _residue(sharing: tuple[np.ndarray, np.ndarray], chosen: np.ndarray, bits: int) -> Residue:
+    """Return the product with R, where S = 2 A B' - 1 1', `sharing` being A and B."""
+    ones, others = sharing
 
     def times(v: np.ndarray) -> np.ndarray:
-        return bits * (2 * same @ (same.T @ v) - v.sum(axis=0)) - chosen @ (chosen.T @ v)
+        return bits * (2 * ones @ (others.T @ v) - v.sum(axis=0)) - chosen @ (chosen.T @ v)
 
     return times
 

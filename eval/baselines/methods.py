@@ -68,7 +68,7 @@ def learn_and_measure(
     encode, learned = baseline.learn(training, bits, np.random.default_rng(SEED))
     seconds = time.monotonic() - began
     database, query = (
-        Split(_pack(encode, rows.features), rows.labels, rows.keys, None)
+        Split(_pack(encode, rows.features), rows.labels, rows.keys)
         for rows in (features.database, features.query)
     )
     figures = evaluate(

@@ -10,7 +10,10 @@ ROWS_PER_PIECE = 8192  # of float32 features that are in memory as float64
 
 
 class Training(NamedTuple):
-    """Features (N, F) float32 and labels (N,) int32; mean (F,) and covariance (F, F) float64."""
+    """Features (N, F) float32 with labels; mean (F,) and covariance (F, F) float64.
+
+    labels: (N,) int32, or (N, L) uint8 of 0 and 1.
+    """
 
     features: np.ndarray
     labels: np.ndarray
@@ -23,13 +26,20 @@ Learn = Callable[[Training, int, np.random.Generator], tuple[Encode, dict]]
 
 
 def training_set(features: np.ndarray, labels: np.ndarray) -> Training:
-    """Return the Training of features (N, F) float32 and labels (N,) int32."""
+    """Return the Training of features (N, F) float32 and their labels."""
     mean = features.mean(axis=0, dtype=np.float64)
     scatter = np.zeros((len(mean), len(mean)))
     for piece in pieces(features):
         centred = piece - mean
         scatter += centred.T @ centred
     return Training(features, labels, mean, scatter / len(features))
+
+
+def members(labels: np.ndarray) -> np.ndarray:
+    """Return labels as rows of 0 and 1, (N, C) float64, a column for each one that occurs."""
+    if labels.ndim == 2:
+        return labels[:, labels.any(axis=0)].astype(np.float64)
+    return (labels[:, None] == np.unique(labels)).astype(np.float64)
 
 
 def principal_axes(training: Training, count: int) -> np.ndarray:

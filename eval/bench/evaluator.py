@@ -1,7 +1,8 @@
 """python -m eval.bench.evaluator: time, memory and mAP of ways to rank a whole database.
 
 All rows work on the same codes, CIFAR-10's protocol: 10,000 queries against 50,000 codes of 48
-bits in 10 classes. Each runs in a process of its own and starts from packed codes in memory.
+bits in 10 classes. Each runs in a process of its own and starts from packed codes in memory. A
+second table gives each picture further labels, and measures NDCG beside scikit-learn's.
 """
 
 import os
@@ -12,16 +13,18 @@ from concurrent.futures import ThreadPoolExecutor
 
 import faiss
 import numpy as np
-from sklearn.metrics import average_precision_score
+from sklearn.metrics import average_precision_score, ndcg_score
 
 from eval.bench.common import clustered_codes, in_child
 from eval.compiled import compiled
 from eval.hamming import code_words, distinct_codes, hamming_distances
-from eval.metrics import QUERIES_PER_TILE, evaluate_queries
+from eval.metrics import ORDERS, QUERIES_PER_TILE, evaluate_queries
 from eval.ranking import ROWS_PER_CHUNK
 from eval.summary import mean
 
 QUERIES, DATABASE, BITS, CLASSES = 10_000, 50_000, 48, 10
+K = 1000
+FURTHER = 0.15  # share of the pictures that have a label which is not their class's
 FAISS_BATCH = 16  # its counting sort takes 20 MB a query
 POPCOUNT = np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1).sum(1, dtype=np.uint8)
 
@@ -69,15 +72,78 @@ def main() -> None:
         f"of this evaluator's time {share:.0%} are distances ({alone:.2f} s): the most that "
         "computing those of equal database codes once could save"
     )
+    graded_table()
 
 
-def timed(function: Callable, queries: int) -> tuple[float, float]:
-    """Return the seconds and the mAP of one row on the first `queries` queries."""
+def graded_table() -> None:
+    """Time NDCG with several labels a picture, and print the table."""
+    rows = [
+        ("this evaluator, all figures, several labels", graded_evaluator, QUERIES),
+        ("scikit-learn ndcg_score, per query", scikit_learn_ndcg, 200),
+    ]
+    print(f"{'':52}{'queries':>8}{'seconds':>10}{'peak MB':>9}{f'NDCG@{K}':>10}{'ours':>10}")
+    seconds = []
+    for name, function, queries in rows:
+        (measured, value), peak = in_child(timed, function, queries, True)
+        (_, ours), _ = in_child(timed, graded_evaluator, queries, True)
+        seconds.append(measured * QUERIES / queries)
+        scaled = "" if queries == QUERIES else f"  scaled from {measured:.1f} s"
+        print(
+            f"{name:52}{queries:>8,}{seconds[-1]:>10.2f}{peak:>9,.0f}{value:>10.6f}"
+            f"{ours:>10.6f}{scaled}",
+            flush=True,
+        )
+    print(f"scikit-learn takes {seconds[1] / seconds[0]:.1f} times this evaluator's time, for NDCG")
+
+
+def timed(function: Callable, queries: int, several: bool = False) -> tuple[float, float]:
+    """Return the seconds and the figure of one row on the first `queries` queries.
+
+    several: whether pictures have further labels.
+    """
     database = clustered_codes(DATABASE, BITS, CLASSES, seed=1)
     codes, labels = clustered_codes(QUERIES, BITS, CLASSES, seed=2)
+    if several:
+        database = database[0], with_further(database[1], seed=3)
+        labels = with_further(labels, seed=4)
     start = time.perf_counter()
     value = function(codes[:queries], labels[:queries], *database)
     return time.perf_counter() - start, float(value)
+
+
+def with_further(labels: np.ndarray, seed: int) -> np.ndarray:
+    """Return labels (N,) with further ones, (N, CLASSES) uint8 of 0 and 1."""
+    rows = np.random.default_rng(seed).random((len(labels), CLASSES)) < FURTHER
+    rows[np.arange(len(labels)), labels] = True
+    return rows.astype(np.uint8)
+
+
+def graded_evaluator(
+    query_codes: np.ndarray,
+    query_labels: np.ndarray,
+    database_codes: np.ndarray,
+    database_labels: np.ndarray,
+) -> float:
+    """Return the evaluator's expected NDCG; it computes all of its figures."""
+    figures = evaluate_queries(
+        query_codes, query_labels, database_codes, database_labels, bits=BITS, k=K
+    )
+    return mean(figures.graded.ndcg[:, -1, ORDERS.index("expected")])
+
+
+def scikit_learn_ndcg(
+    query_codes: np.ndarray,
+    query_labels: np.ndarray,
+    database_codes: np.ndarray,
+    database_labels: np.ndarray,
+) -> float:
+    """Return the NDCG by scikit-learn, which averages over the orders of ties."""
+    query_signs, database_signs = _signs(query_codes), _signs(database_codes)
+    grades = query_labels.astype(np.float32) @ database_labels.T.astype(np.float32)
+    total = 0.0
+    for signs, row in zip(query_signs, grades, strict=True):
+        total += ndcg_score(2.0 ** row[None] - 1, (signs @ database_signs.T)[None], k=K)
+    return total / len(query_codes)
 
 
 def this_evaluator(
@@ -93,7 +159,7 @@ def this_evaluator(
         database_codes=database_codes,
         database_labels=database_labels,
         bits=BITS,
-        k=1000,
+        k=K,
     )
     return mean(figures.ap[:, 0])
 

@@ -29,7 +29,8 @@ def nearest_pictures(codes: Codes, query: int, picture: Callable[[str, int], byt
     """Return the row `query` of the queries, and the database pictures nearest to it.
 
     `picture(split, row)` gives the PNG bytes of a row of "query" or "database". The dict has
-    picture (data URI), label, and `nearest`, dicts of picture, label, distance and right.
+    picture (data URI), label, and `nearest`, dicts of picture, label, distance, right and shared:
+    how many labels are, where pictures have several, else None.
     """
     label = codes.query.labels[query]
     right = shares_label(label, codes.database.labels)
@@ -43,6 +44,9 @@ def nearest_pictures(codes: Codes, query: int, picture: Callable[[str, int], byt
                 "label": names(codes, codes.database.labels[row]),
                 "distance": int(distance),
                 "right": bool(right[row]),
+                "shared": np.count_nonzero(label & codes.database.labels[row])
+                if label.ndim
+                else None,
             }
             for row, distance in zip(*found, strict=True)
         ],

@@ -13,6 +13,7 @@ from eval.pages.query_pictures import nearest_pictures, shown_queries
 from eval.pages.template import page_template
 from eval.published import compare, precision_curves
 from eval.records import read_metrics, read_run_record
+from eval.summary import graded_measures
 from eval.tables import LOSS_TERMS
 from eval.training_log import read_training, tests_of
 
@@ -44,6 +45,7 @@ def write_report(run_folder: Path, picture: Callable[[str, int], bytes]) -> Path
         retrieval_charts=retrieval_charts(metrics, precision_curves(run, metrics)),
         health=_last_health(training),
         grid=query_grid(codes, picture),
+        graded=graded_measures(metrics),
         published=compare(run, metrics, tests_of(training)),
         provenance=_flatten(run),
         radius=RADIUS,
@@ -57,6 +59,8 @@ def write_report(run_folder: Path, picture: Callable[[str, int], bytes]) -> Path
 def training_charts(training: dict[str, np.ndarray]) -> list[str]:
     """Return charts (SVG) of each loss term and the accuracy over iterations, where logged.
 
+    Of several labels a picture, the mean average precision of the labels is in accuracy's place.
+
     training: what `eval.training_log.read_training` returns.
     """
     charts = []
@@ -65,14 +69,20 @@ def training_charts(training: dict[str, np.ndarray]) -> list[str]:
         lines = [line for line in lines if line.x]
         if lines:
             charts.append(Chart(f"{term.capitalize()} loss", "iteration", "loss", lines))
-    accuracy = _line("test", training, "test_accuracy")
-    if accuracy.x:
-        charts.append(Chart("Accuracy", "iteration", "share of pictures", [accuracy]))
+    for column, title, unit in (
+        ("test_accuracy", "Accuracy", "share of pictures"),
+        ("test_mean_ap", "Mean average precision of the labels", "average precision"),
+    ):
+        line = _line("test", training, column)
+        if line.x:
+            charts.append(Chart(title, "iteration", unit, [line]))
     return [line_chart(chart) for chart in charts]
 
 
 def retrieval_charts(metrics: dict, published: dict[str, tuple]) -> list[str]:
     """Return charts (SVG) of precision at k and of precision over recall.
+
+    Of several labels a picture, NDCG and ACG at k follow.
 
     metrics: content of metrics.json. published: precision-at-k curves (k, precision) by method.
     """
@@ -107,6 +117,11 @@ def retrieval_charts(metrics: dict, published: dict[str, tuple]) -> list[str]:
                 limits=(0, 1.02),
             )
         )
+    for name, unit in (("ndcg", "NDCG"), ("acg", "shared labels")):
+        if graded := metrics.get("graded"):
+            curve = graded[f"{name}_at_k"]
+            lines = [Line("this run", curve["k"], curve[name])]
+            charts.append(Chart(f"{name.upper()} at k", "k", unit, lines))
     return [line_chart(chart) for chart in charts]
 
 

@@ -1,5 +1,6 @@
 """The metrics again, as plain double loops over unpacked bits: slow, obvious, for comparison."""
 
+import math
 from fractions import Fraction
 from itertools import permutations
 
@@ -29,10 +30,39 @@ def precision(relevance, k):
     return Fraction(sum(relevance[:k]), min(k, len(relevance)))
 
 
-def all_tie_orders(groups):
-    """Every ranked list of 0 and 1, with repeats, that ordering each group anew can give.
+def dcg(grades, k):
+    """DCG among the first k of a ranked list of grades."""
+    total = []
+    for rank, grade in enumerate(grades[:k], start=1):
+        total.append((2**grade - 1) / math.log2(1 + rank))
+    return math.fsum(total)
 
-    groups: for each distance, the list of 0 and 1 of its rows.
+
+def ndcg(grades, k):
+    ideal = dcg(sorted(grades, reverse=True), k)
+    return dcg(grades, k) / ideal if ideal else 0.0
+
+
+def acg(grades, k):
+    return Fraction(sum(grades[:k]), min(k, len(grades)))
+
+
+def weighted_average_precision(grades, k):
+    """Weighted AP among the first k of a ranked list of grades, as a fraction."""
+    relevant = 0
+    total = Fraction(0)
+    for rank, grade in enumerate(grades[:k], start=1):
+        if grade > 0:
+            relevant += 1
+            total += acg(grades, rank)
+    return total / relevant if relevant else Fraction(0)
+
+
+def all_tie_orders(groups):
+    """Every ranked list of grades, with repeats, that ordering each group anew can give.
+
+    groups: for each distance, the list of the grades of its rows; 0 and 1 where a row is relevant
+    or not.
     """
     if not groups:
         yield ()

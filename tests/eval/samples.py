@@ -20,12 +20,37 @@ def random_split(random, rows, bits, classes):
     return latent.astype(np.float32), probabilities.astype(np.float32), labels
 
 
-def write_sample(path, queries=30, rows=100, bits=12, classes=4, dataset="digits", net="lenet"):
-    """A codes file with everything in it; returns its splits as `random_split` makes them."""
+def several_split(random, rows, bits, classes):
+    """The same with labels (rows, classes) of 0 and 1: of each picture one, two or three."""
+    labels = (random.random((rows, classes)) < 0.25).astype(np.uint8)
+    labels[np.arange(rows), random.integers(classes, size=rows)] = 1
+    centres = np.random.default_rng(0).standard_normal((classes, bits))
+    noise = random.standard_normal((rows, bits))
+    latent = 1 / (1 + np.exp(-2 * (labels @ centres + 0.5 * noise)))
+    probabilities = (0.6 * labels + random.random((rows, classes))) / 1.6
+    return latent.astype(np.float32), probabilities.astype(np.float32), labels
+
+
+def write_several(path, **options):
+    """A codes file of pictures with several labels; returns its splits as `several_split` does."""
+    return write_sample(path, split=several_split, **options)
+
+
+def write_sample(
+    path,
+    queries=30,
+    rows=100,
+    bits=12,
+    classes=4,
+    dataset="digits",
+    net="lenet",
+    split=random_split,
+):
+    """A codes file with everything in it; returns its splits as `split` makes them."""
     random = np.random.default_rng(1)
     splits = {
-        "database": random_split(random, rows, bits, classes),
-        "query": random_split(random, queries, bits, classes),
+        "database": split(random, rows, bits, classes),
+        "query": split(random, queries, bits, classes),
     }
     with create_codes(
         path,
@@ -35,9 +60,10 @@ def write_sample(path, queries=30, rows=100, bits=12, classes=4, dataset="digits
         net=net,
         net_fingerprint="fingerprint of a test",
         row_order="the order of the test",
-        labels={name: split[2] for name, split in splits.items()},
+        labels={name: of_split[2] for name, of_split in splits.items()},
         keys={
-            name: [f"{name}/é{i}" for i in range(len(split[2]))] for name, split in splits.items()
+            name: [f"{name}/é{i}" for i in range(len(of_split[2]))]
+            for name, of_split in splits.items()
         },
     ) as write:
         for name, (latent, probabilities, _) in splits.items():
@@ -48,7 +74,13 @@ def write_sample(path, queries=30, rows=100, bits=12, classes=4, dataset="digits
 
 
 def write_features(
-    path, queries=40, rows=300, size=16, classes=4, fingerprint="fingerprint of a test"
+    path,
+    queries=40,
+    rows=300,
+    size=16,
+    classes=4,
+    fingerprint="fingerprint of a test",
+    several=False,
 ):
     """A features file of clusters, one for each class; the figures of it are in metrics.json."""
     random = np.random.default_rng(2)
@@ -64,7 +96,11 @@ def write_features(
         file.attrs.update(facts | {"net_fingerprint": fingerprint})
         for name, count in (("database", rows), ("query", queries)):
             labels = random.integers(classes, size=count).astype(np.int32)
-            features = centres[labels] + random.standard_normal((count, size))
+            of_picture = centres[labels]
+            if several:
+                labels = (random.random((count, classes)) < 0.4).astype(np.uint8)
+                of_picture = labels @ centres
+            features = of_picture + random.standard_normal((count, size))
             file[f"{name}/features"] = features.astype(np.float32)
             file[f"{name}/labels"] = labels
             file[f"{name}/key"] = np.array([f"{name}/{i}".encode() for i in range(count)])
@@ -86,7 +122,13 @@ TRAINING = [
 
 def write_training(path, rows=TRAINING):
     columns = ["iteration", "learning_rate", "classification", "binarization", "balance"]
-    columns += ["test_accuracy", "test_classification", "test_binarization", "distinct_codes"]
+    columns += [
+        "test_accuracy",
+        "test_mean_ap",
+        "test_classification",
+        "test_binarization",
+        "distinct_codes",
+    ]
     with open(path, "w", newline="") as file:
         writer = csv.DictWriter(file, columns)
         writer.writeheader()

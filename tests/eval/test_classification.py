@@ -8,8 +8,10 @@ import pytest
 
 from eval.classification import measure_classification
 from eval.files import InputError
+from eval.label_scores import classification, score_labels
 from eval.protocol import choose_queries
-from tests.eval.samples import random_split, write_features
+from eval.records import read_metrics
+from tests.eval.samples import random_split, several_split, write_features
 
 
 @pytest.fixture
@@ -42,6 +44,26 @@ def test_all_queries_and_some_of_each_class(path):
     assert metrics["subset"] == {"queries_per_class": 5, "seed": 0, "drawn_by": drawn_by}
     with pytest.raises(InputError, match="ask for fewer"):
         measure_classification(path, 30)
+
+
+def test_several_labels(path):
+    _, probabilities, labels = several_split(np.random.default_rng(4), 40, 16, 4)
+    with h5py.File(path, "a") as file:
+        del file["query/labels"]
+        file["query/labels"], file["query/probabilities"][...] = labels, probabilities
+    metrics = measure_classification(path)
+    scores = score_labels(labels, probabilities)
+    assert metrics["accuracy"] is None and metrics["classification"] == classification(scores)
+    assert [each["queries"] for each in metrics["per_class"]] == labels.sum(axis=0).tolist()
+    assert metrics["per_class"][2]["f1"] == scores.f1[2]
+    path.with_name("metrics.json").write_text(json.dumps(metrics))
+    assert read_metrics(path.with_name("metrics.json"), "make eval", codes=False) == metrics
+    for wrong in (labels[:, :3], 2 * labels):
+        with h5py.File(path, "a") as file:
+            del file["query/labels"]
+            file["query/labels"] = wrong
+        with pytest.raises(InputError, match="not 0 and 1 for each of 4 labels; run make codes"):
+            measure_classification(path)
 
 
 def test_the_command_keeps_the_full_figures(path, command):

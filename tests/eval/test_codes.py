@@ -6,7 +6,7 @@ import pytest
 
 from eval.codes import codes_sha256, create_codes, pack_latent, read_codes
 from eval.files import InputError
-from tests.eval.samples import write_sample
+from tests.eval.samples import write_sample, write_several
 
 
 @pytest.fixture
@@ -159,13 +159,52 @@ BAD_FILES = {
 
 @pytest.mark.parametrize("case", BAD_FILES)
 def test_bad_file_is_named_in_one_sentence(path, case):
-    change, message = BAD_FILES[case]
+    check_bad_file(path, *BAD_FILES[case])
+
+
+def check_bad_file(path, change, message):
     with h5py.File(path, "a") as file:
         change(file)
     with pytest.raises(InputError) as raised:
         read_codes(path)
     text = str(raised.value)
     assert message in text and str(path) in text and "\n" not in text
+
+
+BAD_FILES_OF_SEVERAL_LABELS = {
+    "labels of 0, 1 and 2": (spoil("query/labels", 3, 2), "values other than 0 and 1"),
+    "other labels": (
+        replace("query/labels", np.zeros((30, 5), np.uint8)),
+        "'/query/probabilities' has 4 columns, but labels have 5",
+    ),
+    "no columns": (replace("query/labels", np.zeros((30, 0), np.uint8)), "has 0 columns"),
+    "too many columns": (
+        replace("query/labels", np.zeros((30, 2**16), np.uint8)),
+        "has 65536 columns",
+    ),
+    "class names too few": (state("class_names", ["a"]), "need 4 classes, but 'class_names' has 1"),
+    "no probability": (spoil("query/probabilities", 2, 1.5), "below 0 or above 1"),
+    "probabilities not finite": (spoil("database/probabilities", 2, np.nan), "not finite"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_FILES_OF_SEVERAL_LABELS)
+def test_bad_file_of_several_labels_is_named_in_one_sentence(tmp_path, case):
+    write_several(tmp_path / "codes.h5")
+    check_bad_file(tmp_path / "codes.h5", *BAD_FILES_OF_SEVERAL_LABELS[case])
+
+
+def test_several_labels_keep_the_probabilities_of_queries_alone(tmp_path):
+    path = tmp_path / "codes.h5"
+    splits = write_several(path)
+    codes = read_codes(path)
+    np.testing.assert_array_equal(codes.query.labels, splits["query"][2])
+    np.testing.assert_array_equal(codes.query.probabilities, splits["query"][1])
+    assert codes.query.predictions is codes.database.probabilities is None
+    before = codes_sha256(codes)
+    with h5py.File(path, "a") as file:
+        file["query/probabilities"][0] = 0.25
+    assert codes_sha256(read_codes(path)) != before
 
 
 @pytest.mark.parametrize("length", [0, 100, 2000])

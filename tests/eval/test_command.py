@@ -13,8 +13,9 @@ import pytest
 from eval.codes import read_codes
 from eval.command import main
 from eval.protocol import choose_queries, measure
+from eval.records import read_metrics
 from tests.eval import oracle
-from tests.eval.samples import write_sample
+from tests.eval.samples import write_sample, write_several
 
 ROOT = Path(__file__).parents[2]
 
@@ -210,7 +211,46 @@ def test_runs_from_a_checkout_where_nothing_can_be_written(path, tmp_path):
     assert json.loads((path.parent / "metrics.json").read_text()) == measure(path)
 
 
-def test_several_labels_a_picture(tmp_path):
+def test_several_labels_a_picture(tmp_path, capsys):
+    splits = write_several(tmp_path / "codes.h5")
+    metrics = measure(tmp_path / "codes.h5")
+    assert metrics["relevance"] == "any shared label" and metrics["accuracy"] is None
+    latent, _, labels = splits["database"]
+    figures = []
+    for query, _, carried in zip(*splits["query"], strict=True):
+        ranked = oracle.ranking((query > 0.5).tolist(), (latent > 0.5).tolist())
+        grades = [int((carried & labels[row]).sum()) for row, _ in ranked]
+        figures.append(
+            (
+                oracle.average_precision([int(grade > 0) for grade in grades], 100),
+                oracle.weighted_average_precision(grades, 100),
+                oracle.ndcg(grades, 50),
+                oracle.acg(grades, 50),
+            )
+        )
+    graded = metrics["graded"]
+    at = graded["ndcg_at_k"]["k"].index(50)
+    found = (metrics["map"], graded["weighted_map"], graded["ndcg_at_k"]["ndcg"][at])
+    found += (graded["acg_at_k"]["acg"][at],)
+    np.testing.assert_allclose(found, np.mean(np.array(figures, float), axis=0), atol=1e-12)
+    for row, label in zip(metrics["per_class"], range(4), strict=True):
+        of_label = splits["query"][2][:, label] > 0
+        assert (row["class"], row["queries"]) == (f"class {label}", of_label.sum())
+        ap = np.mean([float(of_query[0]) for of_query in np.array(figures)[of_label]])
+        assert row["map"] == pytest.approx(ap)
+        assert {"average_precision", "f1"} < set(row) and row["accuracy"] is None
+    run_eval(tmp_path / "codes.h5")
+    assert json.loads((tmp_path / "metrics.json").read_text()) == metrics
+    text = capsys.readouterr().out
+    for line in ("labels  ", "wmAP, whole ranking", "wmAP@1000  ", "NDCG@1000  ", "ACG@1000  "):
+        assert f"\n{line}" in text
+    run_eval(tmp_path / "codes.h5", "--k", 5)
+    text = capsys.readouterr().out
+    assert "\nmAP@5  " in text and "\nNDCG@5  " in text
+    assert read_metrics(tmp_path / "metrics.json", "make eval") == metrics
+
+
+def test_several_labels_without_probabilities(tmp_path):
     random = np.random.default_rng(2)
     path = tmp_path / "codes.h5"
     with h5py.File(path, "w") as file:
@@ -219,8 +259,5 @@ def test_several_labels_a_picture(tmp_path):
             file[f"{name}/codes"] = random.integers(256, size=(rows, 1), dtype=np.uint8)
             file[f"{name}/labels"] = (random.random((rows, 5)) < 0.3).astype(np.uint8)
     metrics = measure(path)
-    assert metrics["relevance"] == "any shared label"
-    assert metrics["accuracy"] is metrics["per_class"] is None
-    assert 0 < metrics["map"] < 1
-    run_eval(path)
-    assert json.loads((tmp_path / "metrics.json").read_text()) == metrics
+    assert metrics["classification"] is None and "f1" not in metrics["per_class"][0]
+    assert 0 < metrics["map"] < 1 and metrics["graded"]["weighted_map"] > 0

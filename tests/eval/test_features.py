@@ -22,6 +22,12 @@ def test_reads_what_was_written(path):
     assert read_fingerprint(path) == features.net_fingerprint == "fingerprint of a test"
 
 
+def test_reads_several_labels(tmp_path):
+    write_features(tmp_path / "features.h5", several=True)
+    features = read_features(tmp_path / "features.h5")
+    assert features.database.labels.shape == (300, 4) and features.query.labels.max() == 1
+
+
 def replace(name, values):
     def spoil(file):
         del file[name]
@@ -39,7 +45,9 @@ def replace(name, values):
         (replace("query/features", np.zeros((40, 9), "f4")), "9 in 'query'"),
         (replace("query/features", np.full((40, 16), np.nan, "f4")), "not finite"),
         (replace("database/labels", np.zeros(7, "i4")), "labels (7,)"),
-        (replace("database/labels", np.zeros((300, 4), "u1")), "labels (300, 4)"),
+        (replace("database/labels", np.zeros((300, 4), "u1")), "labels (300, 4) in 'database'"),
+        (replace("database/labels", np.zeros((300, 4, 1), "u1")), "labels (300, 4, 1)"),
+        (replace("query/labels", np.full((40, 4), 2, "u1")), "values other than 0 and 1"),
         (lambda file: file.attrs.__delitem__("blob"), "has no attribute 'blob'"),
     ],
 )

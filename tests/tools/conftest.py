@@ -2,6 +2,8 @@
 
 import shutil
 
+import h5py
+import numpy as np
 import pytest
 
 from data_prep import DataError
@@ -23,6 +25,24 @@ def extracted(extracted_run, folder_of, tmp_path):
     """The options of a job whose codes are extracted and not indexed, the test's own."""
     shutil.copytree(folder_of(extracted_run), tmp_path / "run")
     return extracted_run | {"--runs": tmp_path}
+
+
+@pytest.fixture
+def several(extracted_run, folder_of, tmp_path):
+    """The folder of a run whose pictures have several labels: their digit, and that of their row.
+
+    Its net is the one-label run's, so its probabilities are, too.
+    """
+    folder = tmp_path / folder_of(extracted_run).name
+    shutil.copytree(folder_of(extracted_run), folder)
+    with h5py.File(folder / "codes.h5", "a") as file:
+        for name in ("database", "query"):
+            digits = file[name]["labels"][:]
+            labels = np.eye(10, dtype=np.uint8)[digits]
+            labels[np.arange(len(digits)), np.arange(len(digits)) % 10] = 1
+            del file[name]["labels"]
+            file[name]["labels"] = labels
+    return folder
 
 
 @pytest.fixture(scope="session")

@@ -69,14 +69,13 @@ def measure_run(codes: Codes) -> Model:
     """Return the Model of a Codes."""
     database = codes.database
     bits = np.unpackbits(database.codes, axis=1, count=codes.bits).astype(bool)
-    fires = np.full((len(codes.class_names), codes.bits), 0.5)
-    for label in np.unique(database.labels):
-        fires[label] = bits[database.labels == label].mean(axis=0)
+    classes, labels = np.unique(database.labels, axis=0, return_inverse=True)
+    fires = np.stack([bits[labels == each].mean(axis=0) for each in range(len(classes))])
     queries = codes.query.codes[:: -(-len(codes.query.codes) // QUERIES)]
     exact = build("flat", database.codes, codes.bits)
     flips = exact.search(padded(queries, codes.bits), 1)[0][:, 0]
     rates = np.minimum(fires, 1 - fires) + 1e-6
-    return Model(bits, database.labels, rates, queries, flips)
+    return Model(bits, labels, rates, queries, flips)
 
 
 def generate(model: Model, rows: int, seed: int) -> np.ndarray:

@@ -12,7 +12,8 @@ from tools.search.index_file import read_tables
 def write(run: Path, out: Path) -> dict:
     """Write index.faiss and rows.npz of a run's index into `out`; return what codes.json says.
 
-    rows.npz: labels (int32, -1 for none), keys (S, UTF-8) and removed (bool), a row a picture.
+    rows.npz: labels (int32, -1 for none; of several labels uint8, L of 0 and 1), keys (S, UTF-8)
+    and removed (bool), a row a picture.
     Raise Failure where the run has no index of its net.
     """
     index, (_, attributes) = open_index(run), read_tables(run / "index.h5")

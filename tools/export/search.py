@@ -56,7 +56,8 @@ def main() -> None:
         print(f"{'rank':>4} {'distance':>8}  {'class':16} key")
         for rank, at in enumerate(kept[: asked.top], 1):
             label = labels[found[at]]
-            name = facts["classes"][label] if label >= 0 else "-"
+            carried = np.flatnonzero(label) if labels.ndim == 2 else [label] if label >= 0 else []
+            name = ", ".join(facts["classes"][each] for each in carried) or "-"
             print(f"{rank:4} {distances[at]:8}  {name:16} {keys[found[at]].decode()}")
 
 

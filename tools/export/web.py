@@ -79,6 +79,13 @@ def unpacked(package: Path | None) -> dict[str, bytes]:
     return contents
 
 
+def label_numbers(labels: np.ndarray) -> list:
+    """Return each row's label, -1 for none; of several labels, rows of 0 and 1, a list of them."""
+    if labels.ndim == 1:
+        return labels.tolist()
+    return [np.flatnonzero(row).tolist() for row in labels]
+
+
 def write(out: Path, facts: dict, codes: np.ndarray) -> None:
     """Complete web/ of an export that has rows.npz, and web/model.onnx already.
 
@@ -99,7 +106,7 @@ def write(out: Path, facts: dict, codes: np.ndarray) -> None:
             "bits": facts["bits"],
             "bytes": codes.shape[1],
             "classes": facts["classes"],
-            "labels": rows["labels"].tolist(),
+            "labels": label_numbers(rows["labels"]),
             "keys": [key.decode() for key in rows["keys"].tolist()],
             "removed": np.flatnonzero(rows["removed"]).tolist(),
             "sha256": checked,

@@ -42,15 +42,15 @@ def add_pictures(
     run: Path,
     data: Path,
     files: Sequence[Path],
-    label: int,
+    label: int | list[int],
     gpu: int | None,
     engine: str = "caffe",
 ) -> int:
     """Add picture files to the index of a run; return how many took the place of others.
 
-    label: their class, or -1. engine: ENGINE. Raise DataError, and add none, where one of them
-    cannot be read. What the net says of them waits in files in the run's folder, so that memory
-    holds a batch alone.
+    label: their class, or -1, or their row of 0 and 1. engine: ENGINE. Raise DataError, and add
+    none, where one of them cannot be read. What the net says of them waits in files in the run's
+    folder, so that memory holds a batch alone.
     """
     net = open_run(run, engine=engine, data=data, batch=BATCH, gpu=gpu)
     with ExitStack() as opened:

@@ -8,6 +8,7 @@ import numpy as np
 from tools.search.index import POOL, Index, nearest, refine
 
 CLASSES_SHOWN = 3
+LIKELY = 0.5  # a label of several is said of a picture from here on; one class alone can be above
 
 
 def counted(number: int, thing: str) -> str:
@@ -64,18 +65,25 @@ def classes_of(index: Index, probabilities: np.ndarray) -> list[dict]:
     ]
 
 
+def likely(classes: list[dict], least: int = 1) -> list[dict]:
+    """Return the first of classes_of(): all that are likely, and at least so many."""
+    return classes[: max(least, sum(each["probability"] > LIKELY for each in classes))]
+
+
 def neighbours_of(index: Index, found: Found) -> list[dict]:
     """Return what there is to say of each row: rank, row, key, label and distances.
 
-    label: the class's name, None for a picture that was added without one. euclidean: None in a
-    search by the code alone.
+    label: the class's name, or those of all labels, with commas between them; None for a picture
+    that was added without one. labels: the names, a list. euclidean: None in a search by the code
+    alone.
     """
     return [
         {
             "rank": place + 1,
             "row": row,
             "key": index.keys[row].decode(),
-            "label": index.class_names[index.labels[row]] if index.labels[row] >= 0 else None,
+            "label": ", ".join(index.label_names(row)) or None,
+            "labels": index.label_names(row),
             "distance": int(found.distances[place]),
             "euclidean": None if found.euclidean is None else float(found.euclidean[place]),
         }
@@ -105,7 +113,7 @@ def describe(index: Index, code: np.ndarray, probabilities: np.ndarray, found: F
 
 def table(query: str, answer: dict) -> Iterator[str]:
     """Yield an answer of describe() as lines for a terminal."""
-    classes = answer["classes"][:CLASSES_SHOWN]
+    classes = likely(answer["classes"], CLASSES_SHOWN)
     yield f"{query}: " + ", ".join(f"{c['name']} {c['probability']:.1%}" for c in classes)
     fine = any("euclidean" in found for found in answer["neighbours"])
     columns = f"{'rank':>4} {'distance':>8} " + (f"{'euclidean':>9} " if fine else "")

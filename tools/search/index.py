@@ -30,7 +30,8 @@ class Index:
     """An open index. Arrays are memory maps of N rows; see tools/search/index_file.py.
 
     features: (N - M, F) float32 of features.h5, or None where there is none of this net.
-    added_features, added_pictures: of the last M rows. fingerprint: of the net.
+    added_features, added_pictures: of the last M rows. fingerprint: of the net. labels: (N,) int32,
+    -1 for none, or (N, L) uint8 of 0 and 1 where a picture has several.
     """
 
     faiss: faiss.IndexBinary
@@ -51,6 +52,17 @@ class Index:
     def base(self) -> int:
         """Return the number of rows that codes.h5 has as well: those behind them were added."""
         return len(self.codes) - len(self.added_pictures)
+
+    @property
+    def several(self) -> bool:
+        """Return whether pictures have several labels."""
+        return self.labels.ndim == 2
+
+    def label_names(self, row: int) -> list[str]:
+        """Return the names of a row's labels, none of a picture that was added without any."""
+        label = self.labels[row]
+        carried = np.flatnonzero(label) if self.several else [label] if label >= 0 else []
+        return [self.class_names[each] for each in carried]
 
 
 def open_index(run: Path) -> Index:
@@ -95,13 +107,15 @@ def nearest(
     """Return (rows, distances) of the `top` nearest pictures to each code.
 
     codes: (n, ceil(bits/8)) uint8, packed as in codes.h5, of the index's own net. category: a
-    class number; its pictures alone are looked at, and exactly, whatever the index's kind.
+    class number; its pictures alone, whatever other labels they have, are looked at, and exactly,
+    whatever the index's kind.
     rows: (n, top) int64 and distances: (n, top) int32, ascending; both -1 where there are fewer.
     Ties stand in row order where the index is flat or a category is given.
     """
     queries = padded(codes, index.bits)
     if category is not None:
-        among = np.flatnonzero((index.labels == category) & ~index.removed)
+        of_category = index.labels[:, category] > 0 if index.several else index.labels == category
+        among = np.flatnonzero(of_category & ~index.removed)
         database = padded(index.codes[among], index.bits)
         distances = rows = np.empty((len(queries), 0), np.int64)
         if len(among):  # FAISS takes no empty database
@@ -156,6 +170,19 @@ def label_of(index: Index, name: str, variable: str) -> int:
     return index.class_names.index(name)
 
 
+def labels_of(index: Index, text: str, variable: str) -> int | list[int]:
+    """Return a class's number, -1 for "", or, of several labels, their row of 0 and 1.
+
+    text: a class's name, or of several labels names separated by commas. Raise Failure, naming
+    make's variable, for an unknown name.
+    """
+    if not index.several:
+        return label_of(index, text, variable) if text else -1
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    carried = {label_of(index, name, variable) for name in names}
+    return [int(label in carried) for label in range(index.labels.shape[1])]
+
+
 def picture_of(index: Index, row: int, read: Callable[[int], np.ndarray]) -> np.ndarray:
     """Return the picture of a row, uint8 C x H x W, BGR.
 
@@ -175,8 +202,6 @@ def create(run: Path, kind: str = "") -> Index:
     codes = read_codes(run / "codes.h5")
     if codes.net_fingerprint != _fingerprint(run):
         raise Failure(f"{run / 'codes.h5'} holds codes of other weights: run 'make codes' again")
-    if codes.database.labels.ndim != 1:
-        raise Failure(f"{run / 'codes.h5'} has several labels a picture; an index takes one")
     origin = {
         "net_fingerprint": codes.net_fingerprint,
         "codes_sha256": codes_sha256(codes),
@@ -221,7 +246,7 @@ def add(
     run: Path,
     keys: Sequence[str],
     *,
-    label: int,
+    label: int | list[int],
     codes: np.ndarray,
     probabilities: np.ndarray,
     features: np.ndarray,
@@ -229,9 +254,9 @@ def add(
 ) -> int:
     """Add pictures to a run's index, without a rebuild; return how many took the place of others.
 
-    keys: what names each picture; one that is there already is replaced. label: their class, or -1.
-    codes: (n, bytes) uint8. probabilities: (n, C), features: (n, F) float32. pictures: uint8, n x
-    C x H x W, BGR, as the net gets them.
+    keys: what names each picture; one that is there already is replaced. label: as `labels_of`
+    returns it. codes: (n, bytes) uint8. probabilities: (n, C), features: (n, F) float32. pictures:
+    uint8, n x C x H x W, BGR, as the net gets them.
     """
     with only_one(run):
         index, (tables, attributes) = open_index(run), read_tables(run / "index.h5")
@@ -243,7 +268,7 @@ def add(
         whole.add(padded(codes, index.bits))
         more = {
             "codes": codes,
-            "labels": np.full(len(codes), label, np.int32),
+            "labels": np.array([label] * len(codes), index.labels.dtype),
             "keys": names,
             "probabilities": probabilities,
             "removed": np.zeros(len(codes), bool),

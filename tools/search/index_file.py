@@ -7,8 +7,9 @@ Two files in the run's folder:
     index.h5            attributes: faiss (that file's name), kind, bits, class_names,
                         net_fingerprint, codes_sha256 (of the codes.h5 it was made from), faiss_is
                         (size and SHA-256 of the head of the FAISS file);
-                        one row a picture: codes (uint8, packed), labels (int32, -1 for none), keys,
-                        probabilities (float32), removed (bool);
+                        one row a picture: codes (uint8, packed), labels (int32, -1 for none; of
+                        several labels uint8, a row of 0 and 1), keys, probabilities (float32),
+                        removed (bool);
                         of pictures that were added later, the last rows: added_features (float32)
                         and added_pictures (uint8, C x H x W, BGR)
 
@@ -45,6 +46,7 @@ TABLES = {  # name: kind of its values, dimensions
     "added_features": ("f", 2),
     "added_pictures": ("u", 4),
 }
+SEVERAL = ("u", 2)  # of labels, where a picture has several
 TEXTS = ("faiss", "kind", "net_fingerprint", "codes_sha256")  # attributes
 
 
@@ -70,17 +72,21 @@ def read_tables(path: Path) -> tuple[dict[str, np.ndarray], dict]:
 def _fit(tables: dict[str, np.ndarray], attributes: dict) -> bool:
     """Return whether what was read from an index.h5 is what one holds."""
     kinds = {name: (table.dtype.kind, table.ndim) for name, table in tables.items()}
+    labels = tables["labels"]
+    several = kinds["labels"] == SEVERAL
+    expected = TABLES | ({"labels": SEVERAL} if several else {})
     added = [len(tables[name]) for name in ("added_features", "added_pictures")]
     rows = [len(table) for name, table in tables.items() if not name.startswith("added_")]
     names = texts_of(attributes["class_names"])
     return (
-        kinds == TABLES
+        kinds == expected
         and len(set(rows)) == len(set(added)) == 1
         and added[0] <= rows[0]
         and all(isinstance(attributes[name], str) for name in (*TEXTS, "faiss_is"))
         and tables["codes"].shape[1] == -(-int(attributes["bits"]) // 8)
         and names is not None
-        and tables["labels"].max(initial=-1) < len(names)
+        and (labels.shape[1] if several else labels.max(initial=-1) + 1) <= len(names)
+        and (not several or labels.max(initial=0) <= 1)
     )
 
 

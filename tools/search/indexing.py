@@ -1,6 +1,6 @@
 """The search index of a trained run, made, grown and shrunk: `make index`.
 
-REMOVE takes pictures out, by their keys; ADD puts pictures in, of the class LABEL.
+REMOVE takes pictures out, by their keys; ADD puts pictures in, of the class LABEL, or of several.
 """
 
 from pathlib import Path
@@ -14,7 +14,7 @@ from tools.run.job import Job, read_job, require_codes
 from tools.search.added import pictures_of
 from tools.search.answer import counted
 from tools.search.faiss_index import KINDS
-from tools.search.index import Index, create, label_of, open_index, remove
+from tools.search.index import Index, create, labels_of, open_index, remove
 
 
 def main() -> None:
@@ -56,7 +56,7 @@ def keys_of(text: str) -> list[str]:
 def add_files(job: Job, index: Index, path: Path, label: str, engine: str) -> None:
     """Add the pictures of a path to the job's index, which is open, and say how many they were."""
     files = pictures_of(path)
-    number = label_of(index, label, "LABEL") if label else -1
+    number = labels_of(index, label, "LABEL")
     gpus, _ = engines.choose(engine, job.device)
     replaced = child.call(
         "tools.search.adding.add_pictures",

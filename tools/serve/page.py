@@ -8,7 +8,7 @@ from pathlib import Path
 import gradio as gr
 import numpy as np
 
-from tools.search.answer import counted
+from tools.search.answer import LIKELY, counted
 from tools.serve.choices import ALL, EXACT, FINE, length, orders
 from tools.serve.gate import GONE
 from tools.serve.limits import MIB, PICTURE_BYTES, TOP, Refused
@@ -160,8 +160,10 @@ def show(found: Answer) -> str:
     )
     near = counted(found.radius or 0, "bit")
     empty = f"<p class='note'>No picture lies within {near}; search exactly.</p>"
+    best = found.classes[:1] + [one for one in found.classes[1:] if one.probability > LIKELY]
+    said = ", ".join(html.escape(one.name) for one in best)
     return (
-        f"<p class='sr-only' role='status'>{html.escape(found.classes[0].name)}, "
+        f"<p class='sr-only' role='status'>{said}, "
         f"{counted(len(found.neighbours), 'neighbour')}</p>{hint}"
         f"<section><h2>Predicted classes</h2><ol class='classes'>{classes}</ol></section>"
         f"<section><h2>Code, {counted(found.bits, 'bit')}</h2>"

@@ -115,6 +115,17 @@ def examples_of(lmdb: Path) -> list[np.ndarray]:
     with open_rows(lmdb) as (keys, read):
         rows = np.linspace(0, len(keys) - 1, min(len(keys), 20 * EXAMPLES)).astype(int)
         pictures, labels = read(rows)
-    first = np.unique(labels, return_index=True)[1]
+    first = first_of_each(labels)
     others = np.setdiff1d(np.arange(len(rows)), first)
     return list(pictures[np.concatenate((first, others))[:EXAMPLES]])
+
+
+def first_of_each(labels: np.ndarray) -> np.ndarray:
+    """Return the first row of each label, in the labels' order, none twice.
+
+    labels: (n,) numbers, or (n, L) of 0 and 1.
+    """
+    if labels.ndim == 1:
+        return np.unique(labels, return_index=True)[1]
+    first = [of_label.argmax() for of_label in labels.T if of_label.any()]
+    return np.array(list(dict.fromkeys(first)), np.int64)

@@ -30,7 +30,10 @@ class Neighbour(BaseModel):
     rank: int = Field(ge=1)
     row: int = Field(ge=0, description="its row in the database")
     key: str = Field(description="its name in its data set; the last part, where it was added")
-    label: str | None = Field(description="its class; null for a picture added without one")
+    label: str | None = Field(
+        description="its class, or all labels, with commas; null for a picture added without one"
+    )
+    labels: list[str] = Field(description="its class, or all of its labels")
     distance: int = Field(ge=0, description="Hamming distance of the codes, in bits")
     euclidean: float | None = Field(
         description="distance on the feature layer; null in an exact search"
@@ -44,7 +47,7 @@ class Answer(BaseModel):
     run: str
     bits: int
     code: str = Field(description="the query's code, a 0 or 1 for each bit")
-    classes: list[Class] = Field(description="the most probable classes, at most five")
+    classes: list[Class] = Field(description="the most probable classes: five, or all above 1/2")
     category: str | None
     radius: int | None = Field(description="of fine search, in bits; null in an exact search")
     hint: str | None = Field(description="that the picture may be a negative, inverted; or null")

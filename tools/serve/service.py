@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 
 from tools.run.nets import net_of
-from tools.search.answer import bits_of, classes_of, find, neighbours_of
+from tools.search.answer import bits_of, classes_of, find, likely, neighbours_of
 from tools.serve.decoder import Decoder
 from tools.serve.encoder import Encoder
 from tools.serve.encoding import Encoded
@@ -15,7 +15,7 @@ from tools.serve.limits import LARGE_PIXELS, QUICK_PIXELS, TOP, Refused, check_p
 from tools.serve.runs import Run
 from tools.serve.schema import Answer, Class, Health, Neighbour
 
-CLASSES = 5  # of an answer, at most
+CLASSES = 5  # of an answer, and more of several labels where more are likely
 HINT = "The picture is far brighter or darker than the training pictures are; inverted it is not."
 
 
@@ -108,6 +108,7 @@ def answer_of(
     """
     index, code = run.index, outputs.codes
     label = None if category is None else index.class_names.index(category)
+    classes = classes_of(index, outputs.probabilities[0])
     found = find(index, code, top=top, category=label, radius=radius, features=outputs.features)
     neighbours = [
         Neighbour(
@@ -120,7 +121,7 @@ def answer_of(
         run=run.info.name,
         bits=index.bits,
         code=bits_of(code[0], index.bits),
-        classes=[Class(**each) for each in classes_of(index, outputs.probabilities[0])[:CLASSES]],
+        classes=[Class(**each) for each in likely(classes, CLASSES)],
         category=category,
         radius=radius,
         hint=HINT if outputs.negative else None,

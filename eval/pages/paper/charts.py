@@ -9,6 +9,7 @@ from eval.pages.figures import Chart, Line
 from eval.pages.paper.groups import EUCLIDEAN, Group, line_styles, method_of
 from eval.protocol import RELEASE_K
 from eval.published import PRECISION_CURVES, map_curves, precision_curves
+from eval.summary import figures_of, graded_measures
 
 LEAST_SPAN = 0.1  # of a y axis: a smaller one would make much of little
 
@@ -16,8 +17,8 @@ LEAST_SPAN = 0.1  # of a y axis: a smaller one would make much of little
 def charts(group: Group) -> dict[str, Chart]:
     """Return the charts that have a line, each by the name of its files.
 
-    In this order: mAPs by bits, precision at k for each code length, precision within the radius
-    by bits.
+    In this order: mAPs by bits, of several labels graded measures by bits, precision at k for each
+    code length, precision within the radius by bits.
     """
     at_k, radius = f"map_at_{RELEASE_K}", f"precision_radius_{RADIUS}"
     whole = not group.subset
@@ -25,9 +26,11 @@ def charts(group: Group) -> dict[str, Chart]:
     if whole and group.dataset == PRECISION_CURVES[0]:
         lengths.add(PRECISION_CURVES[1])
     published = map_curves(group.dataset, RELEASE_K) if whole else {}
+    graded = {title for row in group.rows for title, *_ in graded_measures(row.metrics)}
     drawn = {
         "map-by-bits": _by_bits(group, "map", "mAP, whole ranking"),
         f"map-at-{RELEASE_K}-by-bits": _by_bits(group, at_k, f"mAP@{RELEASE_K}", published),
+        **{f"{_file_of(title)}-by-bits": _by_bits(group, title, title) for title in sorted(graded)},
         **{f"precision-at-k-{bits}": _precision(group, bits) for bits in sorted(lengths)},
         f"precision-radius-{RADIUS}": _by_bits(group, radius, f"Precision within radius {RADIUS}"),
     }
@@ -52,21 +55,30 @@ def quantization_chart(group: Group) -> Chart:
     return Chart("Quantization error of ITQ", "iteration", "share of the random start's", lines)
 
 
+def _file_of(title: str) -> str:
+    """Return the title of a measure as part of a file's name."""
+    return title.partition(",")[0].replace("@", "-at-").lower()
+
+
 def _by_bits(group: Group, measure: str, title: str, published: dict | None = None) -> Chart:
     lines = []
     styles = line_styles()
     for method in styles:
-        rows = [row for row in group.rows if row.bits and method_of(row) == method]
-        if rows:
-            values = [row.metrics[measure] for row in rows]
-            lines.append(Line(method, [row.bits for row in rows], values, styles[method]))
+        values = {
+            row.bits: _value(row, measure)
+            for row in group.rows
+            if row.bits and method_of(row) == method and _value(row, measure) is not None
+        }
+        if values:
+            lines.append(Line(method, list(values), list(values.values()), styles[method]))
     background = _background(published or {})
     lengths = sorted({bits for line in (*lines, *background) for bits in line.x})
     if len(lengths) < 2:
         lines = []
     for row in group.rows if lines else []:
-        if row.bits is None and measure in row.metrics:  # the features: one value for all lengths
-            values = [row.metrics[measure]] * 2
+        value = _value(row, measure)
+        if row.bits is None and value is not None:  # the features: one value for all lengths
+            values = [value] * 2
             lines.append(Line(row.method, [lengths[0], lengths[-1]], values, styles[EUCLIDEAN]))
     return Chart(
         title=title,
@@ -77,6 +89,13 @@ def _by_bits(group: Group, measure: str, title: str, published: dict | None = No
         limits=_limits([*lines, *background]),
         ticks=lengths,
     )
+
+
+def _value(row: Row, measure: str) -> float | None:
+    """Return a row's figure by a measure, of metrics.json or of `figures_of`."""
+    if measure in row.metrics:
+        return row.metrics[measure]
+    return (figures_of(row.metrics, measure) or (None,))[0]
 
 
 def _precision(group: Group, bits: int) -> Chart:

@@ -15,11 +15,18 @@ from eval.pages.paper import pictures
 from eval.pages.paper.charts import charts, quantization_chart
 from eval.pages.paper.groups import Group, group_runs
 from eval.pages.paper.kept import Draw, kept_figures
-from eval.pages.paper.tables import TABLES, accuracy_table, map_table, retrieval_table
+from eval.pages.paper.tables import (
+    TABLES,
+    accuracy_table,
+    label_table,
+    map_table,
+    retrieval_table,
+)
 from eval.pages.template import page_template
 from eval.pages.text import duration
 from eval.published import read_published
 from eval.run_folders import Run
+from eval.summary import graded_measures
 
 MEASURES = {"map_at_1000": "mAP@1000", "map": "mAP, whole ranking"}
 
@@ -86,6 +93,7 @@ def _dataset(name: str, runs: list[Run], groups: list[dict]) -> dict:
         "name": name,
         "table": TABLES.get(name),
         "accuracy": accuracy_table(name, runs),
+        "labels": label_table(name, runs),
         "retrieval": retrieval_table(name, runs),
         "groups": groups,
     }
@@ -93,6 +101,7 @@ def _dataset(name: str, runs: list[Run], groups: list[dict]) -> dict:
 
 def _group(group: Group, draw: Draw, picture: Callable) -> dict:
     of_group = charts(group)
+    graded = {title: title for row in group.rows for title, *_ in graded_measures(row.metrics)}
     errors = quantization_chart(group)
     return {
         "group": group,
@@ -100,10 +109,14 @@ def _group(group: Group, draw: Draw, picture: Callable) -> dict:
         "published_curves": any(chart.background for chart in of_group.values()),
         "maps": [
             {"measure": name, "columns": columns, "rows": rows}
-            for measure, name in MEASURES.items()
+            for measure, name in (MEASURES | graded).items()
             for columns, rows in [map_table(group, measure)]
             if rows
         ],
+        "graded": next(
+            (row.metrics["graded"]["convention"] for row in group.rows if "graded" in row.metrics),
+            None,
+        ),
         "learned_on": next(
             (row.metrics["learned_on"] for row in group.rows if "learned_on" in row.metrics), None
         ),

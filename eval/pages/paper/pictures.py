@@ -12,6 +12,7 @@ from matplotlib.image import imread
 
 from eval.codes import Codes, read_codes
 from eval.hdf5 import open_hdf5
+from eval.label_scores import THRESHOLD
 from eval.pages.figures import FILE_COLOURS, drawing, write_figure
 from eval.pages.paper.groups import Group
 from eval.pages.query_pictures import data_uri, names, nearest_pictures, shown_queries
@@ -63,29 +64,35 @@ def nearest_by_bits(runs: list[Run], picture: Picture) -> list[dict]:
 def classifications(run: Run, picture: Picture) -> list[dict]:
     """Return bars of the most probable classes of the grid's queries and of the first wrong ones.
 
-    One dict a query: picture, label, right (bool) and `bars`, of class, share and right. Empty
-    where the run has no probabilities or its pictures several labels.
+    One dict a query: picture, label, right (bool) and `bars`, of class, share and right. Of several
+    labels, bars are right whose label the picture carries, and the query is where those above
+    THRESHOLD are its own and no others. Empty where the run has no probabilities.
     """
     path = run.folder / "codes.h5"
     codes = read_codes(path)
-    labels = codes.query.labels
-    if codes.query.predictions is None or labels.ndim == 2:
+    query, labels = codes.query, codes.query.labels
+    if query.predictions is not None:
+        correct = query.predictions == labels
+        carried = labels[:, None] == np.arange(len(codes.class_names))
+    elif query.probabilities is not None:
+        carried = labels > 0
+        correct = ((query.probabilities > THRESHOLD) == carried).all(axis=1)
+    else:
         return []
     shown = shown_queries(labels, QUERIES).tolist()
-    wrong = np.flatnonzero(codes.query.predictions != labels)
-    shown += [row for row in wrong.tolist() if row not in shown][:QUERIES]
+    shown += [row for row in np.flatnonzero(~correct).tolist() if row not in shown][:QUERIES]
     with open_hdf5(path, "extract the codes again") as file:
         probabilities = [file["query/probabilities"][row] for row in shown]
     return [
         {
             "picture": data_uri(picture("query", row)),
             "label": names(codes, labels[row]),
-            "right": bool(codes.query.predictions[row] == labels[row]),
+            "right": bool(correct[row]),
             "bars": [
                 {
                     "class": codes.class_names[label],
                     "share": float(of_row[label]),
-                    "right": bool(label == labels[row]),
+                    "right": bool(carried[row, label]),
                 }
                 for label in np.argsort(-of_row, kind="stable")[:CLASSES]
             ],

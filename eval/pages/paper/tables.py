@@ -4,8 +4,26 @@ from eval.pages.paper.groups import Group, method_of
 from eval.protocol import RELEASE_K
 from eval.published import accuracies, difference, maps, our_method, read_published
 from eval.run_folders import Run
+from eval.summary import figures_of
 
 TABLES = {"cifar10": 3, "mnist": 4, "sun397": 5, "yahoo1m": 6}  # data sets and the paper's tables
+
+
+def label_table(dataset: str, runs: list[Run]) -> list[dict]:
+    """Return how the runs whose pictures have several labels classify them.
+
+    One dict a run: method, bits, run, and scores, what metrics.json has as `classification`.
+    """
+    return [
+        {
+            "method": run.title,
+            "bits": run.settings["bits"] if run.has_codes else None,
+            "run": run.folder.name,
+            "scores": run.metrics["classification"],
+        }
+        for run in runs
+        if run.settings["dataset"] == dataset and run.metrics and run.metrics.get("classification")
+    ]
 
 
 def accuracy_table(dataset: str, runs: list[Run]) -> list[dict]:
@@ -13,9 +31,14 @@ def accuracy_table(dataset: str, runs: list[Run]) -> list[dict]:
 
     One dict a row: method, bits, net and source of the published number; published, ours (None
     where missing), run, difference, differs; `ours_expected` is False for methods not built here.
-    Runs without a published counterpart follow.
+    Runs without a published counterpart follow, but for those of `label_table`.
     """
-    runs = [run for run in runs if run.settings["dataset"] == dataset]
+    runs = [
+        run
+        for run in runs
+        if run.settings["dataset"] == dataset
+        and not (run.metrics and "classification" in run.metrics)
+    ]
     published = [
         row for row in read_published("classification_accuracy") if row["dataset"] == dataset
     ]
@@ -65,14 +88,17 @@ def retrieval_table(dataset: str, runs: list[Run]) -> list[dict]:
 def map_table(group: Group, measure: str) -> tuple[list[int], list[dict]]:
     """Return mAP by code length: the columns (bits), and a dict a method: name, source, cells.
 
-    measure: "map" or "map_at_1000". A cell is the figure with its tie figures, or None where
-    nothing was measured. Published methods follow for measure "map_at_1000", each with
-    `published` true and its net as source.
+    measure: "map" or "map_at_1000", or what else `figures_of` knows. A cell
+    is the figure with its tie figures, or None where nothing was measured. Published methods follow
+    for measure "map_at_1000", each with `published` true and its net as source.
     """
     ours, others = {}, {}
     for row in group.rows:
+        figures = figures_of(row.metrics, measure)
+        if figures is None:
+            continue
         entry = ours.setdefault(method_of(row), {"name": row.method, "sources": [], "values": {}})
-        entry["values"][row.bits] = (row.metrics[measure], row.metrics["ties"][measure])
+        entry["values"][row.bits] = figures
         entry["sources"].append(row.source)
     if measure == f"map_at_{RELEASE_K}" and not group.subset:
         for row in read_published("retrieval_map"):

@@ -3,7 +3,8 @@ import pytest
 
 from eval.baselines.euclidean import measure
 from eval.codes import pack_latent
-from eval.metrics import evaluate_queries
+from eval.metrics import evaluate_queries, precision_cutoffs
+from eval.summary import graded_content
 
 
 @pytest.fixture(scope="module")
@@ -52,3 +53,23 @@ def test_against_sorting_by_distance():
         expected.append(np.mean([(i + 1) / (rank + 1) for i, rank in enumerate(right)]))
     assert ours["map"] == pytest.approx(np.mean(expected))
     assert ours["ties"]["map"]["worst"] == pytest.approx(ours["ties"]["map"]["best"])
+
+
+def test_on_bits_of_several_labels_it_measures_what_the_evaluator_of_codes_does(bits):
+    random = np.random.default_rng(2)
+    labels = [(random.random((rows, 5)) < 0.3).astype(np.uint8) for rows in (20, 700)]
+    (query, _), (database, _) = bits
+    query = query[:20]
+    ours = measure(query.astype(np.float32), labels[0], database.astype(np.float32), labels[1], 100)
+    figures = evaluate_queries(
+        pack_latent(query), labels[0], pack_latent(database), labels[1], 12, 100
+    )
+    assert ours["map"] == pytest.approx(figures.ap[:, 0].mean(), abs=1e-12)
+    theirs = graded_content(figures.graded, precision_cutoffs(100, 700), 100)
+    assert ours["graded"].keys() == theirs.keys()
+    for name in ("weighted_map", "weighted_map_at_k"):
+        assert ours["graded"][name] == pytest.approx(theirs[name], abs=1e-12)
+        assert ours["graded"]["ties"][name] == pytest.approx(theirs["ties"][name], abs=1e-12)
+    for name in ("ndcg_at_k", "acg_at_k"):
+        for of, values in theirs[name].items():
+            np.testing.assert_allclose(ours["graded"][name][of], values, atol=1e-12)

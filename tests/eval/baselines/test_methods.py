@@ -130,6 +130,50 @@ def test_canonical_axes_solve_equation_4(training):
         assert w @ right @ w == pytest.approx(expected)
 
 
+def several(rows, seed=0):
+    """Features around the sum of a centre for each of a row's labels, and labels (rows, 6)."""
+    random = np.random.default_rng(seed)
+    labels = (random.random((rows, 6)) < 0.3).astype(np.uint8)
+    centres = np.random.default_rng(99).standard_normal((6, 24)) * 3
+    return (labels @ centres + random.standard_normal((rows, 24))).astype(np.float32), labels
+
+
+@pytest.mark.parametrize("learn", LEARN)
+def test_codes_of_rows_that_share_labels_are_nearer(learn):
+    encode, _ = learn(training_set(*several(1000)), 8, np.random.default_rng(0))
+    features, labels = several(300, seed=1)
+    bits, grades = encode(features), labels.astype(int) @ labels.T
+    distances = (bits[:, None] != bits).sum(axis=2)
+    assert distances[grades > 0].mean() < distances[grades == 0].mean()
+    assert distances[grades > 1].mean() < distances[grades == 1].mean()
+
+
+def test_canonical_axes_of_several_labels_solve_equation_4():
+    training = training_set(*several(1200))
+    axes = itq.canonical_axes(training, 8)
+    assert not axes[:, 6:].any()  # of six labels that are not bound to one another
+    joint = np.cov(training.features.T.astype(float), training.labels.T, bias=True)
+    cross = joint[:24, 24:]
+    left = cross @ np.linalg.inv(joint[24:, 24:] + itq.RIDGE * np.eye(6)) @ cross.T
+    right = joint[:24, :24] + itq.RIDGE * np.eye(24)
+    squared = eigh(left, right, eigvals_only=True)[::-1]
+    for w, expected in zip(axes.T[:6], squared, strict=False):
+        np.testing.assert_allclose(left @ w, expected * (right @ w), atol=1e-7)
+        assert w @ right @ w == pytest.approx(expected)
+
+
+def test_ksh_takes_rows_for_similar_where_they_share_any_label():
+    _, labels = several(80)
+    ones, others = ksh._sharing(labels)
+    shared = labels.astype(int) @ labels.T > 0
+    np.testing.assert_array_equal(ones @ others.T, shared)
+    random = np.random.default_rng(0)
+    chosen = np.sign(random.standard_normal((80, 2)))
+    residue = 5 * np.where(shared, 1, -1) - chosen @ chosen.T
+    v = random.standard_normal(80)
+    np.testing.assert_allclose(ksh._residue((ones, others), chosen, 5)(v), residue @ v)
+
+
 @settings(max_examples=15, deadline=None)
 @given(seed=st.integers(0, 2**32 - 1), bits=st.integers(1, 6), classes=st.integers(1, 4))
 def test_each_bit_is_no_worse_than_its_spectral_start(seed, bits, classes):
@@ -164,7 +208,7 @@ def test_spectral_start_is_the_largest_generalized_eigenvector():
     kernel, labels = random.standard_normal((50, 6)), random.integers(3, size=50)
     similarity = 4.0 * np.where(labels[:, None] == labels, 1, -1)
     start = ksh._spectral_start(
-        kernel, kernel.T @ kernel, ksh._residue(np.eye(3)[labels], np.zeros((50, 0)), 4)
+        kernel, kernel.T @ kernel, ksh._residue(ksh._sharing(labels), np.zeros((50, 0)), 4)
     )
     assert np.square(kernel @ start).sum() == pytest.approx(50)
     largest = eigh(kernel.T @ similarity @ kernel, kernel.T @ kernel, eigvals_only=True)[-1]
@@ -174,7 +218,7 @@ def test_spectral_start_is_the_largest_generalized_eigenvector():
 def test_gradient_of_the_smoothed_objective():
     random = np.random.default_rng(0)
     kernel, labels = random.standard_normal((40, 5)), random.integers(3, size=40)
-    smoothed = ksh._smoothed(kernel, ksh._residue(np.eye(3)[labels], _one_bit(random), bits=4))
+    smoothed = ksh._smoothed(kernel, ksh._residue(ksh._sharing(labels), _one_bit(random), bits=4))
     a = random.standard_normal(5)
     error = check_grad(lambda x: smoothed(x)[0], lambda x: smoothed(x)[1], a)
     assert error < 1e-3 * np.linalg.norm(smoothed(a)[1])

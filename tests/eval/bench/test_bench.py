@@ -45,6 +45,17 @@ def test_each_row_measures_map_up_to_the_order_of_ties(codes, row):
         assert value == pytest.approx(stable, abs=1e-12)
 
 
+def test_both_rows_measure_the_same_ndcg(codes):
+    query_codes, query_labels, database_codes, database_labels = codes
+    several = (
+        *(query_codes, bench_eval.with_further(query_labels, 4)),
+        *(database_codes, bench_eval.with_further(database_labels, 3)),
+    )
+    ours = bench_eval.graded_evaluator(*several)
+    assert bench_eval.scikit_learn_ndcg(*several) == pytest.approx(ours, abs=1e-12)
+    assert 0 < ours < 1
+
+
 def test_scan_finds_the_nearest(codes):
     query, database = codes[0], codes[2]
     found = cost._nearest_distances(np.ascontiguousarray(code_words(query).T), code_words(database))

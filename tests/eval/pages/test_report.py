@@ -12,7 +12,14 @@ from eval.protocol import measure
 from eval.summary import write_metrics
 from eval.training_log import read_training
 from tests.eval.pages.page import Page
-from tests.eval.samples import TRAINING, picture, write_run, write_sample, write_training
+from tests.eval.samples import (
+    TRAINING,
+    picture,
+    write_run,
+    write_sample,
+    write_several,
+    write_training,
+)
 
 
 @pytest.fixture
@@ -156,3 +163,38 @@ def test_long_training_is_drawn_as_means(folder):
     rows = [{"iteration": i, "classification": i % 2} for i in range(1, 20001)]
     write_training(folder / "train.csv", [*TRAINING, *rows])
     assert len(write_report(folder, picture).read_text()) < 300_000
+
+
+def test_several_labels_are_shown_with_their_figures(folder):
+    write_several(folder / "codes.h5")
+    write_metrics(folder / "metrics.json", measure(folder / "codes.h5"))
+    last = {"iteration": 100, "test_mean_ap": 0.8}
+    write_training(folder / "train.csv", [{"iteration": 50, "test_mean_ap": 0.5}, last])
+    html = write_report(folder, picture).read_text()
+    page, metrics = Page(html), json.loads((folder / "metrics.json").read_text())
+    text = " ".join(page.text.split())
+    scores, graded = metrics["classification"], metrics["graded"]
+    assert f"Mean average precision of the labels {scores['mean_average_precision']:.4f}" in text
+    assert f"{scores['micro_f1']:.4f} macro: {scores['macro_f1']:.4f}" in text
+    ties = graded["ties"]["weighted_map"]
+    assert (
+        f"wmAP, whole ranking {graded['weighted_map']:.4f} ties: {ties['expected']:.4f}, "
+        f"{ties['worst']:.4f} to {ties['best']:.4f}"
+    ) in text
+    assert f"NDCG@1000 {graded['ndcg_at_k']['ndcg'][-1]:.4f}" in text and "2^r - 1" in text
+    for title in ("Mean average precision of the labels", "NDCG at k", "ACG at k"):
+        assert f'role="img" aria-label="{title}' in html
+    for row in metrics["per_class"]:
+        assert (
+            f"{row['class']} {row['queries']} {row['average_precision']:.4f} {row['f1']:.4f}"
+            in text
+        )
+    codes = read_codes(folder / "codes.h5")
+    entry = query_grid(codes, picture)[0]
+    shown = int(np.flatnonzero(codes.query.labels[:, 0])[0])
+    carried = np.flatnonzero(codes.query.labels[shown])
+    assert entry["label"] == ", ".join(f"class {label}" for label in carried)
+    for found in entry["nearest"]:
+        shared = set(found["label"].split(", ")) & set(entry["label"].split(", "))
+        assert found["shared"] == len(shared) and found["right"] == bool(shared)
+    assert "shared" in text

@@ -3,7 +3,7 @@
 import cv2
 import numpy as np
 
-from tools.search.grid import draw_grid
+from tools.search.grid import LINE, _wrapped, draw_grid
 
 
 def test_names_of_classes_are_drawn_as_they_are():
@@ -17,3 +17,21 @@ def test_names_of_classes_are_drawn_as_they_are():
         png = draw_grid(query, [np.zeros((1, 8, 8), np.uint8)], answer)
         drawn[name] = cv2.imdecode(np.frombuffer(png, np.uint8), 0)
     assert len({picture.tobytes() for picture in drawn.values()}) == 3
+
+
+def test_all_likely_labels_of_the_query_are_drawn_and_long_lists_in_lines():
+    query = np.zeros((8, 8, 3), np.uint8)
+    names = [f"label number {i}" for i in range(6)]
+
+    def drawn(probabilities, label):
+        classes = [
+            {"name": name, "probability": part}
+            for name, part in zip(names, probabilities, strict=False)
+        ]
+        answer = {"classes": classes, "neighbours": [{"label": label, "distance": 1}]}
+        return draw_grid(query, [np.zeros((1, 8, 8), np.uint8)], answer)
+
+    assert drawn((0.9, 0.6), "plain") != drawn((0.9, 0.4), "plain") == drawn((0.9,), "plain")
+    assert drawn((0.9,), ", ".join(names)) != drawn((0.9,), ", ".join(names[:2]))
+    lines = _wrapped(", ".join(names)).splitlines()
+    assert len(lines) == 4 and max(map(len, lines)) <= LINE

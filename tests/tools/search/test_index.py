@@ -23,6 +23,7 @@ from tools.search.index import (
     POOL,
     add,
     create,
+    labels_of,
     nearest,
     open_index,
     picture_of,
@@ -373,3 +374,41 @@ def test_make_adds_a_picture_once(extracted, run, tmp_path):
     assert said in done.stdout
     assert len(index.codes) == index.base + 1
     assert not index.removed.any()
+
+
+def test_pictures_with_several_labels_are_of_each_of_their_categories(several):
+    codes = read_codes(several / "codes.h5")
+    index = create(several)
+    np.testing.assert_array_equal(index.labels, codes.database.labels)
+    assert index.label_names(13) == sorted({str(codes.database.labels[13].argmax()), "3"})
+    among = np.flatnonzero(codes.database.labels[:, 3])
+    rows, distances = nearest(index, codes.query.codes[:5], 30, category=3)
+    for i, query in enumerate(codes.query.codes[:5]):
+        places, expected = eval_nearest(query, codes.database.codes[among], 30)
+        np.testing.assert_array_equal(rows[i], among[places])
+        np.testing.assert_array_equal(distances[i], expected)
+    assert labels_of(index, "7, 2", "LABEL") == [0, 0, 1, 0, 0, 0, 0, 1, 0, 0]
+    with pytest.raises(Failure, match="LABEL=cat is not known; there are 0, 1, 2"):
+        labels_of(index, "7,cat", "LABEL")
+    one, features = first_database_rows(several, 1), np.zeros((1, 1, 28, 28), np.uint8)
+    parts = dict(zip(("codes", "probabilities", "features"), one, strict=True))
+    for text in ("7,2", ""):
+        label = labels_of(index, text, "LABEL")
+        add(several, [f"labels {text}"], label=label, pictures=features, **parts)
+    index = open_index(several)
+    assert [index.label_names(len(index.keys) - at) for at in (2, 1)] == [["2", "7"], []]
+    rows, _ = nearest(index, one[0], len(index.keys), category=2)
+    assert len(index.keys) - 2 in rows and len(index.keys) - 1 not in rows
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [np.full((3, 10), 2, np.uint8), np.zeros((3, 11), np.uint8), np.zeros((3, 1, 1), "u1")],
+)
+def test_damaged_labels_of_an_index_are_said(several, labels):
+    create(several)
+    with h5py.File(several / "index.h5", "a") as file:
+        rows = len(file.pop("labels"))
+        file["labels"] = np.resize(labels, (rows, *labels.shape[1:]))
+    with pytest.raises(Failure, match="is damaged, or no HDF5"):
+        open_index(several)

@@ -116,3 +116,23 @@ def test_no_index_and_an_index_of_other_weights_are_said(
     content["model"]["sha256"] = file_digest(model, "sha256")  # as another training leaves it
     write_record(run, content)
     assert "holds codes of other weights" in search()
+
+
+def test_several_labels_in_the_table_json_and_a_category(
+    several, extracted_run, options, command, data_root, tmp_path
+):
+    job = extracted_run | {"--runs": several.parent}
+    index = create(several)
+    with open_rows(data_root / "digits" / "28x1" / "train_lmdb") as (_, read):
+        cv2.imwrite(str(tmp_path / "digit.png"), read([7])[0][0].transpose(1, 2, 0))
+    asked = ("--query", tmp_path / "digit.png", "--top", 200, "--category", "7")
+    done = command("tools.search", *options(job), *asked, "--json", 1)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)["neighbours"]
+    assert all("7" in each["labels"] for each in found)
+    assert {len(each["labels"]) for each in found} == {1, 2}
+    for each in found:
+        assert each["labels"] == index.label_names(each["row"])
+        assert each["label"] == ", ".join(each["labels"])
+    done = command("tools.search", *options(job), *asked)
+    assert any(each["label"] in done.stdout for each in found if len(each["labels"]) == 2)

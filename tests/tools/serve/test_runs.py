@@ -7,8 +7,11 @@ import numpy as np
 import pytest
 
 from tools.run.failure import Failure
-from tools.search.index import add, open_index
-from tools.serve.runs import open_runs
+from tools.search.index import add, create, open_index
+from tools.serve.encoding import Encoded
+from tools.serve.page import show
+from tools.serve.runs import first_of_each, open_runs
+from tools.serve.service import answer_of
 
 
 @pytest.fixture
@@ -50,3 +53,27 @@ def test_an_added_picture_is_shown_without_its_path_on_the_server(folder, data_r
         assert run.shown_key(0) == index.keys[0].decode()
         assert len(run.examples) == run.info.examples == 8
         assert run.info.index == "flat"
+
+
+def test_all_labels_of_a_picture_are_answered_and_shown(several, data_root):
+    """All that are likely are said of the query; a category is one of several labels."""
+    index = create(several)
+    with ExitStack() as files:
+        run = open_runs(several, data_root, files)[several.name]
+        probabilities = np.linspace(0.3, 0.93, 10, dtype=np.float32)[None]  # seven above a half
+        latent = np.unpackbits(index.codes[:1], axis=1)[:, : index.bits].astype(np.float32)
+        outputs = Encoded(latent, probabilities, None)
+        answer = answer_of(run, outputs, top=50, category="3", radius=None)
+    assert [one.name for one in answer.classes] == list("9876543")
+    assert all("3" in one.labels for one in answer.neighbours)
+    two = next(one for one in answer.neighbours if len(one.labels) == 2)
+    assert two.label == ", ".join(two.labels) == ", ".join(index.label_names(two.row))
+    html = show(answer)
+    assert f"<b>{two.label}</b>" in html and f"alt='{two.label}'" in html
+    assert "9, 8, 7, 6, 5, 4, 3, 50 neighbours" in html
+
+
+def test_examples_have_the_first_picture_of_each_label():
+    assert first_of_each(np.array([4, 2, 4, 0])).tolist() == [3, 1, 0]
+    rows = np.array([[0, 1, 0, 0], [1, 1, 0, 0], [1, 0, 0, 1]], np.uint8)
+    assert first_of_each(rows).tolist() == [1, 0, 2]

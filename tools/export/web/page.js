@@ -140,7 +140,8 @@ function show(page, pixels, outputs, began) {
   find("code").textContent = Array.from(code, (byte) => byte.toString(2).padStart(8, "0")).join("").slice(0, bits);
   find("neighbours").replaceChildren(...nearest(page, code, TOP).map(({ row, distance }, place) => {
     const line = document.createElement("tr");
-    const label = labels[row] < 0 ? "–" : classes[labels[row]];
+    const carried = [labels[row]].flat().filter((label) => label >= 0);  // one number, or a list
+    const label = carried.map((each) => classes[each]).join(", ") || "–";
     line.append(...[place + 1, distance, label, keys[row]].map((text) => entry("td", text)));
     return line;
   }));

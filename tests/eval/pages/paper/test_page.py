@@ -21,7 +21,7 @@ from eval.run_folders import find_runs
 from eval.summary import write_metrics
 from tests.eval.baselines.learn import learn_baselines
 from tests.eval.pages.page import Page
-from tests.eval.samples import picture, write_features, write_run, write_sample
+from tests.eval.samples import picture, write_features, write_run, write_sample, write_several
 
 COST = {
     "machine": {"cpu": "a processor", "cores": 2},
@@ -304,3 +304,46 @@ def test_what_is_damaged_is_left_out_and_named(runs, tmp_path, capsys, monkeypat
         assert any(line.startswith("left out: ") and sentence in line for line in said)
     assert "mnist-lenet-48" in text and "metrics.json lacks 'codes_sha256'" in text
     assert "mnist-lenet-12" in text and "LSH" in text
+
+
+@pytest.fixture(scope="module")
+def several(tmp_path_factory):
+    """SSDH runs of 12 and 16 bits whose pictures have several labels, and baselines beside them."""
+    folder = tmp_path_factory.mktemp("several")
+    for bits in (12, 16):
+        run = folder / f"pairs-lenet-{bits}"
+        run.mkdir()
+        write_several(run / "codes.h5", bits=bits)
+        write_metrics(run / "metrics.json", measure(run / "codes.h5"))
+        write_run(run / "run.json", bits=bits, dataset="pairs")
+    tuned = folder / "pairs-lenet-finetune"
+    tuned.mkdir()
+    write_features(tuned / "features.h5", several=True)
+    write_run(tuned / "run.json", bits=None, dataset="pairs", method="finetune")
+    learn_baselines(tuned, 12)
+    return find_runs(folder)
+
+
+def test_several_labels_have_graded_tables_charts_and_all_their_labels(several, tmp_path):
+    path = write_paper(tmp_path, several, lambda run, *row: picture(*row), COST)
+    text = " ".join(unescape(Page(path.read_text()).text).split())
+    codes, tuned = several[0].metrics, several[-1]
+    scores, graded = codes["classification"], codes["graded"]
+    assert f"{scores['mean_average_precision']:.4f} {scores['micro_f1']:.4f}" in text
+    ties = graded["ties"]["weighted_map"]
+    assert f"{graded['weighted_map']:.4f} {ties['worst']:.4f} to {ties['best']:.4f}" in text
+    for title in ("wmAP, whole ranking", "wmAP@1000", "NDCG@1000", "ACG@1000"):
+        assert f"{title} by code length: pairs, lenet" in text
+        columns, rows = map_table(group_runs(several)[0], title)
+        assert columns == [12, 16]
+        assert {row["name"] for row in rows} >= {"LSH", "CCA-ITQ", "KSH"}
+    figures = {path.stem for path in (path.parent / "figures").iterdir()}
+    assert {"pairs-lenet-wmap-by-bits", "pairs-lenet-ndcg-at-1000-by-bits"} <= figures
+    bars = pictures.classifications(several[0], picture)
+    assert any(", " in entry["label"] for entry in bars)
+    for entry in bars:
+        right = {bar["class"] for bar in entry["bars"] if bar["right"]}
+        assert right == set(entry["label"].split(", "))
+        above = {bar["class"] for bar in entry["bars"] if bar["share"] > 0.5}
+        assert entry["right"] == (above == right)
+    assert not any(row["run"] == tuned.folder.name for row in accuracy_table("mnist", several))
