@@ -112,8 +112,15 @@ def read(path: Path) -> tuple[list[str], np.ndarray, list[str]]:
         raise DataError(f"{path}: no annotations of MS COCO ({error}); take the owner's") from None
     categories = sorted(found.categories, key=lambda category: category.id)
     column = {category.id: label for label, category in enumerate(categories)}
+    if len(column) < len(categories):
+        raise DataError(f"{path}: lists a category twice; take the owner's file")
     row = {image.id: at for at, image in enumerate(found.images)}
-    labels = np.zeros((len(row), len(column)), np.uint8)
+    names = [image.file_name for image in found.images]
+    if len(row) < len(names) or len(set(names)) < len(names):
+        raise DataError(f"{path}: lists a picture twice; take the owner's file")
+    if not all(name.isprintable() and name for name in names):
+        raise DataError(f"{path}: a picture's file_name is no printable text; take the owner's")
+    labels = np.zeros((len(names), len(column)), np.uint8)
     for annotation in found.annotations:
         try:
             labels[row[annotation.image_id], column[annotation.category_id]] = 1
@@ -122,9 +129,4 @@ def read(path: Path) -> tuple[list[str], np.ndarray, list[str]]:
                 f"{path}: an annotation is of picture {annotation.image_id} and category "
                 f"{annotation.category_id}, and {missing} is not listed; take the owner's file"
             ) from None
-    names = [image.file_name for image in found.images]
-    if len(row) < len(names) or len(set(names)) < len(names):
-        raise DataError(f"{path}: lists a picture twice; take the owner's file")
-    if not all(name.isprintable() and name for name in names):
-        raise DataError(f"{path}: a picture's file_name is no printable text; take the owner's")
     return names, labels, [category.name for category in categories]

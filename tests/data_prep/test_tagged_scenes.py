@@ -121,7 +121,7 @@ LIST, COLUMN = "ImageList/Imagelist.txt", "Groundtruth/AllLabels/Labels_concept3
             rewrite(LIST, lambda data: data[:-30]),
             "Imagelist.txt: lists 299 pictures, where NUS-WID",
         ),
-        (rewrite(LIST, lambda data: data.replace(b"kind3", b"", 1)), None),
+        (rewrite(LIST, lambda data: data.replace(b"kind3", b"gone")), None),
         (
             rewrite(LIST, lambda data: data.replace(b"kind1\\0001_77.jpg", b"")),
             "Imagelist.txt, line 2: '' is no path",
@@ -257,7 +257,9 @@ TRAIN = "annotations/instances_train2017.json"
         ),
         (edit(lambda c: c.pop("images")), "Object missing required field `images`"),
         (edit(lambda c: c["images"][0].update(id="x")), "Expected `int`, got `str`"),
-        (edit(lambda c: c["images"].pop()), "has 39 pictures and 3 categories, where MS COCO 2017"),
+        (edit(lambda c: c["images"].pop()), "an annotation is of picture"),
+        (edit(lambda c: c.update(images=[], annotations=[])), "has 0 pictures and 3 categories, whe"),
+        (edit(lambda c: c["categories"][0].update(id=1)), "lists a category twice"),
         (edit(lambda c: c["categories"].pop()), "is of picture"),
         (edit(lambda c: c["categories"][0].update(name="cat")), "both files have other categories"),
         (
