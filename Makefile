@@ -108,7 +108,7 @@ bench-train: caffe   ## the training loop beside `caffe train`
 bench-data: caffe    ## the LMDB writer beside convert_imageset
 	@$(PYTHON) -m tools.bench.data
 
-bench-builds: caffe  ## SUN397 and Yahoo-1M at their real size, generated: time, memory, disk, kills
+bench-builds: caffe  ## data sets of pictures at their real size, generated: time, memory, disk, kills
 	@$(PYTHON) -m tools.bench.builds
 
 bench-eval: venv     ## the evaluator beside scikit-learn, FAISS and argsort
@@ -147,10 +147,11 @@ image-test:          ## the tests in it, on the CPU
 DATASETS = $(shell sed -n 's/^    Entry."\([a-z0-9_]*\)".*/\1/p' data_prep/datasets.py)
 NETS     = $(shell sed -n 's/^\[nets\.\([a-z0-9_]*\)\]$$/\1/p' prototxt/nets.toml)
 METHODS  = $(shell sed -n 's/^\[\([a-z0-9_]*\)\]$$/\1/p' prototxt/methods.toml)
+LOSSES   = $(shell sed -n 's/^\[\([a-z0-9_]*\)\]$$/\1/p' prototxt/classification.toml)
 
 help:                ## this page
 	@echo "make TARGET [VARIABLE=value ...]"; echo
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1\t\2/p' Makefile | expand -t 20
 	@echo; echo "variables, their defaults, and what they are"
 	@sed -n 's/^\([A-Z][A-Z0-9_]*\)  *\([^ ]*\)  *[^ ]*  *\(.*\)/  \1\t\2\t\3/p' $(TABLE) | expand -t 19,31 \
-	  | sed 's/@datasets/$(DATASETS)/; s/@nets/$(NETS)/; s/@methods/$(METHODS)/'
+	  | sed 's/@datasets/$(DATASETS)/; s/@nets/$(NETS)/; s/@methods/$(METHODS)/; s/@losses/$(LOSSES)/'

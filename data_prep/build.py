@@ -1,4 +1,4 @@
-"""Make a whole data folder: two LMDBs, the mean image, the manifest; all of it or none.
+"""Make a whole data folder: its LMDBs, the mean image, the manifest; all of it or none.
 
 A build works beside the folder's final name, in ``.<name>.partial``. What it had committed there
 when it was killed or stopped is kept, and a later build of the same records continues after it.
@@ -14,11 +14,17 @@ import cv2
 import numpy as np
 
 from data_prep import DataError
-from data_prep.dataset import Dataset, Split, check, subset
+from data_prep.dataset import Dataset, Split, check, label_counts, subset
 from data_prep.files import rename_synced, write_synced
 from data_prep.lmdb_reader import count as count_records
 from data_prep.lmdb_reader import record_keys, row_of
-from data_prep.lmdb_writer import check_keys, chunk_size, estimate_bytes, write_lmdb
+from data_prep.lmdb_writer import (
+    check_keys,
+    chunk_size,
+    estimate_bytes,
+    write_labels,
+    write_lmdb,
+)
 from data_prep.manifest import PIXELS, as_text
 from data_prep.mean_image import known_mean, to_binaryproto, train_mean
 
@@ -47,8 +53,8 @@ def build(
     can't be used or the disk is too small; what was committed until then is kept.
     """
     image = known_mean(mean, side, channels)
-    check(dataset)
-    splits = {"train": dataset.train, "test": dataset.test}
+    check(dataset, skip)
+    splits = dataset.splits
     if count:
         splits = {split: subset(rows, count) for split, rows in splits.items()}
     for rows in splits.values():
@@ -88,6 +94,9 @@ def build(
             )
             for split, rows in splits.items()
         }
+        if dataset.several:
+            for split, rows in splits.items():
+                lmdb_sha256[f"{split}_labels"] = write_labels(partial / f"{split}_lmdb", rows)
         kept = {split: _kept(partial / f"{split}_lmdb", rows) for split, rows in splits.items()}
         if skip and not count:
             check(Dataset(**kept, classes=dataset.classes, sources=[], order=""))
@@ -108,8 +117,9 @@ def build(
             "counts": {split: len(rows.keys) for split, rows in kept.items()},
             "left_out": {split: _left_out(splits[split], kept[split]) for split in splits},
             "classes": list(dataset.classes),
+            **({"several_labels": True} if dataset.several else {}),
             "labels": {
-                split: np.bincount(rows.labels, minlength=len(dataset.classes)).tolist()
+                split: label_counts(rows.labels, len(dataset.classes)).tolist()
                 for split, rows in kept.items()
             },
             "order": dataset.order,
@@ -161,7 +171,7 @@ def _remove_unless(partial: Path, decides: dict) -> None:
 
 def _begun(partial: Path) -> bool:
     """Tell whether an unfinished folder holds pictures; DataError where an LMDB is damaged."""
-    return sum(count_records(partial / f"{split}_lmdb") for split in ("train", "test")) > 0
+    return sum(map(count_records, partial.glob("*_lmdb"))) > 0
 
 
 def _kept(path: Path, rows: Split) -> Split:

@@ -14,7 +14,7 @@ class Split:
     """One split of N pictures in the data set's own order, the order that breaks ties in a ranking.
 
     keys: N strings, each leading back to its picture (``train/cat/1.jpg`` or ``train/00000017``).
-    labels: (N,) int32.
+    labels: (N,) int32, or (N, L) uint8 of 0 and 1 where a picture may have several.
     read: row -> the picture as a file's bytes or a uint8 array, H x W grey or H x W x 3 BGR;
         called from several threads.
     origin: the file or folder that holds the pictures, for messages.
@@ -28,8 +28,9 @@ class Split:
 
 @dataclass
 class Dataset:
-    """The two splits, the names of the classes by label, and what the manifest says of them.
+    """The splits, the names of the classes by label, and what the manifest says of them.
 
+    database: what is searched, where that is not the training pictures alone.
     sources: the files it comes from, each with ``file`` and ``sha256``.
     order: a phrase on what the data set's own order is. notes: sentences to be shown to the user.
     lists: the contents of text files to be kept beside the LMDBs, by the files' names.
@@ -47,6 +48,18 @@ class Dataset:
     lists: dict[str, str] = field(default_factory=dict)
     signature: dict[str, str] = field(default_factory=dict)
     contents: Callable[[int | None], list[dict]] | None = None
+    database: Split | None = None
+
+    @property
+    def splits(self) -> dict[str, Split]:
+        """Return the splits by name: train, test, and database where it is one of its own."""
+        splits = {"train": self.train, "test": self.test}
+        return splits | ({"database": self.database} if self.database else {})
+
+    @property
+    def several(self) -> bool:
+        """Tell whether a picture may have several labels."""
+        return np.ndim(self.train.labels) == 2
 
 
 def to_labels(path: Path, lines: Sequence[int], texts: Sequence[str], pictures: int) -> np.ndarray:
@@ -66,20 +79,47 @@ def to_labels(path: Path, lines: Sequence[int], texts: Sequence[str], pictures: 
     return labels.astype(np.int32)
 
 
-def check(dataset: Dataset) -> None:
-    """Raise DataError for an empty split, a label out of range or a class without pictures."""
-    for name, split in (("train", dataset.train), ("test", dataset.test)):
+def label_numbers(labels: np.ndarray) -> list[str]:
+    """Return each picture's label as text, of several their numbers between blanks.
+
+    labels: (N,) int32, or (N, L) uint8 of 0 and 1.
+    """
+    if labels.ndim == 1:
+        return [str(label) for label in labels.tolist()]
+    return [" ".join(map(str, np.flatnonzero(row).tolist())) for row in labels]
+
+
+def label_counts(labels: np.ndarray, classes: int) -> np.ndarray:
+    """Return how many pictures each class has, (classes,) int64; labels as for label_numbers."""
+    if labels.ndim == 1:
+        return np.bincount(labels, minlength=classes)
+    return labels.sum(axis=0, dtype=np.int64)
+
+
+def check(dataset: Dataset, skip: bool = False) -> None:
+    """Raise DataError for an empty split, a label out of range or a class without pictures.
+
+    Of several labels: for a picture that has none, which skip allows, to be left out later.
+    """
+    for name, split in dataset.splits.items():
         if not len(split.keys):
             raise DataError(f"{split.origin}: the {name} split is empty; put its pictures there")
         labels = np.asarray(split.labels)
-        wrong = np.flatnonzero((labels < 0) | (labels >= len(dataset.classes)))
-        if len(wrong):
-            raise DataError(
-                f"{split.origin}: {split.keys[wrong[0]]} has label {labels[wrong[0]]}, outside "
-                f"0..{len(dataset.classes) - 1}; correct its label"
-            )
-        counts = np.bincount(labels, minlength=len(dataset.classes))
-        empty = np.flatnonzero(counts == 0)
+        if labels.ndim == 2:
+            bare = np.flatnonzero(~labels.any(axis=1))
+            if len(bare) and not skip:
+                raise DataError(
+                    f"{split.origin}: {split.keys[bare[0]]} has no label, as {len(bare)} of the "
+                    f"{name} pictures; give it one, or leave such pictures out (SKIP=1)"
+                )
+        else:
+            wrong = np.flatnonzero((labels < 0) | (labels >= len(dataset.classes)))
+            if len(wrong):
+                raise DataError(
+                    f"{split.origin}: {split.keys[wrong[0]]} has label {labels[wrong[0]]}, outside "
+                    f"0..{len(dataset.classes) - 1}; correct its label"
+                )
+        empty = np.flatnonzero(label_counts(labels, len(dataset.classes)) == 0)
         if len(empty):
             raise DataError(
                 f"{split.origin}: class {empty[0]} ({dataset.classes[empty[0]]}) has no {name} "

@@ -1,14 +1,16 @@
 """One's own pictures: a folder a class below train/ and test/, or lists of ``path label`` lines.
 
 Lists are ``train.txt`` and ``test.txt`` in the pictures' folder, their paths relative to it or
-absolute; ``classes.txt``, a name a line, is optional. Where there are lists they decide.
+absolute, and ``database.txt`` where more is to be searched than what is trained on;
+``classes.txt``, a name a line, is optional. Where there are lists they decide; lists.py reads them,
+several labels a picture too.
 """
 
 import hashlib
 import mmap
 import os
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
@@ -18,8 +20,9 @@ from pathlib import Path
 import numpy as np
 
 from data_prep import DataError
+from data_prep import lists as list_files
 from data_prep.class_folders import ORDER, arrange, is_picture, refuse_shared, skipped_note
-from data_prep.dataset import Dataset, Split, spaced_rows, to_labels
+from data_prep.dataset import Dataset, Split, label_numbers, spaced_rows
 from data_prep.files import read_regular, refuse_irregular, walk
 
 SPLITS = ("train", "test")
@@ -29,11 +32,14 @@ OF_CONTENTS = f"{OF_SIZES}, and the SHA-256 of the content of each one kept"
 
 @dataclass
 class Listing:
-    """What lies in a folder of pictures, without any of them opened; each dict is by split."""
+    """What lies in a folder of pictures, without any of them opened; each dict is by split.
+
+    There are the splits train and test, and database where that is one of its own.
+    """
 
     root: Path  # the folder
     keys: dict[str, list[str]]  # relative to the folder or absolute, in the data set's own order
-    labels: dict[str, np.ndarray]  # (N,) int32
+    labels: dict[str, np.ndarray]  # (N,) int32, or (N, L) uint8 of 0 and 1
     sizes: dict[str, np.ndarray]  # (N,) int64, bytes; -1 where there is no such file
     times: dict[str, np.ndarray]  # (N,) int64, ns: when each file was changed last; -1 likewise
     classes: list[str]
@@ -43,12 +49,12 @@ class Listing:
     @cached_property
     def sources(self) -> list[dict[str, str]]:
         """Return the one source by what costs no reading: each picture's path, label and size."""
-        return self._source(OF_SIZES, dict.fromkeys(SPLITS))
+        return self._source(OF_SIZES, dict.fromkeys(self.keys))
 
     @cached_property
     def signature(self) -> dict[str, str]:
         """Return digests of each picture's path, label and size, and of its time of change, too."""
-        times = self._source("", {split: self.times[split].tolist() for split in SPLITS})[0]
+        times = self._source("", {split: self.times[split].tolist() for split in self.keys})[0]
         return {"sizes_sha256": self.sources[0]["sha256"], "times_sha256": times["sha256"]}
 
     def contents(self, count: int | None, known: dict[str, np.ndarray] | None = None) -> list[dict]:
@@ -58,7 +64,7 @@ class Listing:
         already, zeros elsewhere; the others are read now. One that cannot be read counts as such.
         """
         digests = {}
-        for split in SPLITS:
+        for split in self.keys:
             of_split = np.zeros((len(self.keys[split]), 32), np.uint8)
             if known:
                 of_split[:] = known[split]
@@ -77,8 +83,8 @@ class Listing:
     def _source(self, of: str, more: dict[str, Sequence | None]) -> list[dict[str, str]]:
         """Return the one source with a digest of path, label, size, and one more fact, if any."""
         digest = hashlib.sha256()
-        for split in SPLITS:
-            facts = (self.labels[split].tolist(), self.sizes[split].tolist())
+        for split in self.keys:
+            facts = (label_numbers(self.labels[split]), self.sizes[split].tolist())
             if more[split] is not None:
                 facts += (more[split],)
             for key, *rest in zip(self.keys[split], *facts, strict=True):
@@ -118,7 +124,7 @@ def load(listed: Listing) -> Dataset:
 
 def dataset(listed: Listing) -> Dataset:
     """Return the data set of a listing, without a look into its pictures."""
-    known = {split: _shared_digests(len(listed.keys[split])) for split in SPLITS}
+    known = {split: _shared_digests(len(keys)) for split, keys in listed.keys.items()}
     splits = {
         split: Split(
             keys=listed.keys[split],
@@ -126,7 +132,7 @@ def dataset(listed: Listing) -> Dataset:
             read=reader(listed.root, listed.keys[split], known[split]),
             origin=listed.root,
         )
-        for split in SPLITS
+        for split in listed.keys
     }
     return Dataset(
         classes=listed.classes,
@@ -140,13 +146,13 @@ def dataset(listed: Listing) -> Dataset:
 
 
 def lists(listed: Listing) -> dict[str, str]:
-    """Return the text of train.txt, test.txt and classes.txt, as DATASET=folder reads them."""
+    """Return the text of each split's list and of classes.txt, as DATASET=folder reads them."""
     texts = {
         f"{split}.txt": "".join(
             f"{key} {label}\n"
-            for key, label in zip(listed.keys[split], listed.labels[split], strict=True)
+            for key, label in zip(keys, label_numbers(listed.labels[split]), strict=True)
         )
-        for split in SPLITS
+        for split, keys in listed.keys.items()
     }
     return texts | {"classes.txt": "".join(f"{name}\n" for name in listed.classes)}
 
@@ -209,28 +215,18 @@ def _from_class_folders(images: Path, skip: bool) -> Listing:
 
 
 def from_lists(images: Path, skip: bool) -> Listing:
-    """Return what train.txt and test.txt say; skip is as for listing."""
-    files = {split: images / f"{split}.txt" for split in SPLITS}
-    listed = {split: _read_list(file) for split, file in files.items()}
-    keys = {split: list(lines) for split, (lines, _) in listed.items()}
-    pictures = sum(map(len, keys.values()))
-    labels = {
-        split: to_labels(files[split], list(lines.values()), texts, pictures)
-        for split, (lines, texts) in listed.items()
-    }
-    names = images / "classes.txt"
-    if names.is_file():
-        classes = [line.strip() for line in _lines(names) if line.strip()]
-    else:
-        count = max(1 + max(labels[split], default=-1) for split in SPLITS)
-        classes = [str(label) for label in range(count)]
+    """Return what the list files say; skip is as for listing."""
+    splits = (*SPLITS, *(["database"] if (images / "database.txt").is_file() else []))
+    files = {split: images / f"{split}.txt" for split in splits}
+    keys, labels, classes = list_files.read(images, files)
     notes = []
-    if len(classes) > 1 and (np.diff(labels["train"]) >= 0).all():
+    in_order = labels["train"].ndim == 1 and (np.diff(labels["train"]) >= 0).all()
+    if len(classes) > 1 and in_order:
         notes.append(
             f"{files['train']}: sorted by class, and its order breaks the ties of a ranking; "
             "shuffle its lines for a fair one"
         )
-    seen = {split: look_at(images, keys[split], skip) for split in SPLITS}
+    seen = {split: look_at(images, keys[split], skip) for split in splits}
     return Listing(
         root=images,
         keys=keys,
@@ -265,48 +261,15 @@ def look_at(images: Path, keys: Sequence[str], skip: bool) -> tuple[np.ndarray, 
     return facts[0], facts[1]
 
 
-def _read_list(path: Path) -> tuple[dict[str, int], list[str]]:
-    """Return a list file's paths, each with its line's number, and their labels as they stand.
-
-    A path may hold spaces, as in convert_imageset. Raises DataError for one that is listed twice.
-    """
-    lines, labels = {}, []
-    for number, line in enumerate(_lines(path), start=1):
-        if not line.strip():
-            continue
-        key, _, label = line.rstrip().rpartition(" ")
-        if not key or "\0" in key or not label.isdecimal():
-            raise DataError(
-                f"{path}, line {number}: {line!r} is not `path label` with a label from 0 up; "
-                "correct the line"
-            )
-        if key in lines:
-            raise DataError(
-                f"{path}, lines {lines[key]} and {number}: both list {key}; remove one of them"
-            )
-        lines[key] = number
-        labels.append(label)
-    return lines, labels
-
-
-def _lines(path: Path) -> Iterator[str]:
-    try:
-        with open(path, encoding="utf-8-sig") as file:
-            for line in file:
-                yield line.rstrip("\n")
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path}: not UTF-8 text ({error.reason}); save it as UTF-8") from None
-
-
 def _check_shared(listed: Listing) -> None:
-    """Raise DataError where a picture lies in both splits.
+    """Raise DataError where a test picture lies in another split, too.
 
     Only files of a size that both splits have are read.
     """
-    by_size = {split: defaultdict(list) for split in SPLITS}
-    for split in SPLITS:
-        for key, size in zip(listed.keys[split], listed.sizes[split], strict=True):
-            by_size[split][size].append(key)
+    by_size = {split: defaultdict(dict) for split in SPLITS}  # dicts of keys, as ordered sets
+    for split, keys in listed.keys.items():
+        for key, size in zip(keys, listed.sizes[split], strict=True):
+            by_size["test" if split == "test" else "train"][size][key] = None
     common = (by_size["train"].keys() & by_size["test"].keys()) - {-1}
     candidates = {
         split: [key for size in common for key in by_size[split][size]] for split in SPLITS

@@ -14,14 +14,16 @@ import numpy as np
 from tqdm import tqdm
 
 from data_prep import DataError
+from data_prep import labels as label_rows
 from data_prep.dataset import Split
-from data_prep.lmdb_reader import count, record_keys, records
+from data_prep.lmdb_reader import count, record_keys, records, row_of
 from data_prep.makers import Chunk, Pairs, makers
 from data_prep.picture import raw_room, to_datum, write_raw
 
 LMDB_MAX_KEY = 511  # bytes, LMDB's own limit
 PAGE, PAGE_HEADER, NODE_MAX = 4096, 16, 2038  # LMDB's page, and the largest record kept in a leaf
 CHUNK_BYTES = 1 << 20  # raw bytes a task: 1,337 28x28x1 pictures, 5 256x256x3 ones
+LABELS_COMMIT = 10_000  # rows of labels a commit
 COMMIT_BYTES = 32 << 20  # bytes of values a commit: as much has to be made again after a kill
 ADVICE = "replace it or remove it, or leave such pictures out (SKIP=1 of make, --skip of data_prep)"
 
@@ -67,10 +69,15 @@ def make_datum(
 ) -> bytes | int:
     """Return a row's serialized Datum; DataError names the picture.
 
-    room: where a raw one is to be written; its size in bytes is returned then.
+    Where there may be several labels, the Datum has none of them (data_prep/labels.py), and a
+    picture that has none at all cannot be used. room: where a raw one is to be written; its size in
+    bytes is returned then.
     """
     try:
-        source, label = split.read(row), int(split.labels[row])
+        label = split.labels[row]
+        if np.ndim(label) and not label.any():
+            raise DataError("has no label")
+        source, label = split.read(row), 0 if np.ndim(label) else int(label)
         if room is not None and encoding == "raw":
             return write_raw(source, label, side, channels, room)
         return to_datum(source, label, side, channels, encoding)
@@ -99,11 +106,14 @@ def estimate_bytes(
                 if not skip:
                     raise DataError(f"{error}; {ADVICE}") from None
         value = int(np.mean(values)) if values else 0
-    record = 8 + 18 + len(split.keys[0].encode()) + value
+    key = 18 + len(split.keys[0].encode())
+    record = 8 + key + value
     if record > NODE_MAX:
         pages = size * -(-(value + PAGE_HEADER) // PAGE)
     else:
         pages = size // ((PAGE - PAGE_HEADER) // (record + 2))
+    if np.ndim(split.labels) == 2:  # an LMDB of their own
+        pages += size // ((PAGE - PAGE_HEADER) // (8 + key + split.labels.shape[1] + 16))
     return pages * PAGE + size * 64 + (1 << 20)
 
 
@@ -214,10 +224,7 @@ def write_lmdb(
             _commit(env, pending)
             env.sync(True)
     except lmdb.Error as error:
-        why = str(error).removeprefix(f"{path}: ")  # LMDB calls a disk that fills up broken
-        raise DataError(
-            f"{path}: {why}; free some space or mend the disk, or use another data root"
-        ) from None
+        raise _not_written(path, error) from None
     except BrokenProcessPool:
         raise DataError(
             f"{path}: a process that reads pictures was killed, perhaps for want of memory; the "
@@ -225,6 +232,37 @@ def write_lmdb(
         ) from None
     (path / "lock.mdb").chmod(0o666)  # whoever reads an LMDB writes there
     return digest.hexdigest()
+
+
+def write_labels(pictures: Path, split: Split) -> str:
+    """Write the LMDB of the labels beside that of the pictures, anew; return as write_lmdb does.
+
+    pictures: the finished LMDB of the split's pictures. split: with (N, L) labels.
+    """
+    path, digest = label_rows.labels_of(pictures), hashlib.sha256()
+    shutil.rmtree(path, ignore_errors=True)
+    keys = record_keys(pictures)
+    map_size = len(keys) * (split.labels.shape[1] + LMDB_MAX_KEY + PAGE) + (64 << 20)
+    try:
+        with lmdb.open(os.fspath(path), map_size=map_size) as env:
+            for start in range(0, len(keys), LABELS_COMMIT):
+                pairs = [
+                    (key, label_rows.to_datum(split.labels[row_of(key)]))
+                    for key in keys[start : start + LABELS_COMMIT]
+                ]
+                for key, value in pairs:
+                    digest.update(key)
+                    digest.update(value)
+                _commit(env, pairs)
+    except lmdb.Error as error:
+        raise _not_written(path, error) from None
+    (path / "lock.mdb").chmod(0o666)  # whoever reads an LMDB writes there
+    return digest.hexdigest()
+
+
+def _not_written(path: Path, error: lmdb.Error) -> DataError:
+    why = str(error).removeprefix(f"{path}: ")  # LMDB calls a disk that fills up broken
+    return DataError(f"{path}: {why}; free some space or mend the disk, or use another data root")
 
 
 def _take_committed(

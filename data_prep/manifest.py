@@ -19,6 +19,7 @@ PIXELS = {  # what a manifest says of each encoding
 }
 FILES = ("train_lmdb/data.mdb", "test_lmdb/data.mdb", "mean.binaryproto", "manifest.json")
 SPLITS = ("train", "test")
+ALL_SPLITS = (*SPLITS, "database")  # what is searched, where that is not the training pictures
 MEANS = ("train", "imagenet", "grey")  # of the training pictures; ILSVRC 2012's; 127 everywhere
 ADVICE = "remove {folder} and make it again"
 
@@ -41,16 +42,20 @@ def read_manifest(folder: Path) -> dict:
     path, advice = folder / "manifest.json", ADVICE.format(folder=folder)
     manifest = read_fields(path)
     classes, labels = len(manifest["classes"]), manifest.get("labels")
-    for split in SPLITS:
-        count = manifest["counts"][split]
-        if records_of(folder / f"{split}_lmdb") != count:
-            raise DataError(
-                f"{path}: counts {count:,} {split} pictures, and the LMDB holds "
-                f"{records_of(folder / f'{split}_lmdb'):,}; {advice}"
-            )
+    several = manifest.get("several_labels", False)
+    for split, count in manifest["counts"].items():
+        for name in (f"{split}_lmdb", *([f"{split}_labels_lmdb"] if several else [])):
+            if not (folder / name / "data.mdb").is_file():
+                raise DataError(f"{folder}: {name}/data.mdb is missing; {advice}")
+            records = records_of(folder / name)
+            if records != count:
+                raise DataError(
+                    f"{path}: counts {count:,} {split} pictures, and the LMDB holds "
+                    f"{records:,}; {advice}"
+                )
         if labels is not None:
             of_split = labels.get(split) if isinstance(labels, dict) else None
-            if not _is_list(of_split, _is_number) or sum(of_split) != count:
+            if not _is_list(of_split, _is_number) or not _counts(of_split, count, several):
                 raise DataError(f"{path}: 'labels' does not count the {split} pictures; {advice}")
             if len(of_split) != classes:
                 raise DataError(
@@ -59,6 +64,13 @@ def read_manifest(folder: Path) -> dict:
                 )
     check_mean(folder / "mean.binaryproto", manifest["side"], manifest["channels"])
     return manifest
+
+
+def _counts(labels: list[int], count: int, several: bool) -> bool:
+    """Tell whether numbers of pictures by class can be those of so many pictures."""
+    if several:
+        return max(labels) <= count <= sum(labels)
+    return sum(labels) == count
 
 
 def read_fields(path: Path) -> dict:
@@ -161,7 +173,16 @@ FIELDS = (  # what commands read of a manifest: name, check, and what it has to 
     ("mean", _is_text, "a text"),
     ("encoding", lambda value: value in PIXELS, f"one of {', '.join(PIXELS)}"),
     ("subset", lambda value: value is None or _is_count(value), "null or a number above zero"),
-    ("counts", _by_split(_is_count), "the number of train and test pictures"),
+    (
+        "counts",
+        lambda value: (
+            _by_split(_is_count)(value)
+            and set(value) <= set(ALL_SPLITS)
+            and all(map(_is_count, value.values()))
+        ),
+        "the number of train and test pictures",
+    ),
+    ("several_labels", lambda value: value in (None, True), "true"),
     ("classes", lambda value: _is_list(value, _is_text), "a list of names"),
     ("order", _is_text, "a text"),
     ("lmdb_sha256", _by_split(_is_text), "the SHA-256 of both LMDBs"),

@@ -1,4 +1,4 @@
-"""The methods that nets are trained by, the terms of their objectives, and any table of nets.
+"""Methods that nets are trained by, terms of their objectives, kinds of classification.
 
 The tables are files beside the prototxt that they describe, prototxt/*.toml, each of which says
 what its fields mean.
@@ -35,6 +35,15 @@ class LossTerm(NamedTuple):
     variable: str = ""
 
 
+class Classification(NamedTuple):
+    """An entry of classification.toml; `name` is what LOSS= takes."""
+
+    name: str
+    several: bool
+    layer: str
+    probability: str
+
+
 def read_table(name: str) -> dict[str, dict[str, Any]]:
     """Return the entries of the table prototxt/`name`, each a dict, by their names."""
     return tomllib.loads((PROTOTXT / name).read_text(encoding="utf-8"))
@@ -42,3 +51,6 @@ def read_table(name: str) -> dict[str, dict[str, Any]]:
 
 METHODS = {name: Method(name, **entry) for name, entry in read_table("methods.toml").items()}
 LOSS_TERMS = {name: LossTerm(name, **entry) for name, entry in read_table("losses.toml").items()}
+CLASSIFICATIONS = {
+    name: Classification(name, **entry) for name, entry in read_table("classification.toml").items()
+}

@@ -74,7 +74,7 @@ COMMANDS = {  # of the variables that tools.train does not use before it looks f
 ELSEWHERE = ("HOST", "SCHEDULER")  # what serves and what connects has tests of its own
 MAY_BE_PATHS = ("IMAGES", "PICTURES", "CIFAR10_ARCHIVE", "RELEASED", "RELEASED_DEPLOY", "QUERY")
 FINE = {"number": ("-0", "1.5", "0x10", "1_0", "٣"), "-1..2147483647": ("-1",)}  # some of them are
-NAMES = ("DATASET", "NET", "METHOD", "DEVICE")  # none of the values is one of their names
+NAMES = ("DATASET", "NET", "METHOD", "DEVICE", "LOSS")  # none of the values is one of their names
 
 
 def rows() -> list[Row]:

@@ -1,12 +1,13 @@
 """Every template builds as a real Caffe net, and the recipes hold field by field."""
 
+import hashlib
 import itertools
 
 import caffe
 import numpy as np
 import pytest
 
-from eval.tables import LOSS_TERMS, METHODS, PROTOTXT
+from eval.tables import CLASSIFICATIONS, LOSS_TERMS, METHODS, PROTOTXT
 from tools.net import render
 from tools.run.job import weights_of
 from tools.run.nets import nets
@@ -26,11 +27,13 @@ def names(net, method):
     return NAMES["vgg" if net.startswith("vgg") else method]
 
 
-def files(net, method="ssdh", bits=48, classes=10, seed=42):
+def files(net, method="ssdh", bits=48, classes=10, seed=42, loss="", head=False):
     """{file name: text} of a net with its own iterations and batch."""
     return render.render(
         NETS[net],
         method,
+        loss=loss,
+        head_alone=head,
         data="data",
         folder="run",
         iters=NETS[net].iters,
@@ -296,3 +299,114 @@ def test_every_layer_starts_with_variance(tmp_path):
         for name, blobs in built.params.items():
             if not name.endswith("_norm"):  # BatchNorm's statistics start at zero
                 assert np.ptp(blobs[0].data) > 0 or name.endswith("_scale"), name
+
+
+# ---- how the classifier learns ------------------------------------------------------------------
+
+ONE_LABEL = {  # beginning of the SHA-256 of a net's files by method, from before there was LOSS
+    "alexnet ssdh": "f34d1ffc571df142",
+    "alexnet ssdh head": "566cc9065bdebe8d",
+    "alexnet kevinnet": "3d4b77123a7a9ea7",
+    "alexnet kevinnet head": "a0c1ab2fbf0df94b",
+    "alexnet finetune": "55ed08605182271b",
+    "alexnet finetune head": "fed02cb166c35648",
+    "vgg16 ssdh": "c1f0cdf6b666f2a5",
+    "vgg16 ssdh head": "ca25100f8ee1884c",
+    "vgg16_avg ssdh": "2d2facfeb33983f3",
+    "vgg16_avg ssdh head": "611af728c03125e8",
+    "lenet ssdh": "0e2dbf5c6fef919b",
+    "lenet ssdh head": "e329876a04cad6ad",
+    "lenet kevinnet": "e42eee8e5d392417",
+    "lenet kevinnet head": "9f3e5130ca84445a",
+    "lenet finetune": "8b4aafe715e7f3b2",
+    "lenet finetune head": "4252d0a958c013f7",
+    "cifar_small ssdh": "844e8eb2cc11db8c",
+    "cifar_small ssdh head": "28f5a9f396c03fcf",
+    "cifar_small kevinnet": "35787d16c71fb5f3",
+    "cifar_small kevinnet head": "967859658968f3e0",
+    "cifar_small finetune": "616ef20f5e729b67",
+    "cifar_small finetune head": "4c062b88d356a356",
+    "efficientnet_lite0 ssdh": "b5bd80cdcbdda2fc",
+    "efficientnet_lite0 ssdh head": "5cb16f0c945a600d",
+    "efficientnet_lite0 kevinnet": "9ef8f9445c537221",
+    "efficientnet_lite0 kevinnet head": "c268e277b7799fff",
+    "efficientnet_lite0 finetune": "a75f29f2a9e64228",
+    "efficientnet_lite0 finetune head": "32e5346ef38ebfbb",
+}
+SEVERAL = [name for name, each in CLASSIFICATIONS.items() if each.several]
+
+
+def test_of_one_label_nets_are_what_they_were():
+    """To the last byte of what a fingerprint looks at; these are of runs that there are."""
+    found = {}
+    for (net, method), head in itertools.product(TRAINED, (False, True)):
+        digest = hashlib.sha256()
+        for name, text in sorted(files(net, method, head=head).items()):
+            text = text.replace(f"max_iter: {NETS[net].iters}", "max_iter: 0")
+            lines = (line.partition("#")[0].strip() for line in text.splitlines())
+            digest.update("\n".join([name, *(line for line in lines if line)]).encode())
+        found[f"{net} {method}{' head' if head else ''}"] = digest.hexdigest()[:16]
+    assert found == ONE_LABEL
+
+
+@pytest.mark.parametrize("loss", SEVERAL)
+@pytest.mark.parametrize(("net", "method"), TRAINED)
+def test_several_labels_come_from_an_lmdb_of_their_own(net, method, loss):
+    """As many at a time as pictures; classification by the loss, no accuracy, Sigmoid in deploy."""
+    plain, text = files(net, method), files(net, method, loss=loss)
+    param = render.parse(text["train_val.prototxt"], "train_val.prototxt")
+    for phase, split in ((caffe.TRAIN, "train"), (caffe.TEST, "test")):
+        pictures, labels = (
+            layer
+            for layer in param.layer
+            if layer.type == "Data" and phase == layer.include[0].phase
+        )
+        assert (list(pictures.top), list(labels.top)) == (["data"], ["label"])
+        assert pictures.data_param.source == f"data/{split}_lmdb"
+        assert labels.data_param.source == f"data/{split}_labels_lmdb"
+        assert pictures.data_param.batch_size == labels.data_param.batch_size > 0
+        assert not labels.HasField("transform_param")
+    layers = {layer.name: layer for layer in param.layer}
+    assert "accuracy" not in layers
+    one = {layer.name: layer for layer in render.parse(plain["train_val.prototxt"], "x").layer}
+    changed = [name for name, layer in layers.items() if layer != one.get(name)]
+    assert changed == ["data", "label", "classification"]
+    layer, before = layers["classification"], one["classification"]
+    assert (layer.bottom, layer.top, layer.loss_weight) == (
+        *(before.bottom, before.top, before.loss_weight),
+    )
+    if loss == "sigmoid":
+        assert layer.type == "SigmoidCrossEntropyLoss"
+    else:
+        param = layer.python_param
+        assert (param.module, param.layer) == ("margin_loss", "MarginLossLayer")
+        assert param.param_str == loss.removeprefix("margin")
+    deploy = render.parse(text["deploy.prototxt"], "deploy.prototxt")
+    assert (deploy.layer[-1].name, deploy.layer[-1].type) == ("prob", "Sigmoid")
+    assert text["solver.prototxt"] == plain["solver.prototxt"]
+
+
+@pytest.mark.parametrize("loss", SEVERAL)
+def test_a_head_alone_takes_several_labels_with_its_features(loss):
+    param = render.parse(files("lenet", loss=loss, head=True)["head.prototxt"], "head.prototxt")
+    layers = {layer.name: layer for layer in param.layer}
+    assert list(layers["data"].top) == ["data", "label"]
+    assert "accuracy" not in layers and "label" not in layers
+    assert layers["classification"].type != "SoftmaxWithLoss"
+
+
+def test_sigmoids_cross_entropy_is_summed_over_labels_and_averaged_over_pictures(tmp_path):
+    """Caffe's own layer, by its defaults, so that it and the margin loss are on one scale."""
+    path = tmp_path / "net.prototxt"
+    path.write_text(
+        'layer { name: "in" type: "Input" top: "t" top: "label" input_param { '
+        "shape { dim: 5 dim: 7 } shape { dim: 5 dim: 7 dim: 1 dim: 1 } } } "
+        'layer { name: "loss" type: "SigmoidCrossEntropyLoss" bottom: "t" bottom: "label" '
+        'top: "loss" }'
+    )
+    net, random = caffe.Net(str(path), caffe.TEST), np.random.RandomState(0)
+    t, y = random.standard_normal((5, 7)), random.randint(0, 2, (5, 7))
+    net.blobs["t"].data[...], net.blobs["label"].data[...] = t, y[..., None, None]
+    probability = 1 / (1 + np.exp(-t))
+    expected = -np.log(np.where(y, probability, 1 - probability)).sum() / 5
+    assert float(net.forward()["loss"]) == pytest.approx(expected, rel=1e-5)

@@ -79,7 +79,7 @@ def extract(
             )
             check_activations(outputs[group].activations, caffemodel)
             if feature_file:
-                feature_file[f"{group}/labels"] = labels[group].astype(np.int32)
+                feature_file[f"{group}/labels"] = labels[group]
                 feature_file[f"{group}/probabilities"] = outputs[group].probabilities
                 feature_file[f"{group}/key"] = np.array([key.encode() for key in keys[group]], "S")
     if outputs["query"].latent is None:
@@ -97,7 +97,10 @@ def through_net(
     run_partitions: Callable,
     feature_file: NewFile | None,
 ) -> tuple[np.ndarray, Outputs]:
-    """Return the labels, (count,) int32, and the outputs of a split; features go to their file."""
+    """Return the labels and the outputs of a split; features go to their file.
+
+    Labels are (count,) int32, or (count, L) uint8 of 0 and 1 where a picture may have several.
+    """
     tasks = ((work, at, min(at + ROWS, count)) for at in range(0, count, ROWS))
     labels, parts = [], []
     terminal = child.terminal()

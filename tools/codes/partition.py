@@ -34,7 +34,7 @@ class Work(NamedTuple):
 
 
 def run_partition(work: Work, start: int, end: int) -> tuple[np.ndarray, Outputs]:
-    """Return the labels, (n,) int32, and the outputs of the rows start to end of an LMDB."""
+    """Return the labels, as open_rows has them, and the outputs of an LMDB's rows start to end."""
     gpu = own_gpu(work.gpus)
     if work.engine == "caffe":
         device.activate(gpu)  # Caffe's mode is the thread's, and workers have several

@@ -18,7 +18,6 @@ from tools.compare.net import BATCH, ReleasedNet, activations, load
 from tools.compare.preparation import preparation
 from tools.net.trained import check_activations
 from tools.run import child, device
-from tools.run.data import SPLITS
 from tools.run.failure import Failure
 from tools.run.job import Job
 
@@ -44,7 +43,7 @@ def extract(
     """
     device.activate(gpu)
     dataset = originals.load(job.source, job.data.parent / "raw", job.archive, lists)
-    splits = {group: getattr(dataset, split) for group, split in SPLITS.items()}
+    splits = {"database": dataset.database or dataset.train, "query": dataset.test}
     if job.subset:
         splits = {group: subset(split, job.subset) for group, split in splits.items()}
     inputs = inputs_of(dataset, caffemodel=caffemodel, deploy=deploy, mean=mean_file)

@@ -3,11 +3,13 @@
 from pathlib import Path
 from typing import NamedTuple
 
+from data_prep.manifest import read_fields
 from data_prep.mean_image import known_mean, to_binaryproto
 from tools.net import pretrained, render, weights
 from tools.run import record
+from tools.run.data import has_several_labels
 from tools.run.failure import Failure
-from tools.run.job import Job
+from tools.run.job import Job, with_loss
 from tools.run.nets import Blobs, Net, net_of
 
 
@@ -63,6 +65,8 @@ def of_weights(job: Job, folder: Path) -> Model:
     there = weights.shapes(weights.read(caffemodel))
     classifier = there.get(job.blobs.classifier)
     classes = classifier[0][-2] if classifier else 0
+    manifest = job.data / "manifest.json"
+    job = with_loss(job, manifest.is_file() and has_several_labels(read_fields(manifest)))
     files = render.render_job(job, classes=classes or 1, data=data, run=folder, iters=0)
     if not classes:
         deploy = render.parse(files["deploy.prototxt"], "deploy.prototxt")

@@ -1,17 +1,19 @@
 """Templates under prototxt/ to the prototxt that Caffe reads.
 
 A net's template holds its layers up to the features; that of the method, in prototxt/heads/, what
-comes behind them: the second is put after the first. HEAD=1 trains the method's alone, behind
-prototxt/heads/features.prototxt, by a solver of its own. A template is a Caffe file with a few
-$placeholders. Every placeholder must get a value, and the result is parsed with Caffe's own
-protobuf text format before anybody uses it.
+comes behind them: the second is put after the first. How the classifier learns, LOSS=, fills
+some of its placeholders; several labels a picture come from an LMDB of their own. HEAD=1 trains the
+method's alone, behind prototxt/heads/features.prototxt, by a solver of its own. A template is a
+Caffe file with a few $placeholders. Every placeholder must get a value, and the result is parsed
+with Caffe's own protobuf text format before anybody uses it.
 """
 
+import re
 import string
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from eval.tables import LOSS_TERMS, PROTOTXT
+from eval.tables import CLASSIFICATIONS, LOSS_TERMS, PROTOTXT
 from tools.run.failure import Failure
 from tools.run.job import Job
 from tools.run.nets import Net, head
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
 
 FILES = ("train_val.prototxt", "deploy.prototxt", "solver.prototxt")
 HEAD, FEATURES = "head.prototxt", "features.prototxt"  # of HEAD=1: the net, and what it begins with
+ACCURACY, LABELS = "accuracy.prototxt", "labels.prototxt"  # of one label a picture, of several
+LABEL_TOP = re.compile(r'^ *top: "label"\n', re.MULTILINE)
 SCALED = "scaled"  # its blob below the latent layer
 
 
@@ -31,6 +35,7 @@ def render_job(
     return render(
         job.net,
         job.method.name,
+        loss=job.loss,
         head_alone=job.head,
         bits=job.bits,
         batch=job.batch,
@@ -52,25 +57,53 @@ def loss_weights(by_term: dict[str, float] | None = None) -> dict[str, float]:
     }
 
 
-def render(net: Net, method: str, *, head_alone: bool = False, **values: Any) -> dict[str, str]:
+def render(
+    net: Net, method: str, *, loss: str = "", head_alone: bool = False, **values: Any
+) -> dict[str, str]:
     """Return {file name: text} of a net's three files under a method, unparsed.
 
-    head_alone: with head.prototxt, and the solver that trains it. values: of the placeholders that
-    nets.toml and methods.toml leave open.
+    loss: of classification.toml, "" for the first. head_alone: with head.prototxt, and the solver
+    that trains it. values: of the placeholders that nets.toml and methods.toml leave open.
     """
+    classification = CLASSIFICATIONS[loss or next(iter(CLASSIFICATIONS))]
     values = values | net.values(method)
+    values["classification_layer"] = classification.layer
+    values["probability"] = classification.probability
     folder, heads = PROTOTXT / net.name, PROTOTXT / "heads"
+
+    def behind(name: str) -> str:
+        text = (heads / method / name).read_text()
+        with_accuracy = name == FILES[0] and not classification.several
+        return text + ((heads / ACCURACY).read_text() if with_accuracy else "")
+
     files = {}
     for name in FILES:
-        paths = [folder / name, heads / method / name]
-        text = "".join(path.read_text() for path in paths if path.exists())
-        files[name] = fill(text, values, f"prototxt/{net.name}/{name}")
+        where = f"prototxt/{net.name}/{name}"
+        text = fill((folder / name).read_text(), values, where)
+        if name == FILES[0] and classification.several:
+            text = with_labels(text, (heads / LABELS).read_text(), values)
+        files[name] = text + (fill(behind(name), values, where) if name != FILES[2] else "")
     if head_alone:
         values |= head()["values"] | {"features": SCALED}
-        text = "".join(path.read_text() for path in (heads / FEATURES, heads / method / FILES[0]))
+        text = (heads / FEATURES).read_text() + behind(FILES[0])
         files[HEAD] = fill(text, values, f"prototxt/heads/{method}/{FILES[0]}")
         files[FILES[2]] = fill((heads / FILES[2]).read_text(), values, f"prototxt/heads/{FILES[2]}")
     return files
+
+
+def with_labels(text: str, labels: str, values: dict[str, Any]) -> str:
+    """Return a net's train_val with Data layers for several labels a picture, as heads/ has them.
+
+    text: filled, with a label among the tops of its own Data layers. labels: the template of the
+    others, which take as many pictures at a time.
+    """
+    sizes = {
+        ("train_pictures", "test_pictures")[rule.phase]: layer.data_param.batch_size
+        for layer in parse(text, FILES[0]).layer
+        if layer.type == "Data"
+        for rule in layer.include
+    }
+    return LABEL_TOP.sub("", text) + fill(labels, values | sizes, f"prototxt/heads/{LABELS}")
 
 
 def fill(text: str, values: dict[str, Any], name: str) -> str:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import numpy as np
 
 LOOKED_AT = 4096  # of an LMDB's pictures, which are shuffled: no class of 1 in 100 is missed
-SPLITS = {"database": "train", "query": "test"}  # a group of codes.h5 and the split it comes from
+SPLITS = {"database": "train", "query": "test"}  # groups of codes.h5, and the splits of training
 
 
 def read_manifest(data: Path) -> dict:
@@ -54,8 +54,29 @@ def folder_of(settings: dict, root: Path) -> Path:
 
 
 def lmdb_of(data: Path, group: str) -> Path:
-    """Return the LMDB behind a group of codes.h5."""
-    return data / f"{SPLITS[group]}_lmdb"
+    """Return the LMDB behind a group of codes.h5.
+
+    The database is what was trained on, or a split of its own where the data folder has one.
+    """
+    own = data / f"{group}_lmdb"
+    return own if own.is_dir() else data / f"{SPLITS[group]}_lmdb"
+
+
+def has_several_labels(there: dict) -> bool:
+    """Return whether a picture may have several labels, by a data folder's manifest."""
+    return there.get("several_labels", False)
+
+
+def check_labels(data: Path, there: dict) -> None:
+    """Raise DataError where several labels a picture do not stand beside the pictures.
+
+    there: the data folder's manifest.
+    """
+    if has_several_labels(there):
+        from data_prep.lmdb_reader import check_labels
+
+        for split in there["counts"]:
+            check_labels(data / f"{split}_lmdb", len(there["classes"]))
 
 
 @contextmanager

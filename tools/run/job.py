@@ -1,12 +1,12 @@
 """What a call asks for: the variables of make, checked against each other and completed."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import SimpleNamespace
 
 from data_prep import manifest
 from data_prep.datasets import Entry, entry_of, name_of
-from eval.tables import LOSS_TERMS, METHODS, Method
+from eval.tables import CLASSIFICATIONS, LOSS_TERMS, METHODS, Method
 from tools.run.failure import Failure
 from tools.run.nets import Blobs, Net, head, net_of
 from tools.run.variables import parse
@@ -15,7 +15,7 @@ REPO = Path(__file__).resolve().parents[2]
 WEIGHTS_OF_LOSSES = tuple(term.variable for term in LOSS_TERMS.values() if term.variable)
 VARIABLES = (
     *("DATASET", "NET", "METHOD", "BITS", "DATA_ROOT", "RUNS", "RUN", "IMAGES", "CIFAR10_ARCHIVE"),
-    *("DEVICE", "ITERS", "BATCH", "SEED", "SUBSET", "WEIGHTS", "HEAD", *WEIGHTS_OF_LOSSES),
+    *("DEVICE", "ITERS", "BATCH", "SEED", "SUBSET", "WEIGHTS", "HEAD", "LOSS", *WEIGHTS_OF_LOSSES),
 )
 
 
@@ -26,8 +26,9 @@ class Job:
     dataset: its name in DATA_ROOT (folder-<name> for DATASET=folder). source: DATASET itself.
     bits: the code length, None for a method without codes. iters, batch, subset (0: all pictures):
     numbers of iterations and pictures. seed: -1 is by the clock. weights: "none", a pretrained
-    model's name, or a path. head: whether the head alone is trained, on features. loss_weights: by
-    the terms' names. data, run: folders.
+    model's name, or a path. head: whether the head alone is trained, on features. loss: of
+    classification, "" until the data have decided (with_loss). loss_weights: by the terms' names.
+    data, run: folders.
     """
 
     source: str
@@ -42,6 +43,7 @@ class Job:
     subset: int
     weights: str
     head: bool
+    loss: str
     loss_weights: dict[str, float] = field(compare=False)
     images: Path | None
     archive: Path | None
@@ -99,6 +101,8 @@ def job_of(values: SimpleNamespace, bits: int) -> Job:
             f"HEAD=1 trains on the features of a net that has learned: NET={net.name} starts from "
             "nothing, so give WEIGHTS=path or another NET="
         )
+    if values.loss and values.loss not in CLASSIFICATIONS:
+        raise Failure(f"LOSS={values.loss} is not known; there are {', '.join(CLASSIFICATIONS)}")
     subset = values.subset or 0
     data = manifest.data_folder(
         Path(values.data_root), dataset, net.side, net.channels, subset or None
@@ -122,6 +126,7 @@ def job_of(values: SimpleNamespace, bits: int) -> Job:
         subset=subset,
         weights=weights,
         head=values.head,
+        loss=values.loss,
         loss_weights=loss_weights,
         images=images,
         archive=Path(values.cifar10_archive) if values.cifar10_archive else None,
@@ -129,6 +134,22 @@ def job_of(values: SimpleNamespace, bits: int) -> Job:
         data=data.resolve(),
         run=run_folder(Path(values.runs), name),
     )
+
+
+def with_loss(job: Job, several: bool) -> Job:
+    """Return the job with the loss of classification that LOSS asks for, or else suits the data.
+
+    several: whether a picture of the data may have several labels. Raise Failure where the loss
+    that is asked for is not for such data.
+    """
+    suitable = [name for name, each in CLASSIFICATIONS.items() if each.several == several]
+    loss = job.loss or suitable[0]
+    if loss not in suitable:
+        raise Failure(
+            f"LOSS={loss} is not for {job.dataset}, whose pictures have "
+            f"{'several labels' if several else 'one label'} each: {' or '.join(suitable)} is"
+        )
+    return replace(job, loss=loss)
 
 
 def default_net(entry: Entry, asked: str) -> str:

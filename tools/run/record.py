@@ -21,7 +21,7 @@ from tools.run.failure import Failure
 from tools.run.job import REPO, WEIGHTS_OF_LOSSES, Job
 
 DECIDING = (
-    *("dataset", "net", "method", "bits", "seed", "batch", "subset", "head"),
+    *("dataset", "net", "method", "bits", "seed", "batch", "subset", "head", "loss"),
     *(variable.lower() for variable in WEIGHTS_OF_LOSSES),
 )
 PARTS = {  # of run.json, as eval.schema has patterns
@@ -34,7 +34,8 @@ PARTS = {  # of run.json, as eval.schema has patterns
     "warnings?": [str],
 }
 MODEL = {"iters": int, "sha256": str}
-BEFORE = {"method": "ssdh", "head": False}  # of settings that are older than these variables
+# of settings that are older than these variables
+BEFORE = {"method": "ssdh", "head": False, "loss": "softmax"}
 
 
 def fingerprint_of(
@@ -108,6 +109,7 @@ def settings_of(job: Job) -> dict:
         "batch": job.batch,
         "subset": job.subset,
         "head": job.head,
+        "loss": job.loss,
         **{
             term.variable.lower(): job.loss_weights[name]
             for name, term in LOSS_TERMS.items()

@@ -13,7 +13,7 @@ from data_prep.files import only_one
 from tools.net import pretrained
 from tools.run import child, data, device, record
 from tools.run.failure import Failure, carry_out, writing
-from tools.run.job import Job, read_job
+from tools.run.job import Job, read_job, with_loss
 from tools.train import features, snapshots
 from tools.train.folder import check_readable, hold, prepare
 from tools.train.identity import fingerprint_of, starting_weights
@@ -23,6 +23,7 @@ def main() -> None:
     """Train the job's net."""
     job, _ = read_job(__doc__)
     manifest = data.read_manifest(job.data)
+    job = with_loss(job, data.has_several_labels(manifest))
     caffemodel, weights_sha256 = starting_weights(job)
     solvers = device.solvers(job.device, job.net)
     engine = device.engine()
@@ -40,6 +41,7 @@ def main() -> None:
             f"DEVICE={job.device}: this Caffe was built without NCCL; USE_NCCL=1 make caffe"
         )
     check_readable(job.data)
+    data.check_labels(job.data, manifest)
     with writing():
         lock = hold(job.run)
         start = prepare(job, manifest, fingerprint, device_sentence)

@@ -1,11 +1,12 @@
 """The features that HEAD=1 trains on: where they lie, and what the head's net is to read of them.
 
 They lie beside the LMDBs, in `features-<net>-<fingerprint>/`: <split>-<number>.h5 with `data`, N x
-F float32, and `label`, N float32 (as Caffe's HDF5Data layer reads them), of ROWS pictures in the
-LMDB's order; where the net is trained on mirrored pictures too, a training picture has a second row
-behind its own, as its mirror image. And statistics.h5, with `mean` and `variance` of each feature
-over the training pictures, F float64. A file is whole or absent, and one that is there is not made
-again (tools/train/extraction.py makes them).
+F float32, and `label`, N float32, or N x L of 0 and 1 where a picture may have several (as Caffe's
+HDF5Data layer reads them), of ROWS pictures in the LMDB's order; where the net is trained on
+mirrored pictures too, a training picture has a second row behind its own, as its mirror image. And
+statistics.h5, with `mean` and `variance` of each feature over the training pictures, F float64. A
+file is whole or absent, and one that is there is not made again (tools/train/extraction.py makes
+them).
 """
 
 import json

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from eval.files import write_atomically
 from tools.net import render
-from tools.run import data, device, machine, record
+from tools.run import device, machine, record
 from tools.run.failure import Failure
 from tools.run.job import Job
 from tools.train import snapshots
@@ -62,8 +62,8 @@ def prepare(job: Job, manifest: dict, fingerprint: dict, device_sentence: str) -
 
 def check_readable(folder: Path) -> None:
     """Raise Failure where Caffe may not read a data folder's LMDBs: it writes their lock files."""
-    for split in data.SPLITS.values():
-        lock = folder / f"{split}_lmdb" / "lock.mdb"
+    for path in sorted(folder.glob("*_lmdb")):
+        lock = path / "lock.mdb"
         read_only = os.statvfs(folder).f_flag & os.ST_RDONLY  # where LMDB does without
         if not read_only and not os.access(lock if lock.exists() else lock.parent, os.W_OK):
             raise Failure(

@@ -6,7 +6,7 @@ from data_prep.files import file_digest
 from tools.net import pretrained, render
 from tools.run import data, record
 from tools.run.failure import Failure
-from tools.run.job import Job
+from tools.run.job import Job, with_loss
 from tools.train import snapshots
 
 
@@ -36,6 +36,7 @@ def fingerprint_of(job: Job, manifest: dict, weights_sha256: str, **how: int | s
 def check_trained(job: Job) -> None:
     """Raise Failure where the job's run is not trained to its end, or is another job's."""
     manifest = data.read_manifest(job.data)
+    job = with_loss(job, data.has_several_labels(manifest))
     there = record.read_if_there(job.run)
     if not there or not (job.run / "model.caffemodel").exists():
         raise Failure(

@@ -7,6 +7,7 @@ SIGINT and SIGTERM end it with a snapshot.
 import csv
 import math
 import signal
+import sys
 import time
 from pathlib import Path
 
@@ -24,11 +25,7 @@ from tools.run.failure import Failure, Interrupted
 from tools.run.nets import Blobs
 from tools.train import parallel, snapshots
 
-COLUMNS = (
-    *("iteration", "learning_rate", *LOSS_TERMS, "test_accuracy"),
-    *(f"test_{name}" for name in LOSS_TERMS),
-    *("dead_bits", "firing_rate", "distinct_codes", "saturation", "seconds"),
-)
+ACCURACY, MEAN_AP = "test_accuracy", "test_mean_ap"  # of one label a picture, of several
 CHUNK_SECONDS = 0.5  # how long Caffe runs before Python looks at signals and moves the bar
 ETA_SECONDS = 5  # how long the first iterations are measured before the ETA is said
 LONG = 12 * 3600  # seconds from which a smaller net or a GPU is suggested
@@ -79,21 +76,29 @@ def start_weights(solver: "caffe.SGDSolver", run: Path, start: int, caffemodel: 
 def test(net: "caffe.Net", batches: int, blobs: Blobs) -> dict[str, float]:
     """Run the test net over some batches; return the test columns of train.csv, and code health.
 
+    Of several labels a picture: test_mean_ap, the mean over labels of the average precision of the
+    pictures by that label's score, and label_share, the mean share of pictures with a label, what
+    a classifier would have that knows nothing.
     dead_bits: share of bits that are the same in every picture; firing_rate: mean of the bits;
     distinct_codes: their number; saturation: mean |a - 1/2| of the activations, 1/2 at most.
     """
     names = [name for name in (*LOSS_TERMS, blobs.accuracy) if name in net.blobs]
     sums = dict.fromkeys(names, 0.0)
-    bits, saturation = [], 0.0
+    bits, saturation, scores, labels = [], 0.0, [], []
     for _ in range(batches):
         net.forward()
         for name in names:
             sums[name] += net.blobs[name].data.item()
+        if blobs.accuracy not in net.blobs:
+            for rows, blob in ((scores, blobs.classifier), (labels, blobs.label)):
+                rows.append(net.blobs[blob].data.reshape(len(net.blobs[blob].data), -1).copy())
         if blobs.code:
             latent = net.blobs[blobs.code].data
             bits.append(latent > 0.5)
             saturation += float(np.abs(latent - 0.5).mean())
     means = {f"test_{name}": total / batches for name, total in sums.items()}
+    if labels:
+        means |= label_figures(np.concatenate(labels) > 0, np.concatenate(scores))
     if not blobs.code:
         return means
     bits = np.concatenate(bits)
@@ -105,16 +110,39 @@ def test(net: "caffe.Net", batches: int, blobs: Blobs) -> dict[str, float]:
     }
 
 
+def label_figures(labels: np.ndarray, scores: np.ndarray) -> dict[str, float]:
+    """Return test_mean_ap and label_share of labels, (N, L) bool, and scores, (N, L) float32.
+
+    A label that none of the pictures has does not count. Average precision is scikit-learn's. That
+    of each label goes to the log.
+    """
+    from sklearn.metrics import average_precision_score  # which takes a second to import
+
+    there = np.flatnonzero(labels.any(axis=0))
+    precisions = average_precision_score(labels[:, there], scores[:, there], average=None)
+    by_label = ", ".join(
+        f"{label} {precision:.4f}"
+        for label, precision in zip(there, np.atleast_1d(precisions), strict=True)
+    )
+    print(f"average precision by label, of {len(labels)} pictures: {by_label}", file=sys.stderr)
+    return {MEAN_AP: float(np.mean(precisions)), "label_share": float(labels[:, there].mean())}
+
+
 def health(row: dict[str, float], classes: int, bits: int) -> list[str]:
     """Return sentences for what is wrong with the codes after a test, [] where nothing is."""
     sentences = []
     if row["saturation"] < 0.01:
         sentences.append("all activations are near 0.5: the latent layer has learned nothing")
-    if row.get("test_binarization", 0) < -0.12 and row["test_accuracy"] < 2 / classes:
+    if MEAN_AP in row:
+        chance = row["label_share"]
+        found, near, name = row[MEAN_AP], chance + (1 - chance) / 10, "mean average precision"
+    else:
+        found, near, name = row[ACCURACY], 2 / classes, "accuracy"
+    if row.get("test_binarization", 0) < -0.12 and found < near:
         sentences.append(
             f"the codes have collapsed: binarization is {row['test_binarization']:.3f} (its floor "
-            f"is -0.125) and accuracy {row['test_accuracy']:.3f} is near chance; lower BETA and "
-            "GAMMA, or the learning rate"
+            f"is -0.125) and {name} {found:.3f} is near chance; lower BETA and GAMMA, or the "
+            "learning rate"
         )
     if row["dead_bits"]:
         dead = round(row["dead_bits"] * bits)
@@ -125,23 +153,36 @@ def health(row: dict[str, float], classes: int, bits: int) -> list[str]:
 # ---- train.csv, and what the person reads -------------------------------------------------------
 
 
-def open_csv(path: Path, start: int) -> tuple[csv.DictWriter, float]:
-    """Return (writer, seconds): train.csv up to iteration start, and its seconds until then."""
+def columns(measure: str) -> tuple[str, ...]:
+    """Return the columns of train.csv; measure: ACCURACY or MEAN_AP."""
+    return (
+        *("iteration", "learning_rate", *LOSS_TERMS, measure),
+        *(f"test_{name}" for name in LOSS_TERMS),
+        *("dead_bits", "firing_rate", "distinct_codes", "saturation", "seconds"),
+    )
+
+
+def open_csv(path: Path, start: int, measure: str) -> tuple[csv.DictWriter, float]:
+    """Return (writer, seconds): train.csv up to iteration start, and its seconds until then.
+
+    measure: as columns() takes it.
+    """
     rows = rows_until(path, start) if start else []
     with write_atomically(path) as partial, open(partial, "w", newline="") as file:
-        writer = csv.DictWriter(file, COLUMNS, extrasaction="ignore")
+        writer = csv.DictWriter(file, columns(measure), extrasaction="ignore")
         writer.writeheader()
         writer.writerows(rows)
     seconds = float(rows[-1].get("seconds") or 0) if rows else 0.0
     file = open(path, "a", newline="", buffering=1)  # noqa: SIM115 (open until the process ends)
-    return csv.DictWriter(file, COLUMNS, extrasaction="ignore"), seconds
+    return csv.DictWriter(file, columns(measure), extrasaction="ignore"), seconds
 
 
 def shown(row: dict[str, float]) -> dict[str, str]:
     """Return the fields of a row that stand behind the progress bar."""
     fields = {term.short: f"{row[name]:.4f}" for name, term in LOSS_TERMS.items() if name in row}
-    if "test_accuracy" in row:
-        fields["accuracy"] = f"{row['test_accuracy']:.4f}"
+    for measure, name in ((ACCURACY, "accuracy"), (MEAN_AP, "mean AP")):
+        if measure in row:
+            fields[name] = f"{row[measure]:.4f}"
     return fields | {"lr": f"{row['learning_rate']:.2g}"}
 
 
@@ -222,12 +263,13 @@ def train(
     net = solver.net
     bits = net.blobs[blobs.code].data.shape[1] if blobs.code else 0
     losses = [name for name in LOSS_TERMS if name in net.blobs]
+    several = net.blobs[blobs.label].data.ndim > 1
     if param.test_interval:
         test_net = caffe.Net(param.net, caffe.TEST)
         test_net.share_with(net)
         batches = min(param.test_iter[0], max(1, pictures // test_net.blobs["data"].shape[0]))
 
-    writer, seconds_before = open_csv(run / "train.csv", start)
+    writer, seconds_before = open_csv(run / "train.csv", start, MEAN_AP if several else ACCURACY)
     began = time.monotonic()
     fields, test_seconds = {}, 0.0
 

@@ -10,7 +10,7 @@ from data_prep import DataError
 from tests.tools.run.jobs import make_job, values_of
 from tools.run import device
 from tools.run.failure import Failure
-from tools.run.job import job_of, read_job, require_codes, run_folder, run_name
+from tools.run.job import job_of, read_job, require_codes, run_folder, run_name, with_loss
 
 
 def test_the_default_job():
@@ -170,3 +170,20 @@ def test_a_job_goes_to_other_processes_and_is_never_changed():
     assert again == job and again.loss_weights == job.loss_weights
     with pytest.raises(dataclasses.FrozenInstanceError):
         job.bits = 12
+
+
+@pytest.mark.parametrize(
+    ("asked", "several", "found"),
+    [("", False, "softmax"), ("softmax", False, "softmax"), ("", True, "sigmoid")]
+    + [(loss, True, loss) for loss in ("sigmoid", "margin1", "margin2")],
+)
+def test_the_data_decide_the_loss_where_it_is_not_given(asked, several, found):
+    job = make_job(LOSS=asked)
+    assert with_loss(job, several) == dataclasses.replace(job, loss=found)
+
+
+def test_a_loss_that_is_not_for_the_data_or_not_known_is_refused():
+    with pytest.raises(Failure, match="LOSS=margin2 is not for mnist, whose pictures have one lab"):
+        with_loss(make_job(LOSS="margin2"), False)
+    with pytest.raises(Failure, match="LOSS=hinge is not known; there are softmax, sigmoid, mar"):
+        make_job(LOSS="hinge")

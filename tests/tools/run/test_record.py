@@ -10,7 +10,7 @@ from tests.tools.run.jobs import make_job
 from tools.net import render
 from tools.run import device, record
 from tools.run.failure import Failure
-from tools.run.job import REPO
+from tools.run.job import REPO, with_loss
 
 MANIFEST = {
     "lmdb_sha256": {"train": "11", "test": "22"},
@@ -202,7 +202,7 @@ def test_a_run_from_before_a_part_was_recorded_is_the_same(there, fingerprint):
 
 
 def test_settings_as_run_json_keeps_them():
-    assert record.settings_of(make_job(BETA="0.5", DEVICE="cpu")) == {
+    assert record.settings_of(with_loss(make_job(BETA="0.5", DEVICE="cpu"), several=False)) == {
         "dataset": "mnist",
         "net": "lenet",
         "method": "ssdh",
@@ -211,6 +211,7 @@ def test_settings_as_run_json_keeps_them():
         "batch": 64,
         "subset": 0,
         "head": False,
+        "loss": "softmax",
         "alpha": 1.0,
         "beta": 0.5,
         "gamma": 1.0,
