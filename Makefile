@@ -19,8 +19,8 @@ PYTHON := .venv/bin/python
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help venv caffe data train codes eval report index search serve export baselines paper compare \
-        clean-run weights lint test test-fast faults fuzz gpu-check caffe-test bench-train bench-data bench-builds \
+.PHONY: help venv caffe data train codes eval report index search serve export baselines leaderboard paper \
+        compare clean-run weights lint test test-fast faults fuzz gpu-check caffe-test bench-train bench-data bench-builds \
         bench-eval bench-scale bench-search bench-distance bench-serve bench-export image shell image-test
 
 # ---- set-up ---------------------------------------------------------------------------------------
@@ -63,8 +63,11 @@ export: caffe        ## a trained run's net, or WEIGHTS, for where there is no C
 	@$(PYTHON) -m tools.stages export
 	@$(PYTHON) -m tools.export
 
-baselines: venv      ## other hashing methods on a run's features (RUN= of METHOD=finetune, BITS="32 48")
+baselines: venv      ## other hashing methods on a run's features (METHOD=finetune, BITS="32 48", BASELINES="bre mlh")
 	@$(PYTHON) -m tools.baselines
+
+leaderboard: data    ## all methods at BITS="12 24 32 48" in one table; trains and learns what is missing
+	@$(PYTHON) -m tools.leaderboard
 
 paper: caffe         ## the paper's tables and figures from all runs in RUNS, into RUNS/paper
 	@$(PYTHON) -m tools.paper

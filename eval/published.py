@@ -85,14 +85,25 @@ def precision_curves(run: dict, metrics: dict) -> dict[str, tuple[list[int], lis
     return curves
 
 
-def map_curves(dataset: str, k: int) -> dict[str, tuple[list[int], list[float]]]:
-    """Return the published mAP@k of a data set as curves (bits, mAP) by method."""
+def published_maps(dataset: str, k: int | None) -> list[dict[str, str]]:
+    """Return the rows of retrieval_map.csv with a data set's mAP@k, or whole rankings' where None.
+
+    A row is of the whole ranking where it says of how many pictures that was.
+    """
+    return [
+        row
+        for row in read_published("retrieval_map")
+        if row["dataset"] == dataset and row["k"] == (row["database"] if k is None else str(k))
+    ]
+
+
+def map_curves(dataset: str, k: int | None) -> dict[str, tuple[list[int], list[float]]]:
+    """Return the published mAP@k of a data set as curves (bits, mAP) by method; k as there."""
     curves = {}
-    for row in read_published("retrieval_map"):
-        if (row["dataset"], row["k"]) == (dataset, str(k)):
-            bits, values = curves.setdefault(row["method"], ([], []))
-            bits.append(int(row["bits"]))
-            values.append(float(row["map_percent"]) / 100)
+    for row in published_maps(dataset, k):
+        bits, values = curves.setdefault(row["method"], ([], []))
+        bits.append(int(row["bits"]))
+        values.append(float(row["map_percent"]) / 100)
     return curves
 
 

@@ -1,8 +1,9 @@
 """python -m eval.baselines RUN --bits 32 48: other hashing methods on a run's feature layer.
 
-Writes <run>/baselines/<method>-<bits>.json, and euclidean.json for exhaustive search on the
-features, each with the figures of metrics.json; prints them as a table, with the SSDH runs of the
-same data set and net beside them. What was measured on the same features is not measured again.
+Learns all methods, or those that --methods names. Writes <run>/baselines/<method>-<bits>.json,
+and euclidean.json for exhaustive search on the features, each with the figures of metrics.json;
+prints them as a table, with the SSDH runs of the same data set and net beside them. What was
+measured on the same features is not measured again.
 """
 
 import argparse
@@ -19,7 +20,7 @@ from eval.baselines.methods import (
     EUCLIDEAN,
     SEED,
     Baseline,
-    check_bits,
+    check_learnable,
     learn_and_measure,
 )
 from eval.baselines.table import lines
@@ -37,31 +38,32 @@ def main(arguments: list[str] | None = None) -> None:
     options = _parse(arguments)
     try:
         code_lengths = [_bits(text) for text in options.bits]
+        methods = [_known(name) for name in options.methods or BASELINES]
         run = read_run(options.run)
-        measure_all(run, code_lengths)
-        print("\n".join(lines(run, code_lengths, find_runs(options.run.parent))))
+        measure_all(run, code_lengths, methods)
+        print("\n".join(lines(run, code_lengths, find_runs(options.run.parent), methods)))
     except InputError as error:
         sys.exit(f"error: {error}")
     except OSError as error:
         sys.exit(f"error: {system_sentence(error)}")
 
 
-def measure_all(run: Run, code_lengths: list[int]) -> None:
-    """Write the result of every baseline and code length that is not there yet.
+def measure_all(run: Run, code_lengths: list[int], methods: list[str]) -> None:
+    """Write the result of each method and code length that is not there yet.
 
-    Raises InputError where the run has no metrics that hold, no features.h5, or too few features.
+    methods: keys of BASELINES. Raises InputError where the run has no metrics that hold, no
+    features.h5, or features that a method cannot learn from.
     """
     if run.metrics is None:
         raise InputError(run.why)
     features = read_features(run.folder / "features.h5")
-    size = features.database.features.shape[1]
-    check_bits(max(code_lengths), size, features.path)
+    check_learnable(features, max(code_lengths), methods)
     folder = run.folder / "baselines"
     folder.mkdir(exist_ok=True)
     learned_on = {
         "run": run.folder.name,
         "blob": features.blob,
-        "dimensions": size,
+        "dimensions": features.database.features.shape[1],
         "features_sha256": features.sha256,
         "net_fingerprint": features.net_fingerprint,
         "seed": SEED,
@@ -90,7 +92,8 @@ def measure_all(run: Run, code_lengths: list[int]) -> None:
 
     keep("euclidean", "Euclidean search", lambda: _euclidean(features))
     for bits in code_lengths:
-        for name, baseline in BASELINES.items():
+        for name in methods:
+            baseline = BASELINES[name]
             title = f"{baseline.name}, {bits} bits"
             keep(f"{name}-{bits}", title, partial(learned, baseline, bits))
 
@@ -119,6 +122,7 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m eval.baselines", description=__doc__)
     parser.add_argument("run", type=Path, help="a run's folder with features.h5")
     parser.add_argument("--bits", nargs="+", required=True, help="code lengths")
+    parser.add_argument("--methods", nargs="+", help=f"some of {' '.join(BASELINES)}; all")
     return parser.parse_args(arguments)
 
 
@@ -126,6 +130,14 @@ def _bits(text: str) -> int:
     if not text.isdecimal() or not 1 <= int(text) <= 1024:
         raise InputError(f"BITS={text} is no code length: give whole numbers from 1 to 1024")
     return int(text)
+
+
+def _known(name: str) -> str:
+    if name not in BASELINES:
+        raise InputError(
+            f"BASELINES: there is no method {name!r}; there are {', '.join(BASELINES)}"
+        )
+    return name
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from eval.baselines import itq, ksh, lsh, spectral
+from eval.baselines import bre, fasthash, itq, ksh, lsh, mlh, spectral
 from eval.baselines.training import Encode, Learn, Training, pieces
 from eval.codes import Codes, Split
 from eval.features import Features
@@ -24,30 +24,55 @@ class Baseline(NamedTuple):
 
     name: in tables and legends. labels: whether it learns from labels. learn: its module's
     function. style: of its line in charts (eval/pages/figures.py), a number that neither another
-    baseline nor a method of prototxt/methods.toml has.
+    baseline nor a method of prototxt/methods.toml has. axes: whether each bit needs a feature
+    dimension of its own.
     """
 
     name: str
     labels: bool
     learn: Learn
     style: int
+    axes: bool = False
 
 
 BASELINES = {  # by the name of its files, <name>-<bits>.json
     "lsh": Baseline("LSH", labels=False, learn=lsh.learn, style=6),
     "sh": Baseline("SH", labels=False, learn=spectral.learn, style=5),
-    "itq": Baseline("ITQ", labels=False, learn=itq.learn, style=4),
-    "cca-itq": Baseline("CCA-ITQ", labels=True, learn=itq.learn_with_labels, style=3),
+    "itq": Baseline("ITQ", labels=False, learn=itq.learn, style=4, axes=True),
+    "cca-itq": Baseline("CCA-ITQ", labels=True, learn=itq.learn_with_labels, style=3, axes=True),
+    "bre": Baseline("BRE", labels=True, learn=bre.learn, style=9),
+    "mlh": Baseline("MLH", labels=True, learn=mlh.learn, style=10),
     "ksh": Baseline("KSH", labels=True, learn=ksh.learn, style=2),
+    "fasthash": Baseline("FastHash", labels=True, learn=fasthash.learn, style=11),
 }
 
 
-def check_bits(bits: int, size: int, path: object) -> None:
-    """Raise InputError where ITQ has fewer feature dimensions, `size`, than it needs axes."""
-    if bits > size:
+def check_learnable(features: Features, bits: int, names: list[str]) -> None:
+    """Raise InputError where some of the methods `names` cannot learn `bits` bits from features.
+
+    What is not finite is refused where features are read.
+    """
+    rows, size = features.database.features.shape
+    for name in names:
+        if BASELINES[name].axes and bits > size:
+            raise InputError(
+                f"{features.path} has features of {size} dimensions, too few axes for "
+                f"{BASELINES[name].name} at {bits} bits; ask for at most {size}"
+            )
+    if rows < bits:
         raise InputError(
-            f"{path} has features of {size} dimensions, too few axes for ITQ at {bits} bits; "
-            f"ask for at most {size}"
+            f"{features.path} has {rows} pictures in 'database', fewer than the {bits} bits that "
+            "are to be learned from them; ask for fewer bits, or take more pictures"
+        )
+    if not np.ptp(features.database.features, axis=0).any():
+        raise InputError(
+            f"{features.path} has the same features for every picture in 'database', so that there "
+            "is nothing to tell them apart by; look at the training of that run"
+        )
+    if not np.ptp(features.database.labels):
+        raise InputError(
+            f"{features.path} has pictures of one class alone in 'database'; methods are learned "
+            "and compared on two or more"
         )
 
 
@@ -62,15 +87,16 @@ def learn_and_measure(
 
     training: of the database in `features`. evaluate: takes the keyword arguments of
     `eval.metrics.evaluate_queries`. Beside the figures stand method (its name), uses_labels,
-    learned (the record of `learn`) and seconds_learning.
+    learned (the record of `learn`), seconds_learning, and seconds_coding, of both splits' rows.
     """
     began = time.monotonic()
     encode, learned = baseline.learn(training, bits, np.random.default_rng(SEED))
-    seconds = time.monotonic() - began
+    learned_at = time.monotonic()
     database, query = (
         Split(_pack(encode, rows.features), rows.labels, rows.keys)
         for rows in (features.database, features.query)
     )
+    coded_at = time.monotonic()
     figures = evaluate(
         query_codes=query.codes,
         query_labels=query.labels,
@@ -94,7 +120,8 @@ def learn_and_measure(
         "method": baseline.name,
         "uses_labels": baseline.labels,
         "learned": learned,
-        "seconds_learning": round(seconds, 2),
+        "seconds_learning": round(learned_at - began, 2),
+        "seconds_coding": round(coded_at - learned_at, 3),
     }
 
 

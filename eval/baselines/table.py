@@ -1,6 +1,6 @@
 """The baselines on one run's features as a table, SSDH's runs beside them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from eval.baselines.methods import BASELINES
@@ -63,9 +63,12 @@ def rows(
     return table
 
 
-def lines(run: Run, code_lengths: list[int], runs: list[Run]) -> list[str]:
-    """Return the lines of the table to print; each names its run."""
-    table = rows(run, code_lengths, runs)
+def lines(
+    run: Run, code_lengths: list[int], runs: list[Run], methods: Sequence[str] = tuple(BASELINES)
+) -> list[str]:
+    """Return the lines of the table to print, of the baselines `methods`; each names its run."""
+    left_out = {BASELINES[name].name for name in BASELINES if name not in methods}
+    table = [row for row in rows(run, code_lengths, runs) if row.method not in left_out]
     last = max(row.metrics["precision_at_k"]["k"][-1] for row in table if row.metrics)
     precision = f"P@{last}"
     text = [

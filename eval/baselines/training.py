@@ -6,6 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy.linalg import eigh
 
+TINY = 1e-12  # a shorter row is that of the mean itself, and stays as it is
 ROWS_PER_PIECE = 8192  # of float32 features that are in memory as float64
 
 
@@ -54,6 +55,12 @@ def principal_axes(training: Training, count: int) -> np.ndarray:
 def projected(training: Training, axes: np.ndarray) -> np.ndarray:
     """Return the centred features along axes (F, d), as (N, d) float64."""
     return np.concatenate([(piece - training.mean) @ axes for piece in pieces(training.features)])
+
+
+def unit_rows(features: np.ndarray, mean: np.ndarray) -> np.ndarray:
+    """Return features (n, F) less their mean, each row brought to unit length, as float64."""
+    centred = features - mean
+    return centred / np.maximum(np.linalg.norm(centred, axis=1, keepdims=True), TINY)
 
 
 def pieces(features: np.ndarray) -> Iterator[np.ndarray]:

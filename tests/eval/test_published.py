@@ -6,6 +6,7 @@ from eval.published import (
     accuracies,
     compare,
     differences,
+    map_curves,
     net_word,
     our_method,
     precision_curves,
@@ -111,6 +112,24 @@ def test_curves_are_those_of_cifar10_at_48_bits():
     )
     assert curves["KSH"][0] == [100, 200, 400, 600, 800, 1000]
     assert precision_curves(a_run("mnist"), some_metrics()) == {}
+
+
+def test_what_papers_measured_on_whole_rankings_stands_apart_from_the_first_1000():
+    """Of CNNH's and DNNH's own tables; the CVPRW 2015 README has some as of the first 1,000."""
+    whole = map_curves("cifar10", None)
+    assert whole["DNNH"][0] == [12, 24, 32, 48]
+    assert whole["DNNH"][1] == pytest.approx([0.552, 0.566, 0.558, 0.581])
+    assert whole["SSDH"] == ([48], [pytest.approx(0.913361)])
+    first = map_curves("cifar10", 1000)
+    assert "DNNH" not in first
+    for method in ("CNNH", "CNNH+"):
+        at = dict(zip(*whole[method], strict=True))
+        assert sorted(at) == [12, 24, 32, 48]
+        assert dict(zip(*first[method], strict=True)) == {bits: at[bits] for bits in (12, 32, 48)}
+    ours = compare(a_run(method="cnnh", bits=24), some_metrics(bits=24), [])
+    row = row_of(ours, "mAP@59000", "CNNH")
+    assert row["ours"] == 0.92  # of the whole ranking
+    assert {"other net", "other protocol"} <= set(row["differs"]) and row["difference"] is None
 
 
 def test_names_of_published_methods_tell_method_and_net():

@@ -28,6 +28,7 @@ fi
 [ "${1:-}" != packages ] || exit 0
 if [ ! -e .venv/kernels ] || [ -n "$(find eval -name '*.py' -newer .venv/kernels -print -quit)" ]; then
     echo "[venv] compiling the evaluator"
-    .venv/bin/python -m eval.compile_kernels || die "the evaluator could not be compiled; see above."
+    .venv/bin/python -m eval.compile_kernels && .venv/bin/python -m eval.baselines.compile_kernels \
+        || die "the evaluator could not be compiled; see above."
     touch .venv/kernels
 fi

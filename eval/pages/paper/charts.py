@@ -25,10 +25,10 @@ def charts(group: Group) -> dict[str, Chart]:
     lengths = {row.bits for row in group.rows if row.bits}
     if whole and group.dataset == PRECISION_CURVES[0]:
         lengths.add(PRECISION_CURVES[1])
-    published = map_curves(group.dataset, RELEASE_K) if whole else {}
+    ranking, published = (map_curves(group.dataset, k) if whole else {} for k in (None, RELEASE_K))
     graded = {title for row in group.rows for title, *_ in graded_measures(row.metrics)}
     drawn = {
-        "map-by-bits": _by_bits(group, "map", "mAP, whole ranking"),
+        "map-by-bits": _by_bits(group, "map", "mAP, whole ranking", ranking),
         f"map-at-{RELEASE_K}-by-bits": _by_bits(group, at_k, f"mAP@{RELEASE_K}", published),
         **{f"{_file_of(title)}-by-bits": _by_bits(group, title, title) for title in sorted(graded)},
         **{f"precision-at-k-{bits}": _precision(group, bits) for bits in sorted(lengths)},
@@ -113,7 +113,12 @@ def _precision(group: Group, bits: int) -> Chart:
 
 
 def _background(published: dict) -> list[Line]:
-    return [Line(f"{method} (published)", *points) for method, points in published.items()]
+    """Return published curves; a number at one code length alone is none, and stands in tables."""
+    return [
+        Line(f"{method} (published)", *points)
+        for method, points in published.items()
+        if len(points[0]) > 1
+    ]
 
 
 def _limits(lines: list[Line]) -> tuple[float, float] | None:

@@ -2,7 +2,14 @@
 
 from eval.pages.paper.groups import Group, method_of
 from eval.protocol import RELEASE_K
-from eval.published import accuracies, difference, maps, our_method, read_published
+from eval.published import (
+    accuracies,
+    difference,
+    maps,
+    our_method,
+    published_maps,
+    read_published,
+)
 from eval.run_folders import Run
 from eval.summary import figures_of
 
@@ -88,9 +95,9 @@ def retrieval_table(dataset: str, runs: list[Run]) -> list[dict]:
 def map_table(group: Group, measure: str) -> tuple[list[int], list[dict]]:
     """Return mAP by code length: the columns (bits), and a dict a method: name, source, cells.
 
-    measure: "map" or "map_at_1000", or what else `figures_of` knows. A cell
-    is the figure with its tie figures, or None where nothing was measured. Published methods follow
-    for measure "map_at_1000", each with `published` true and its net as source.
+    measure: "map" or "map_at_1000", or what else `figures_of` knows. A cell is the figure with its
+    tie figures, or None where nothing was measured. Published methods follow for the first two,
+    each with `published` true, and its net and, where it is stated, its protocol in its source.
     """
     ours, others = {}, {}
     for row in group.rows:
@@ -100,18 +107,14 @@ def map_table(group: Group, measure: str) -> tuple[list[int], list[dict]]:
         entry = ours.setdefault(method_of(row), {"name": row.method, "sources": [], "values": {}})
         entry["values"][row.bits] = figures
         entry["sources"].append(row.source)
-    if measure == f"map_at_{RELEASE_K}" and not group.subset:
-        for row in read_published("retrieval_map"):
-            if (row["dataset"], row["k"]) == (group.dataset, str(RELEASE_K)):
-                entry = others.setdefault(
-                    row["method"],
-                    {
-                        "name": row["method"],
-                        "sources": [f"net: {row['net'] or 'not stated'}; {row['source']}"],
-                        "values": {},
-                    },
-                )
-                entry["values"][int(row["bits"])] = (float(row["map_percent"]) / 100, None)
+    cuts = {"map": None, f"map_at_{RELEASE_K}": RELEASE_K}
+    if measure in cuts and not group.subset:
+        k = cuts[measure]
+        for row in published_maps(group.dataset, k):
+            entry = others.setdefault(
+                row["method"], {"name": row["method"], "sources": [_source(row)], "values": {}}
+            )
+            entry["values"][int(row["bits"])] = (float(row["map_percent"]) / 100, None)
     columns = sorted(
         {bits for row in (*ours.values(), *others.values()) for bits in row["values"] if bits}
     )
@@ -127,6 +130,13 @@ def map_table(group: Group, measure: str) -> tuple[list[int], list[dict]]:
         for published, table in ((False, ours), (True, others))
         for row in table.values()
     ]
+
+
+def _source(row: dict[str, str]) -> str:
+    words = [f"net: {row['net'] or 'not stated'}"]
+    if row["queries"]:
+        words.append(f"{int(row['queries']):,} queries, {int(row['database']):,} pictures")
+    return "; ".join([*words, row["source"]])
 
 
 _EMPTY = {

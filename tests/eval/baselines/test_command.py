@@ -2,6 +2,7 @@ import contextlib
 import io
 import json
 
+import h5py
 import numpy as np
 import pytest
 
@@ -93,6 +94,51 @@ def test_results_on_other_weights_do_not_count(runs, printed):
     assert all(row.metrics for row in rows(run, [12], [])[:-1])
     retrained = run._replace(metrics=run.metrics | {"net_fingerprint": "of other weights"})
     assert not any(row.metrics for row in rows(retrained, [12], []))
+
+
+def test_a_list_of_methods_is_learned_and_shown_alone(tmp_path, capsys):
+    write_features(tmp_path / "features.h5")
+    write_run(tmp_path / "run.json", bits=None, method="finetune")
+    main([str(tmp_path), "--bits", "8", "--methods", "lsh", "itq"])
+    names = {path.name for path in (tmp_path / "baselines").iterdir()}
+    assert names == {"euclidean.json", "lsh-8.json", "itq-8.json"}
+    printed = capsys.readouterr().out
+    rows = printed[printed.index("method  ") :].splitlines()[1:]
+    assert [row.split()[0] for row in rows] == ["lenet-ft,", "LSH", "ITQ", "SSDH"]
+    with pytest.raises(SystemExit, match="error: BASELINES: there is no method 'itqs'; there are"):
+        main([str(tmp_path), "--bits", "8", "--methods", "lsh", "itqs"])
+
+
+def spoilt(features, labels, what):
+    """Features that nothing can be learned from, and the sentence on them."""
+    if what == "few":
+        return features[:6], labels[:6], "has 6 pictures in 'database', fewer than the 8 bits"
+    if what == "one class":
+        return features, np.zeros_like(labels), "has pictures of one class alone in 'database'"
+    if what == "constant":
+        return np.ones_like(features), labels, "has the same features for every picture"
+    features[3, 5] = np.nan
+    return features, labels, "'database/features' holds a value that is not finite"
+
+
+@pytest.mark.parametrize("name", BASELINES)
+@pytest.mark.parametrize("what", ["few", "one class", "constant", "nan"])
+def test_what_no_method_can_learn_from_is_one_sentence(tmp_path, name, what):
+    write_features(tmp_path / "features.h5")
+    write_run(tmp_path / "run.json", bits=None, method="finetune")
+    with h5py.File(tmp_path / "features.h5", "r+") as file:
+        of_split = file["database"]
+        features, labels, sentence = spoilt(of_split["features"][:], of_split["labels"][:], what)
+        keys = of_split["key"][: len(labels)]
+        for part, values in (("features", features), ("labels", labels), ("key", keys)):
+            del of_split[part]
+            of_split[part] = values
+    with pytest.raises(SystemExit) as stopped:
+        main([str(tmp_path), "--bits", "8", "--methods", name])
+    text = str(stopped.value)
+    assert text.startswith(f"error: {tmp_path / 'features.h5'}") and sentence in text
+    assert "\n" not in text
+    assert not (tmp_path / "baselines").exists()
 
 
 @pytest.mark.parametrize(

@@ -8,22 +8,21 @@ from scipy.optimize import check_grad
 from eval.baselines import itq, ksh, lsh, spectral
 from eval.baselines.methods import BASELINES
 from eval.baselines.training import principal_axes, training_set
+from tests.eval.baselines.clusters import clustered
+from tests.eval.baselines.learn import make_small
 
 LEARN = [pytest.param(baseline.learn, id=name) for name, baseline in BASELINES.items()]
-
-
-def clustered(rows, classes=5, size=24, seed=0):
-    """Features around a centre for each class, with axes of unequal spread, and their labels."""
-    random = np.random.default_rng(seed)
-    labels = random.integers(classes, size=rows).astype(np.int32)
-    centres = np.random.default_rng(99).standard_normal((classes, size)) * 2
-    noise = random.standard_normal((rows, size)) * np.linspace(2, 0.2, size)
-    return (centres[labels] + noise + 3).astype(np.float32), labels
 
 
 @pytest.fixture(scope="module")
 def training():
     return training_set(*clustered(1200))
+
+
+@pytest.fixture(autouse=True)
+def small(request, monkeypatch):
+    if "learn" in request.fixturenames:
+        make_small(monkeypatch)
 
 
 @pytest.mark.parametrize("learn", LEARN)
@@ -34,6 +33,7 @@ def test_codes_of_one_class_are_nearer_than_those_of_two(training, learn):
     assert bits.shape == (300, 16) and bits.dtype == bool
     distances = (bits[:, None] != bits).sum(axis=2)
     same = labels[:, None] == labels
+    assert bits.any(axis=0).all() and not bits.all(axis=0).any()
     assert distances[same].mean() < distances[~same].mean() - 2
 
 

@@ -206,6 +206,7 @@ def test_without_any_run_published_numbers_stand_alone(tmp_path):
     assert "missing" in text and "89.30" not in text and "0.8930" in text
     assert {path.name for path in (tmp_path / "figures").glob("*.svg")} == {
         "cifar10-published-map-at-1000-by-bits.svg",
+        "cifar10-published-map-by-bits.svg",
         "cifar10-published-precision-at-k-48.svg",
     }
 

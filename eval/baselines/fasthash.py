@@ -1,0 +1,271 @@
+"""FastHash: Lin, Shen, Shi, van den Hengel and Suter, CVPR 2014.
+
+"Fast supervised hashing with decision trees for high-dimensional data". With z_1 ... z_K the bits
+(1 or -1) of the rows and Y = 1 for rows of one class, else -1, sought are bits with a small
+sum_ij (r Y_ij - sum_p z_p,i z_p,j)^2 (eq. 2), one after another, each in two steps.
+
+Step 1 finds the codes. Of bit r, what is left of the sum is sum_ij a_ij z_i z_j, with a_ij =
+sum_(p<r) z_p,i z_p,j - r Y_ij (eqs. 7 and 8). Between rows of one class a_ij is negative, so that
+the part of the sum that a block B of such rows takes part in, the others held, sum_(i,j in B)
+a_ij z_i z_j + 2 sum_(i in B) f_i z_i with f_i = sum_(j not in B) a_ij z_j, is submodular, and a
+minimum cut minimizes it exactly ("block GraphCut", Algorithm 1). It starts from the spectral
+relaxation, the signs of the eigenvector of the least sum. Y has the low rank of the labels, so
+that the matrix of pairs is never formed, and memory grows with the rows alone.
+
+Step 2 learns a function for the bit: AdaBoost of decision trees of depth 4, h(x) = the sign of
+sum_t w_t T_t(x), on features quantized to 256 steps, each tree on the rows that have 99 % of the
+weight ("weight trimming") and at each node on some of the features ("LazyBoost"). What h gives
+for the rows takes the place of the codes (Algorithm 2), so that later bits repair it.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from scipy.sparse import csr_array
+from scipy.sparse.csgraph import breadth_first_order, maximum_flow
+from sklearn.tree import DecisionTreeRegressor
+from tqdm import trange
+
+from eval.baselines.training import Encode, Training
+from eval.compiled import compiled
+
+ROWS = 10_000  # that are learned from, as in the authors' demonstration
+BLOCK = 100  # rows of one class in a cut, at most
+CUTS = 2  # of each block and bit, as in the authors' code
+TREES, DEPTH = 200, 4  # section 3
+KEPT_WEIGHT = 0.99  # of the rows that a tree is learned on; as in the authors' code
+LEVELS = 256  # of a quantized feature
+LEAST_ERROR = 1e-6  # of a tree's weighted error: one without any would outvote all others
+
+
+class Boosted(NamedTuple):
+    """The trees of a bit's function: for each (T) and each of its nodes (M), all (T, M).
+
+    feature: int64, what an inner node asks for, negative at a leaf. threshold: float64; rows that
+    are at most that go to the node `left` (int64), others to `right`. vote: float64, of a leaf.
+    """
+
+    feature: np.ndarray
+    threshold: np.ndarray
+    left: np.ndarray
+    right: np.ndarray
+    vote: np.ndarray
+
+
+def learn(training: Training, bits: int, random: np.random.Generator) -> tuple[Encode, dict]:
+    """Learn FastHash on rows that are drawn from the features.
+
+    Records how many there are, the sum_ij a_ij z_i z_j of each bit at its spectral start, after the
+    cuts, and as the trees give it, each divided by the number of pairs, and eq. 2 after each bit.
+    """
+    count = len(training.features)
+    drawn = random.choice(count, min(ROWS, count), replace=False)
+    quantize = quantizer(training.features)
+    rows, labels = quantize(training.features[drawn]), training.labels[drawn]
+    same = (labels[:, None] == np.unique(labels)).astype(np.float64)
+    blocks = class_blocks(labels, random)
+    codes = np.zeros((len(rows), 0))
+    functions, energies, objectives = [], [], []
+    for bit in trange(1, bits + 1, desc="FastHash", unit=" bits", disable=None, leave=False):
+        start = spectral(same, codes, bit)
+        cut = start.copy()
+        for _ in range(CUTS):
+            cut_blocks(cut, same, codes, bit, blocks)
+        function, given = boost(rows, cut, random)
+        functions.append(function)
+        steps = [energy(each, same, codes, bit) / len(rows) ** 2 for each in (start, cut, given)]
+        energies.append(steps)
+        codes = np.column_stack([codes, given])
+        objectives.append(objective(same, codes))
+
+    def encode(features: np.ndarray) -> np.ndarray:
+        quantized = quantize(features)
+        return np.stack([votes(*function, quantized) > 0 for function in functions], axis=1)
+
+    spectral_energy, cut_energy, tree_energy = (list(each) for each in zip(*energies, strict=True))
+    return encode, {
+        "rows": len(rows),
+        "blocks": len(blocks),
+        "trees": TREES,
+        "spectral_energy": spectral_energy,
+        "cut_energy": cut_energy,
+        "tree_energy": tree_energy,
+        "objective": objectives,
+    }
+
+
+def residue(same: np.ndarray, codes: np.ndarray, bit: int, z: np.ndarray) -> np.ndarray:
+    """Return sum_j a_ij z_j of each row i; Y is 2 L L' - 1 1', L (`same`) the classes' columns."""
+    return codes @ (codes.T @ z) - bit * (2 * same @ (same.T @ z) - z.sum(axis=0))
+
+
+def energy(z: np.ndarray, same: np.ndarray, codes: np.ndarray, bit: int) -> float:
+    """Return sum_ij a_ij z_i z_j over all pairs, each row's with itself among them."""
+    return float(z @ residue(same, codes, bit, z))
+
+
+def objective(same: np.ndarray, codes: np.ndarray) -> float:
+    """Return eq. 2 of codes (N, r), its mean over the pairs, divided by r^2: at most 4."""
+    rows, bits = codes.shape
+    # |r Y - Z Z'|^2 = r^2 N^2 - 2 r <Y, Z Z'> + |Z'Z|^2
+    agreement = 2 * np.square(same.T @ codes).sum() - np.square(codes.sum(axis=0)).sum()
+    total = bits**2 * rows**2 - 2 * bits * agreement + np.square(codes.T @ codes).sum()
+    return float(total / (bits * rows) ** 2)
+
+
+def spectral(same: np.ndarray, codes: np.ndarray, bit: int) -> np.ndarray:
+    """Return the signs (N,) of the v of unit length with the least v'Av.
+
+    A has the rank of the columns of `same` and `codes`, and v lies in their span.
+    """
+    basis = np.linalg.qr(np.column_stack([same, codes]))[0]
+    small = basis.T @ residue(same, codes, bit, basis)
+    return signs(basis @ np.linalg.eigh((small + small.T) / 2)[1][:, 0])
+
+
+def class_blocks(labels: np.ndarray, random: np.random.Generator) -> list[np.ndarray]:
+    """Return blocks of at most BLOCK rows, each of one class, that together are all rows."""
+    blocks = []
+    for label in np.unique(labels):
+        rows = random.permutation(np.flatnonzero(labels == label))
+        blocks += np.array_split(rows, -(-len(rows) // BLOCK))
+    return blocks
+
+
+def cut_blocks(
+    z: np.ndarray, same: np.ndarray, codes: np.ndarray, bit: int, blocks: list[np.ndarray]
+) -> None:
+    """Set z (N,), of -1 and 1, to its best on one block of a class after another, in place."""
+    of_classes, of_codes, total = same.T @ z, codes.T @ z, z.sum()
+    for block in blocks:
+        before, of_block = z[block], codes[block]
+        within = of_block @ of_block.T - bit
+        np.fill_diagonal(within, 0)  # z_i z_i is 1 whatever z is
+        label = same[block[0]].argmax()
+        field = of_block @ of_codes - bit * (2 * of_classes[label] - total)
+        field -= within @ before + before * (np.square(of_block).sum(axis=1) - bit)
+        z[block] = after = best_cut(within, field)
+        change = after - before
+        of_classes[label] += change.sum()
+        of_codes += of_block.T @ change
+        total += change.sum()
+
+
+def best_cut(within: np.ndarray, field: np.ndarray) -> np.ndarray:
+    """Return the z (n,) of -1 and 1 with the least sum_ij a_ij z_i z_j + 2 sum_i f_i z_i.
+
+    within: (n, n), a, whole numbers that are symmetric and not positive, 0 on the diagonal.
+    field: (n,), f, whole numbers. A row whose field outweighs all of its pairs is decided by it,
+    whatever the others are; a minimum cut decides the rest.
+    """
+    z = np.zeros(len(field))
+    while True:
+        open_rows = np.flatnonzero(z == 0)
+        pull = field[open_rows] + within[open_rows] @ z
+        held = -within[np.ix_(open_rows, open_rows)].sum(axis=1)
+        decided = np.abs(pull) > held
+        if not decided.any():
+            break
+        z[open_rows[decided]] = -np.sign(pull[decided])
+    if len(open_rows):
+        z[open_rows] = minimum_cut(-within[np.ix_(open_rows, open_rows)], pull)
+    return z
+
+
+def minimum_cut(pairs: np.ndarray, pull: np.ndarray) -> np.ndarray:
+    """Return the z (n,) of -1 and 1 with the least sum_i f_i z_i - sum_i<j w_ij z_i z_j.
+
+    pairs: (n, n), w, symmetric whole numbers that are not negative. pull: (n,), f, whole numbers.
+    A row that the cut leaves with the source, n, is 1, one that is left with the sink, n + 1, -1.
+    """
+    n = len(pull)
+    capacities = np.zeros((n + 2, n + 2), np.int32)
+    capacities[:n, :n] = pairs
+    capacities[n, :n] = np.maximum(-pull, 0)
+    capacities[:n, n + 1] = np.maximum(pull, 0)
+    graph = csr_array(capacities)
+    left = graph - maximum_flow(graph, n, n + 1).flow
+    left.eliminate_zeros()
+    z = np.full(n, -1.0)
+    reached = breadth_first_order(left, n, return_predecessors=False)
+    z[reached[reached < n]] = 1
+    return z
+
+
+def quantizer(features: np.ndarray) -> Encode:
+    """Return the function that quantizes features (n, F) to LEVELS steps between their extremes.
+
+    What it returns is float32, as scikit-learn's trees take it.
+    """
+    low, high = features.min(axis=0), features.max(axis=0)
+    scale = (LEVELS - 1) / np.maximum(high - low, np.finfo(np.float32).tiny)
+    return lambda rows: np.clip(np.rint((rows - low) * scale), 0, LEVELS - 1).astype(np.float32)
+
+
+def boost(
+    rows: np.ndarray, wanted: np.ndarray, random: np.random.Generator
+) -> tuple[Boosted, np.ndarray]:
+    """Learn AdaBoost's trees for `wanted` (N,), of -1 and 1, on quantized rows (N, F) float32.
+
+    Returns them, and the signs (N,) that they give the rows.
+    """
+    weights = np.full(len(rows), 1 / len(rows))
+    total = np.zeros(len(rows))
+    trees = []
+    for _ in range(TREES):
+        order = np.argsort(-weights)
+        kept = order[: np.searchsorted(np.cumsum(weights[order]), KEPT_WEIGHT) + 1]
+        tree = DecisionTreeRegressor(
+            max_depth=DEPTH, max_features="sqrt", random_state=int(random.integers(2**31))
+        )
+        tree.fit(rows[kept], wanted[kept], sample_weight=weights[kept], check_input=False)
+        answers = signs(tree.predict(rows, check_input=False))
+        error = max(float(weights[answers != wanted].sum()), LEAST_ERROR)
+        vote = 0.5 * np.log((1 - error) / error)
+        trees.append((tree, vote))
+        total += vote * answers
+        weights *= np.exp(-vote * answers * wanted)
+        weights /= weights.sum()
+    return flat(trees), signs(total)
+
+
+def flat(trees: list[tuple[DecisionTreeRegressor, float]]) -> Boosted:
+    """Return scikit-learn's trees, with the weight of each one's vote, as arrays."""
+    nodes = max(tree.tree_.node_count for tree, _ in trees)
+
+    def stacked(of_nodes: list[np.ndarray]) -> np.ndarray:
+        return np.stack([np.pad(each, (0, nodes - len(each))) for each in of_nodes])
+
+    return Boosted(
+        feature=stacked([tree.tree_.feature for tree, _ in trees]),
+        threshold=stacked([tree.tree_.threshold for tree, _ in trees]),
+        left=stacked([tree.tree_.children_left for tree, _ in trees]),
+        right=stacked([tree.tree_.children_right for tree, _ in trees]),
+        vote=stacked([vote * signs(tree.tree_.value[:, 0, 0]) for tree, vote in trees]),
+    )
+
+
+@compiled
+def votes(
+    feature: np.ndarray,
+    threshold: np.ndarray,
+    left: np.ndarray,
+    right: np.ndarray,
+    vote: np.ndarray,
+    rows: np.ndarray,
+) -> np.ndarray:
+    """Return the sum of the trees' votes (N,) float64 for quantized rows (N, F) float32."""
+    total = np.zeros(len(rows))
+    for t in range(len(feature)):
+        for i in range(len(rows)):
+            node = 0
+            while feature[t, node] >= 0:
+                below = rows[i, feature[t, node]] <= threshold[t, node]
+                node = left[t, node] if below else right[t, node]
+            total[i] += vote[t, node]
+    return total
+
+
+def signs(values: np.ndarray) -> np.ndarray:
+    """Return 1 where values are positive, else -1, as float64."""
+    return np.where(values > 0, 1.0, -1.0)

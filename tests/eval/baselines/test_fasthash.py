@@ -1,0 +1,114 @@
+from itertools import product
+
+import numpy as np
+import pytest
+from sklearn.tree import DecisionTreeRegressor
+
+from eval.baselines import fasthash
+from eval.baselines.training import training_set
+from tests.eval.baselines.clusters import clustered
+from tests.eval.baselines.learn import make_small
+
+ALL = np.array(list(product((-1.0, 1.0), repeat=10)))
+
+
+def labelled(rows, bits, classes=3, seed=0):
+    """The columns of classes, earlier codes (rows, bits) and a start (rows,) of a next bit."""
+    random = np.random.default_rng(seed)
+    labels = random.integers(classes, size=rows)
+    codes = np.where(random.random((rows, bits)) < 0.5, -1.0, 1.0)
+    return labels, np.eye(classes)[labels], codes, np.where(random.random(rows) < 0.5, -1.0, 1.0)
+
+
+def affinities(labels, codes, bit):
+    """The a_ij of eq. 8, all of them."""
+    return codes @ codes.T - bit * np.where(labels[:, None] == labels, 1.0, -1.0)
+
+
+@pytest.mark.parametrize("spread", [2, 15, 40])
+def test_a_block_of_ten_is_set_to_the_best_of_all_1024(spread):
+    for seed in range(60):
+        random = np.random.default_rng(seed)
+        within = -np.triu(random.integers(6, size=(10, 10)), 1)
+        within, field = within + within.T, random.integers(-spread, spread + 1, size=10)
+        energies = ((ALL @ within) * ALL).sum(axis=1) + 2 * ALL @ field
+        z = fasthash.best_cut(within.astype(float), field.astype(float))
+        assert set(z) <= {-1, 1}
+        assert z @ within @ z + 2 * field @ z == energies.min()
+
+
+def test_each_block_of_a_sweep_is_the_best_while_the_others_are_held():
+    labels, same, codes, z = labelled(30, bits=4)
+    a = affinities(labels, codes, bit=5)
+    for block in [np.flatnonzero(labels == label)[:10] for label in range(3)]:
+        tried = np.tile(z, (2 ** len(block), 1))
+        tried[:, block] = list(product((-1.0, 1.0), repeat=len(block)))
+        energies = ((tried @ a) * tried).sum(axis=1)
+        fasthash.cut_blocks(z, same, codes, 5, [block])
+        assert z @ a @ z == pytest.approx(energies.min())
+        assert fasthash.energy(z, same, codes, 5) == pytest.approx(z @ a @ z)
+
+
+def test_a_sweep_over_many_blocks_keeps_its_sums(monkeypatch):
+    """In one call as in a call a block: the sums over all rows are kept up to date."""
+    monkeypatch.setattr(fasthash, "BLOCK", 7)
+    labels, same, codes, start = labelled(100, bits=6)
+    blocks = fasthash.class_blocks(labels, np.random.default_rng(0))
+    assert sorted(np.concatenate(blocks)) == list(range(100))
+    assert all(len(block) <= 7 and len(set(labels[block])) == 1 for block in blocks)
+    at_once, one_by_one = start.copy(), start.copy()
+    fasthash.cut_blocks(at_once, same, codes, 7, blocks)
+    for block in blocks:
+        before = fasthash.energy(one_by_one, same, codes, 7)
+        fasthash.cut_blocks(one_by_one, same, codes, 7, [block])
+        assert fasthash.energy(one_by_one, same, codes, 7) <= before + 1e-9
+    np.testing.assert_array_equal(at_once, one_by_one)
+
+
+def test_the_spectral_start_and_the_objective_are_those_of_the_whole_matrix():
+    labels, same, codes, z = labelled(60, bits=5)
+    a = affinities(labels, codes, bit=6)
+    values, vectors = np.linalg.eigh(a)
+    assert values[1] - values[0] > 1e-6
+    start = fasthash.spectral(same, codes, 6)
+    assert abs(start @ fasthash.signs(vectors[:, 0])) == 60
+    wanted = np.where(labels[:, None] == labels, 1, -1)
+    mean = np.square(wanted - codes @ codes.T / 5).mean()
+    assert fasthash.objective(same, codes) == pytest.approx(mean)
+
+
+def test_votes_are_those_of_the_trees():
+    features, labels = clustered(400)
+    rows = fasthash.quantizer(features)(features)
+    assert rows.dtype == np.float32 and set(np.unique(rows)) <= set(range(fasthash.LEVELS))
+    trees = [
+        (
+            DecisionTreeRegressor(max_depth=depth, random_state=0).fit(
+                rows, 2.0 * (labels < 2) - 1
+            ),
+            0.3 + depth,
+        )
+        for depth in (1, 3, 4)
+    ]
+    expected = sum(vote * fasthash.signs(tree.predict(rows)) for tree, vote in trees)
+    np.testing.assert_allclose(fasthash.votes(*fasthash.flat(trees), rows), expected)
+
+
+def test_boosting_fits_what_no_tree_of_its_depth_can(monkeypatch):
+    monkeypatch.setattr(fasthash, "TREES", 60)
+    random = np.random.default_rng(0)
+    rows = random.integers(256, size=(800, 6)).astype(np.float32)
+    wanted = fasthash.signs(rows.sum(axis=1) - rows.sum(axis=1).mean())
+    tree = DecisionTreeRegressor(max_depth=fasthash.DEPTH).fit(rows, wanted)
+    alone = (fasthash.signs(tree.predict(rows)) == wanted).mean()
+    function, given = fasthash.boost(rows, wanted, random)
+    assert alone < 0.9 < 0.98 < (given == wanted).mean()
+    np.testing.assert_array_equal(fasthash.signs(fasthash.votes(*function, rows)), given)
+
+
+def test_energies_fall_in_the_cuts_and_the_objective_over_the_bits(monkeypatch):
+    make_small(monkeypatch)
+    _, record = fasthash.learn(training_set(*clustered(900)), 12, np.random.default_rng(0))
+    assert all(np.array(record["cut_energy"]) <= np.array(record["spectral_energy"]) + 1e-12)
+    assert record["objective"][-1] < 0.5 * record["objective"][0]
+    assert len(record["tree_energy"]) == 12

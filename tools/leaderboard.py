@@ -1,0 +1,90 @@
+"""Every method on one data set and net in one table: `make leaderboard`.
+
+Trains each METHOD that the net can be trained by at the code lengths BITS, and learns BASELINES, or
+all methods, on the features of its METHOD=finetune run; what is there already is taken as it is.
+The table is printed, and kept in RUNS/leaderboard-... with a figure.
+"""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+from eval.pages import leaderboard
+from eval.pages.paper.groups import group_runs
+from eval.run_folders import read_run
+from eval.tables import METHODS
+from tools.run import machine
+from tools.run.failure import Failure, Interrupted, carry_out, writing
+from tools.run.job import VARIABLES, Job, job_of
+from tools.run.variables import parse, value_of, variables
+
+
+def main() -> None:
+    """Bring every run and result up to date, and write the table into RUNS/leaderboard-..."""
+    values = parse(__doc__, (*VARIABLES, "BASELINES"))
+    if not values.bits:
+        raise Failure("BITS has no code length in it: give one, or several as BITS='12 32 48'")
+    if values.run:
+        raise Failure("RUN= names one run, and a leaderboard has several: leave it out")
+    jobs = jobs_of(values)
+    environment = os.environ | texts_of(values)
+    for job in jobs:
+        of_job = environment | {"SSDH_METHOD": job.method.name, "SSDH_BITS": str(job.bits or "")}
+        run_command(of_job, "tools.train")
+        run_command(of_job, "tools.stages", "report")
+        if not job.method.codes:
+            run_command(environment | {"SSDH_METHOD": job.method.name}, "tools.baselines")
+    first = jobs[0]
+    subset = f"-{first.subset}" if first.subset else ""
+    head = "-head" if first.head else ""
+    folder = Path(values.runs) / f"leaderboard-{first.dataset}-{first.net.name}{subset}{head}"
+    with writing():
+        folder.mkdir(parents=True, exist_ok=True)
+    facts = {
+        "dataset": first.dataset,
+        "net": first.net.name,
+        "subset": first.subset,
+        "command": machine.command(),
+    }
+    (group,) = group_runs([read_run(job.run) for job in jobs])
+    for said in group.damaged:
+        print(f"left out: {said}", file=sys.stderr)
+    asked = [row for row in group.rows if row.bits in (None, *values.bits)]
+    group = group._replace(rows=asked)
+    print(leaderboard.write(folder, facts, group))
+    print(f"written to {folder}/leaderboard.txt and leaderboard.json")
+
+
+def jobs_of(values: SimpleNamespace) -> list[Job]:
+    """Return the jobs of each METHOD of the net: one for each code length, or one without codes."""
+    methods = job_of(values, values.bits[0]).net.methods  # whichever METHOD is
+    return [
+        job_of(SimpleNamespace(**vars(values) | {"method": method}), bits)
+        for method in methods
+        for bits in (values.bits if METHODS[method].codes else values.bits[:1])
+    ]
+
+
+def texts_of(values: SimpleNamespace) -> dict[str, str]:
+    """Return the variables that were given, as make gives them to commands."""
+    texts = {}
+    for name, value in vars(values).items():
+        variable = variables()[name.upper()]
+        if value != value_of(variable, variable.default):
+            words = value if isinstance(value, list) else [1 if value is True else value]
+            texts[f"SSDH_{name.upper()}"] = " ".join(map(str, words))
+    return texts
+
+
+def run_command(environment: dict[str, str], module: str, *arguments: str) -> None:
+    """Run a command, its words to stderr; where it fails, end as it did, for it said why."""
+    command = [sys.executable, "-m", module, *arguments]
+    done = subprocess.run(command, stdout=sys.stderr, env=environment)
+    if done.returncode:
+        raise Interrupted(done.returncode if done.returncode > 0 else 128 - done.returncode)
+
+
+if __name__ == "__main__":
+    carry_out(main)
