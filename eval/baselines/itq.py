@@ -42,9 +42,11 @@ def canonical_axes(training: Training, count: int) -> np.ndarray:
     carried = members(training.labels)
     rows, labels = carried.shape
     share = carried.sum(axis=0) / rows
-    means = [training.features[of > 0].mean(axis=0, dtype=float) for of in carried.T]
+    means = [training.features[of].mean(axis=0, dtype=float) for of in carried.T]
     between = (np.stack(means, axis=1) - training.mean[:, None]) * share  # Cxy
-    of_labels = carried.T @ carried / rows - np.outer(share, share) + RIDGE * np.eye(labels)
+    ones = carried.astype(np.float32)  # whose products count, exactly
+    together = (ones.T @ ones).astype(np.float64) / rows
+    of_labels = together - np.outer(share, share) + RIDGE * np.eye(labels)
     explained = between @ solve(of_labels, between.T, assume_a="pos")
     size = len(training.mean)
     squared, axes = eigh(

@@ -92,7 +92,7 @@ def _sharing(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     combination of labels, and A what shares a label with it.
     """
     if labels.ndim == 1:
-        classes = members(labels)
+        classes = members(labels).astype(np.float64)
         return classes, classes
     distinct, which = np.unique(labels, axis=0, return_inverse=True)
     shared = (labels.astype(np.float64) @ distinct.T > 0).astype(np.float64)

@@ -5,9 +5,10 @@ from typing import NamedTuple
 
 from eval.baselines.methods import BASELINES
 from eval.files import InputError
+from eval.protocol import RELEASE_K
 from eval.records import read_baseline
 from eval.run_folders import Run
-from eval.summary import with_ties
+from eval.summary import figures_of, with_ties
 from eval.tables import METHODS
 
 BESIDE = METHODS["ssdh"]
@@ -66,13 +67,19 @@ def rows(
 def lines(
     run: Run, code_lengths: list[int], runs: list[Run], methods: Sequence[str] = tuple(BASELINES)
 ) -> list[str]:
-    """Return the lines of the table to print, of the baselines `methods`; each names its run."""
+    """Return the lines of the table to print, of the baselines `methods`; each names its run.
+
+    Of several labels a picture, NDCG stands behind mAP.
+    """
     left_out = {BASELINES[name].name for name in BASELINES if name not in methods}
     table = [row for row in rows(run, code_lengths, runs) if row.method not in left_out]
     last = max(row.metrics["precision_at_k"]["k"][-1] for row in table if row.metrics)
     precision = f"P@{last}"
+    graded = any("graded" in row.metrics for row in table if row.metrics)
+    ndcg = f" {f'NDCG@{RELEASE_K}':9}" if graded else ""
     text = [
-        f"{'method':20} {'bits':>4}  {'mAP, whole ranking':48} {'mAP@1000':8} {precision:6}  run"
+        f"{'method':20} {'bits':>4}  {'mAP, whole ranking':48} {'mAP@1000':8}{ndcg} "
+        f"{precision:6}  run"
     ]
     for row in table:
         metrics = row.metrics
@@ -80,13 +87,19 @@ def lines(
             f"{row.method:20} {row.bits or '':4}  "
             + (
                 f"{with_ties(metrics['map'], metrics['ties']['map']):48} "
-                f"{metrics['map_at_1000']:<8.4f} {metrics['precision_at_k']['precision'][-1]:.4f}"
+                f"{metrics['map_at_1000']:<8.4f}{_ndcg(metrics)} "
+                f"{metrics['precision_at_k']['precision'][-1]:.4f}"
                 if metrics
-                else f"{'not measured':48} {'':8} {'':6}"
+                else f"{'not measured':48} {'':8}{'':{len(ndcg)}} {'':6}"
             )
             + f"  {row.source}"
         )
     return text
+
+
+def _ndcg(metrics: dict) -> str:
+    found = figures_of(metrics, f"NDCG@{RELEASE_K}")
+    return f" {found[0]:<9.4f}" if found else ""
 
 
 def code_lengths(run: Run) -> list[int]:

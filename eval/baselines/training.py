@@ -37,10 +37,10 @@ def training_set(features: np.ndarray, labels: np.ndarray) -> Training:
 
 
 def members(labels: np.ndarray) -> np.ndarray:
-    """Return labels as rows of 0 and 1, (N, C) float64, a column for each one that occurs."""
+    """Return which labels rows have, (N, C) bool, a column for each one that occurs."""
     if labels.ndim == 2:
-        return labels[:, labels.any(axis=0)].astype(np.float64)
-    return (labels[:, None] == np.unique(labels)).astype(np.float64)
+        return labels[:, labels.any(axis=0)] > 0
+    return labels[:, None] == np.unique(labels)
 
 
 def principal_axes(training: Training, count: int) -> np.ndarray:

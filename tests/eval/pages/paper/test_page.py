@@ -8,6 +8,7 @@ import pytest
 
 from eval.baselines import lsh
 from eval.baselines.methods import BASELINES, Baseline
+from eval.baselines.table import lines
 from eval.files import InputError
 from eval.pages.figures import PLACEHOLDERS
 from eval.pages.paper import page, pictures
@@ -18,7 +19,7 @@ from eval.pages.paper.page import write_paper
 from eval.pages.paper.tables import accuracy_table, map_table, retrieval_table
 from eval.protocol import measure, metrics_path
 from eval.run_folders import find_runs
-from eval.summary import write_metrics
+from eval.summary import figures_of, write_metrics
 from tests.eval.baselines.learn import learn_baselines
 from tests.eval.pages.page import Page
 from tests.eval.samples import picture, write_features, write_run, write_sample, write_several
@@ -347,4 +348,8 @@ def test_several_labels_have_graded_tables_charts_and_all_their_labels(several, 
         assert right == set(entry["label"].split(", "))
         above = {bar["class"] for bar in entry["bars"] if bar["share"] > 0.5}
         assert entry["right"] == (above == right)
+    printed = lines(tuned, [12], several)
+    assert "NDCG@1000" in printed[0] and "mAP@1000 NDCG@1000" in printed[0]
+    ndcg = figures_of(several[0].metrics, "NDCG@1000")[0]
+    assert f" {ndcg:.4f} " in next(line for line in printed if line.endswith("pairs-lenet-12"))
     assert not any(row["run"] == tuned.folder.name for row in accuracy_table("mnist", several))
