@@ -11,7 +11,7 @@ import string
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from eval.tables import LOSS_TERMS, PROTOTXT
+from eval.tables import LOSS_TERMS, METHODS, PROTOTXT
 from tools.run.failure import Failure
 from tools.run.job import Job
 from tools.run.nets import Net, head
@@ -59,6 +59,8 @@ def render(net: Net, method: str, *, head_alone: bool = False, **values: Any) ->
     nets.toml and methods.toml leave open.
     """
     values = values | net.values(method)
+    if "slice" in values:
+        values["sliced"] = values["slice"] * values["bits"]
     folder, heads = PROTOTXT / net.name, PROTOTXT / "heads"
     files = {}
     for name in FILES:
@@ -66,7 +68,8 @@ def render(net: Net, method: str, *, head_alone: bool = False, **values: Any) ->
         text = "".join(path.read_text() for path in paths if path.exists())
         files[name] = fill(text, values, f"prototxt/{net.name}/{name}")
     if head_alone:
-        values |= head()["values"] | {"features": SCALED}
+        in_turn = METHODS[method].targets  # each picture beside its own code
+        values |= head()["values"] | {"features": SCALED, "shuffle": not in_turn}
         text = "".join(path.read_text() for path in (heads / FEATURES, heads / method / FILES[0]))
         files[HEAD] = fill(text, values, f"prototxt/heads/{method}/{FILES[0]}")
         files[FILES[2]] = fill((heads / FILES[2]).read_text(), values, f"prototxt/heads/{FILES[2]}")

@@ -30,8 +30,8 @@ def draw_grid(query: np.ndarray, pictures: Sequence[np.ndarray], answer: dict) -
         cells = figure.subplots(lines, COLUMNS, squeeze=False)
         for cell in cells.flat:
             cell.axis("off")
-        best = answer["classes"][0]
-        _show(cells[0, 0], query, f"query\n{best['name']} {best['probability']:.1%}")
+        best = [f"{each['name']} {each['probability']:.1%}" for each in answer["classes"][:1]]
+        _show(cells[0, 0], query, "\n".join(["query", *best]))
         found_in = zip(cells[1:].flat, pictures, answer["neighbours"], strict=False)
         for cell, picture, found in found_in:
             distance = f"distance {found['distance']}"

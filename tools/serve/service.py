@@ -120,7 +120,7 @@ def answer_of(
         run=run.info.name,
         bits=index.bits,
         code=bits_of(code[0], index.bits),
-        classes=[Class(**each) for each in classes_of(index, outputs.probabilities[0])[:CLASSES]],
+        classes=[Class(**each) for each in classes_of(index, outputs.probabilities)[:CLASSES]],
         category=category,
         radius=radius,
         hint=HINT if outputs.negative else None,

@@ -13,7 +13,7 @@ def accuracy_table(dataset: str, runs: list[Run]) -> list[dict]:
 
     One dict a row: method, bits, net and source of the published number; published, ours (None
     where missing), run, difference, differs; `ours_expected` is False for methods not built here.
-    Runs without a published counterpart follow.
+    Runs without a published counterpart follow, but for those of nets without a classifier.
     """
     runs = [run for run in runs if run.settings["dataset"] == dataset]
     published = [
@@ -39,7 +39,7 @@ def accuracy_table(dataset: str, runs: list[Run]) -> list[dict]:
             "net": f"{run.settings['net']} (here)",
         }
         for run in runs
-        if run.folder not in placed
+        if run.folder not in placed and not (run.metrics and run.metrics["accuracy"] is None)
     ]
 
 
