@@ -160,7 +160,8 @@ def test_what_needs_codes_refuses_a_method_without():
     with pytest.raises(Failure) as refused:
         require_codes(make_job(METHOD="finetune"))
     assert str(refused.value) == (
-        "a METHOD=finetune net has no codes, which this needs: take ssdh or kevinnet"
+        "a METHOD=finetune net has no codes, which this needs: take ssdh or kevinnet or cnnh or "
+        "cnnh_plus or dnnh"
     )
 
 

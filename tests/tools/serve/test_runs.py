@@ -8,7 +8,9 @@ import pytest
 
 from tools.run.failure import Failure
 from tools.search.index import add, open_index
+from tools.serve.page import show
 from tools.serve.runs import open_runs
+from tools.serve.schema import Answer, Class
 
 
 @pytest.fixture
@@ -50,3 +52,12 @@ def test_an_added_picture_is_shown_without_its_path_on_the_server(folder, data_r
         assert run.shown_key(0) == index.keys[0].decode()
         assert len(run.examples) == run.info.examples == 8
         assert run.info.index == "flat"
+
+
+def test_the_page_shows_no_classes_where_the_net_has_no_classifier():
+    found = {"run": "run", "bits": 8, "code": "01010101", "category": None, "radius": None}
+    found |= {"hint": None, "neighbours": [], "milliseconds": 1}
+    without = show(Answer(classes=[], **found))
+    assert "Predicted classes" not in without and "0 neighbours" in without
+    cat = show(Answer(classes=[Class(name="cat", probability=1)], **found))
+    assert "Predicted classes" in cat and "cat, 0 neighbours" in cat
