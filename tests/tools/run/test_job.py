@@ -46,7 +46,7 @@ def test_the_default_job():
         ({"CIFAR10_ARCHIVE": "a.zip"}, {"archive": Path("a.zip")}),
         (
             {"BETA": "0.5"},
-            {"loss_weights": {"classification": 1, "binarization": 0.5, "balance": 1}},
+            {"loss_weights": dict.fromkeys(LOSS_TERMS, 1) | {"binarization": 0.5}},
         ),
     ],
 )
