@@ -23,7 +23,6 @@ from data_prep.lmdb_reader import labels_of, records
 from eval.files import InputError, naming, read_fitting, write_atomically
 from tools.net import preprocess, render
 from tools.run import record
-from tools.run.data import lmdb_of
 from tools.run.failure import FAMILY, Failure
 from tools.run.job import Job
 from tools.train import stage_one
@@ -83,9 +82,7 @@ def prepare(job: Job, start: int) -> None:
     start: the iteration that the training goes on from. Codes that it was begun with are kept;
     raise Failure where they are damaged, and the same ones cannot be made again.
     """
-    labels = labels_of(lmdb_of(job.data, "database"))
-    if labels.ndim != 1:
-        raise Failure(f"METHOD={job.method.name} takes pictures of one label each")
+    labels = labels_of(job.data / "train_lmdb")
     copies = _copies(job)
     known = {"bits": job.bits, "pictures": len(labels), "copies": copies}
     there = _facts(job.run) if start else {}
