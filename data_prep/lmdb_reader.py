@@ -105,6 +105,11 @@ def open_rows(path: Path) -> Iterator[tuple[list[str], Rows]]:
         yield keys, read
 
 
+def labels_of(path: Path) -> np.ndarray:
+    """Return the label of every picture, (N,) int64, in LMDB order."""
+    return np.array([_read_record(path, value, label_of) for _, value in records(path)], np.int64)
+
+
 def largest_label(path: Path, count: int) -> int:
     """Return the largest label of an LMDB's first records, which are in no order of classes."""
     values = (value for _, value in itertools.islice(records(path), count))

@@ -24,6 +24,7 @@ class Method(NamedTuple):
     losses: list[str]
     names: dict[str, str]
     values: dict[str, str | float]
+    targets: bool = False
 
 
 class LossTerm(NamedTuple):

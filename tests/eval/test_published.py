@@ -137,6 +137,8 @@ def test_names_of_published_methods_tell_method_and_net():
     found = {row["method"]: (our_method(row["method"]), net_word(row["method"])) for row in rows}
     assert {name: of for name, of in found.items() if of != (None, "")} == {
         "AlexNet + Fine-tuning": ("finetune", ""),
+        "CNNH": ("cnnh", ""),
+        "CNNH+": ("cnnh_plus", ""),
         "KevinNet": ("kevinnet", ""),
         "SSDH": ("ssdh", ""),
         "SSDH (released log at iteration 50000)": ("ssdh", ""),

@@ -82,7 +82,10 @@ def test_deploy_builds_and_gives_codes_and_probabilities(tmp_path, net, method, 
     built = caffe.Net(str(path), caffe.TEST)
     blobs = NETS[net].blobs(method)
     assert built.blobs[blobs.code].data.shape == (1, bits)
-    assert built.blobs[blobs.probabilities].data.shape == (1, classes)
+    if blobs.classifier:
+        assert built.blobs[blobs.probabilities].data.shape == (1, classes)
+    else:
+        assert blobs.probabilities not in built.blobs
     assert blobs.features in built.blobs and blobs.data in built.inputs
 
 
@@ -118,11 +121,14 @@ def test_train_val_has_the_layers_of_deploy(net, method):
 
 @pytest.mark.parametrize(("net", "method"), TRAINED)
 def test_every_net_has_the_names_that_are_asked_for(net, method):
-    """Data and label, the method's loss terms, and the accuracy of the test net."""
+    """Data and label, the method's loss terms, and the accuracy of a test net with a classifier."""
     blobs = NETS[net].blobs(method)
     param = rendered(net, "train_val.prototxt", method=method)
     tops = {top for layer in param.layer for top in layer.top}
-    assert {blobs.data, blobs.label, blobs.accuracy, blobs.classifier} <= tops
+    assert {blobs.data, blobs.label} <= tops
+    assert {blobs.accuracy, blobs.classifier} & tops == (
+        {blobs.accuracy, blobs.classifier} if blobs.classifier else set()
+    )
     assert {name for name in LOSS_TERMS if name in tops} == set(METHODS[method].losses)
 
 

@@ -80,12 +80,14 @@ def extract(
             check_activations(outputs[group].activations, caffemodel)
             if feature_file:
                 feature_file[f"{group}/labels"] = labels[group]
-                feature_file[f"{group}/probabilities"] = outputs[group].probabilities
+                if outputs[group].probabilities is not None:
+                    feature_file[f"{group}/probabilities"] = outputs[group].probabilities
                 feature_file[f"{group}/key"] = np.array([key.encode() for key in keys[group]], "S")
     if outputs["query"].latent is None:
         return
-    bits = outputs["query"].latent.shape[1]
-    with create_codes(run / "codes.h5", bits=bits, labels=labels, keys=keys, **facts) as write:
+    facts["bits"] = outputs["query"].latent.shape[1]
+    facts["classifier"] = outputs["query"].probabilities is not None
+    with create_codes(run / "codes.h5", labels=labels, keys=keys, **facts) as write:
         for group, of_group in outputs.items():
             write(group, 0, of_group.latent, of_group.probabilities)
 

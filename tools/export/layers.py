@@ -274,6 +274,28 @@ def _softmax(
     return _same(graph, "Softmax", layer, bottoms, axis=1)
 
 
+def _reshape(
+    graph: Graph, layer: "LayerParameter", params: Sequence[np.ndarray], bottoms: Sequence[Tensor]
+) -> Tensor:
+    param, (bottom,) = layer.reshape_param, bottoms
+    first, *dims = param.shape.dim
+    if first != 0 or param.axis != 0 or param.num_axes != -1 or 0 in dims:
+        refuse(layer, f"dims {', '.join(map(str, param.shape.dim))}; the batch's, 0, comes first")
+    known = math.prod(dim for dim in dims if dim != -1)
+    shape = tuple(math.prod(bottom.shape) // known if dim == -1 else dim for dim in dims)
+    wanted = graph.constant(f"{layer.name}/shape", np.array([-1, *shape]))
+    return Tensor(graph.node("Reshape", [bottom.name, wanted], f"{layer.name}/top"), shape)
+
+
+def _flatten(
+    graph: Graph, layer: "LayerParameter", params: Sequence[np.ndarray], bottoms: Sequence[Tensor]
+) -> Tensor:
+    param, (bottom,), name = layer.flatten_param, bottoms, f"{layer.name}/top"
+    if param.axis != 1 or param.end_axis != -1:
+        refuse(layer, "other axes than all behind the batch's")
+    return Tensor(graph.node("Flatten", [bottom.name], name), (math.prod(bottom.shape),))
+
+
 def _dropout(
     graph: Graph, layer: "LayerParameter", params: Sequence[np.ndarray], bottoms: Sequence[Tensor]
 ) -> Tensor:
@@ -299,10 +321,12 @@ LAYERS: dict[str, Callable[..., Tensor]] = {
     "Convolution": _convolution,
     "Dropout": _dropout,
     "Eltwise": _eltwise,
+    "Flatten": _flatten,
     "InnerProduct": _inner_product,
     "LRN": _lrn,
     "Pooling": _pooling,
     "ReLU": _relu,
+    "Reshape": _reshape,
     "Scale": _scale,
     "Sigmoid": _sigmoid,
     "Softmax": _softmax,

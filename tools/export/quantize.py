@@ -78,6 +78,7 @@ def codes_of(model: Path, data: Path, like: Path, out: Path) -> None:
     }
     keys = {name: [key.decode() for key in split.keys] for name, split in splits.items()}
     labels = {name: split.labels for name, split in splits.items()}
+    facts["classifier"] = there.query.predictions is not None
     with create_codes(out, labels=labels, keys=keys, **facts) as write:
         for split in SPLITS:
             with open_rows(lmdb_of(data, split)) as (rows, read):
@@ -104,7 +105,8 @@ def table(figures: dict[str, dict], sizes: dict[str, int]) -> Iterator[str]:
     yield f"{'':6} {'accuracy':>8} {'mAP':>7} {'mAP@1000':>8}  size of the model"
     for name, of_net in figures.items():
         accuracy, whole, top = (of_net[key] for key in FIGURES)
-        yield f"{name:6} {accuracy:8.4f} {whole:7.4f} {top:8.4f}  {sizes[name] / 1e6:.2f} MB"
+        correct = f"{accuracy:8.4f}" if accuracy is not None else f"{'-':>8}"
+        yield f"{name:6} {correct} {whole:7.4f} {top:8.4f}  {sizes[name] / 1e6:.2f} MB"
     of_net = figures["int8"]
     differ = sum(of_net[f"{split}_bits_differ"] for split in SPLITS)
     yield f"{differ:,} of {sum(of_net[f'{split}_bits'] for split in SPLITS):,} bits differ"

@@ -20,4 +20,8 @@ def write(run: Path, out: Path) -> dict:
     shutil.copyfile(run / attributes["faiss"], out / "index.faiss")
     keys = np.array(index.keys.tolist())  # without what HDF5 says of the type
     np.savez(out / "rows.npz", labels=index.labels, keys=keys, removed=index.removed)
-    return {"index": index.kind, "pictures": int(np.count_nonzero(~index.removed))}
+    return {
+        "classes": index.class_names,
+        "index": index.kind,
+        "pictures": int(np.count_nonzero(~index.removed)),
+    }

@@ -36,6 +36,8 @@ def main() -> None:
     for name in changed:
         sys.exit(f"error: {HERE / name} was changed after the export: run 'make export' again")
     net = onnxruntime.InferenceSession(HERE / "model.onnx", providers=["CPUExecutionProvider"])
+    there = {each.name for each in net.get_outputs()}
+    wanted = [name for name in ("code", "probabilities") if name in there]
     index, rows = faiss.read_index_binary(str(HERE / "index.faiss")), np.load(HERE / "rows.npz")
     labels, keys, removed = (rows[name] for name in ("labels", "keys", "removed"))
     if facts["index"] == "flat":
@@ -45,14 +47,17 @@ def main() -> None:
             picture = read_picture(path, facts["picture"]["side"], facts["picture"]["channels"])
         except Exception as error:  # of many kinds, by what the file is
             sys.exit(f"error: {path} cannot be read ({error}); name another picture")
-        code, classes = net.run(["code", "probabilities"], {"picture": picture[None]})
+        code, *probabilities = net.run(wanted, {"picture": picture[None]})
         code = np.pad(code, ((0, 0), (0, index.code_size - code.shape[1])))
         most = min(asked.top + int(removed.sum()), index.ntotal)
         distances, found = (each[0] for each in index.search(code, most))
         kept = [at for at in range(most) if found[at] >= 0 and not removed[found[at]]]
-        best = np.argsort(-classes[0], kind="stable")[:3]
-        said = ", ".join(f"{facts['classes'][label]} {classes[0, label]:.1%}" for label in best)
-        print(f"{path}: {said}")
+        said = [
+            f"{facts['classes'][label]} {classes[0, label]:.1%}"
+            for classes in probabilities
+            for label in np.argsort(-classes[0], kind="stable")[:3]
+        ]
+        print(f"{path}: {', '.join(said) or 'no classes, as the net has no classifier'}")
         print(f"{'rank':>4} {'distance':>8}  {'class':16} key")
         for rank, at in enumerate(kept[: asked.top], 1):
             label = labels[found[at]]

@@ -13,7 +13,7 @@ import string
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from eval.tables import CLASSIFICATIONS, LOSS_TERMS, PROTOTXT
+from eval.tables import CLASSIFICATIONS, LOSS_TERMS, METHODS, PROTOTXT
 from tools.run.failure import Failure
 from tools.run.job import Job
 from tools.run.nets import Net, head
@@ -69,11 +69,17 @@ def render(
     values = values | net.values(method)
     values["classification_layer"] = classification.layer
     values["probability"] = classification.probability
+    if "slice" in values:
+        values["sliced"] = values["slice"] * values["bits"]
     folder, heads = PROTOTXT / net.name, PROTOTXT / "heads"
 
     def behind(name: str) -> str:
         text = (heads / method / name).read_text()
-        with_accuracy = name == FILES[0] and not classification.several
+        with_accuracy = (
+            name == FILES[0]
+            and not classification.several
+            and "classifier" in METHODS[method].names
+        )
         return text + ((heads / ACCURACY).read_text() if with_accuracy else "")
 
     files = {}
@@ -84,7 +90,8 @@ def render(
             text = with_labels(text, (heads / LABELS).read_text(), values)
         files[name] = text + (fill(behind(name), values, where) if name != FILES[2] else "")
     if head_alone:
-        values |= head()["values"] | {"features": SCALED}
+        in_turn = METHODS[method].targets  # each picture beside its own code
+        values |= head()["values"] | {"features": SCALED, "shuffle": not in_turn}
         text = (heads / FEATURES).read_text() + behind(FILES[0])
         files[HEAD] = fill(text, values, f"prototxt/heads/{method}/{FILES[0]}")
         files[FILES[2]] = fill((heads / FILES[2]).read_text(), values, f"prototxt/heads/{FILES[2]}")

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from eval.tables import METHODS
 from tools.run.failure import Failure
 from tools.run.nets import nets
 
@@ -35,10 +36,14 @@ class LegacyShape(tuple):
 def fresh_layers() -> set[str]:
     """Return the layers that start at random unless the file has them in the same shape.
 
-    They are the latent layers and classifiers of all nets and methods.
+    They are the layers behind the features that the heads of all nets and methods name.
     """
-    blobs = [net.blobs(method) for net in nets().values() for method in net.methods]
-    return {name for each in blobs for name in (each.latent, each.classifier) if name}
+    return {
+        values[layer]
+        for net in nets().values()
+        for method, values in net.methods.items()
+        for layer in METHODS[method].names
+    }
 
 
 def read(path: Path | str) -> "caffe_pb2.NetParameter":
@@ -157,8 +162,8 @@ def check_copies(net: "caffe.Net", model: "caffe_pb2.NetParameter", path: Path |
 def load_for_training(net: "caffe.Net", path: Path) -> str:
     """Copy a caffemodel into a net to be trained; return a sentence that says what went where.
 
-    The latent layer and the classifier start at random where the file has none of their shape; for
-    any other layer that is an error.
+    The layers behind the features start at random where the file has none of their shape; for any
+    other layer that is an error.
     """
     model = read(path)
     loaded, absent, mismatched = compare(shapes(model), net_shapes(net))

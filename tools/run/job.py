@@ -149,7 +149,18 @@ def with_loss(job: Job, several: bool) -> Job:
             f"LOSS={loss} is not for {job.dataset}, whose pictures have "
             f"{'several labels' if several else 'one label'} each: {' or '.join(suitable)} is"
         )
+    if several and not takes_several(job.method):
+        others = " or ".join(name for name, each in METHODS.items() if takes_several(each))
+        raise Failure(
+            f"METHOD={job.method.name} compares pictures by their one class, and those of "
+            f"{job.dataset} have several labels each: take METHOD={others}"
+        )
     return replace(job, loss=loss)
+
+
+def takes_several(method: Method) -> bool:
+    """Return whether a method learns from pictures that may have several labels each."""
+    return "classification" in method.losses and not method.targets
 
 
 def default_net(entry: Entry, asked: str) -> str:

@@ -12,14 +12,15 @@ class Blobs(NamedTuple):
     """A net's blobs by what they hold. Layers from `latent` on have the names of their blobs.
 
     latent and code are None in a net without a latent layer: `code` holds the sigmoid activations
-    of `latent`, whose bits are the code. The other names are the same in every net: prototxt/
-    README.md states them, and the test of every net holds them.
+    of `latent`, whose bits are the code. classifier is None in a net without one, which has no
+    probabilities and no accuracy. The other names are the same in every net: prototxt/README.md
+    states them, and the test of every net holds them.
     """
 
     features: str
     latent: str | None
     code: str | None
-    classifier: str
+    classifier: str | None
     data: str = "data"
     label: str = "label"
     probabilities: str = "prob"
@@ -52,7 +53,8 @@ class Net:
         if method not in self.methods:
             raise Failure(f"METHOD={method} does not train NET={self.name}")
         names = self.methods[method]
-        return Blobs(self.features, names.get("latent"), names.get("code"), names["classifier"])
+        behind = (names.get(each) for each in ("latent", "code", "classifier"))
+        return Blobs(self.features, *behind)
 
     def values(self, method: str) -> dict[str, Any]:
         """Return the values of the placeholders that neither the job nor its data decides."""

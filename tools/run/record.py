@@ -3,7 +3,8 @@
 The fingerprint covers what decides the trained weights and nothing else: the rendered prototxt
 (seed included; paths, comments and max_iter left out), the starting weights, the number of batches
 in an update, the data's contents, the mean image, Caffe's commit, the engine where it is not
-Caffe's own, and the code of the Python layers where the net has one. Runs from before a part was
+Caffe's own, and the code of the Python layers where the net has one, and of stage 1 where that
+makes the codes that the net is to learn. Runs from before a part was
 recorded are known by the parts that they have.
 """
 
@@ -34,6 +35,7 @@ PARTS = {  # of run.json, as eval.schema has patterns
     "warnings?": [str],
 }
 MODEL = {"iters": int, "sha256": str}
+TARGETS = "target_lmdb"  # in a net that learns codes, which tools/train/stage_one.py makes
 # of settings that are older than these variables
 BEFORE = {"method": "ssdh", "head": False, "loss": "softmax"}
 
@@ -68,6 +70,8 @@ def fingerprint_of(
         parts["engine"] = engine
     if statistics and 'type: "BatchNorm"' in files["train_val.prototxt"]:
         parts["statistics"] = statistics
+    if TARGETS in files["train_val.prototxt"]:
+        parts["stage_one.py"] = file_digest(REPO / "tools" / "train" / "stage_one.py", "sha256")
     for module in sorted(set(re.findall(r'module: "(\w+)"', files["train_val.prototxt"]))):
         parts[f"{module}.py"] = file_digest(REPO / "python_layers" / f"{module}.py", "sha256")
     return {"sha256": sha256_of_text(json.dumps(parts, sort_keys=True)), "parts": parts}

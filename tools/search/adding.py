@@ -33,7 +33,9 @@ class Spool:
         self.rows, self.dtype, self.shape = self.rows + len(rows), rows.dtype, rows.shape[1:]
 
     def read(self) -> np.ndarray:
-        """Return a memory map of all rows."""
+        """Return a memory map of all rows; an empty array where they have no columns."""
+        if 0 in self.shape:
+            return np.empty((self.rows, *self.shape), self.dtype)
         return np.memmap(self.file, self.dtype, "r", shape=(self.rows, *self.shape))
 
 
@@ -62,7 +64,10 @@ def add_pictures(
         for at in range(0, len(files), BATCH):
             batch = np.stack([net.read(file) for file in files[at : at + BATCH]])
             outputs = net(batch, features=True)
-            parts = (outputs.codes, outputs.probabilities, outputs.features, batch)
+            probabilities = outputs.probabilities
+            if probabilities is None:
+                probabilities = np.empty((len(batch), 0), np.float32)
+            parts = (outputs.codes, probabilities, outputs.features, batch)
             with naming(run / "index.h5"):
                 for spool, part in zip(spools.values(), parts, strict=True):
                     spool.write(part)

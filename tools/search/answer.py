@@ -57,11 +57,16 @@ def bits_of(code: np.ndarray, bits: int) -> str:
     return "".join(map(str, np.unpackbits(code, count=bits)))
 
 
-def classes_of(index: Index, probabilities: np.ndarray) -> list[dict]:
-    """Return the classes with their probabilities, (C,) float32, the most probable first."""
+def classes_of(index: Index, probabilities: np.ndarray | None) -> list[dict]:
+    """Return the classes with their probabilities, (1, C) float32, the most probable first.
+
+    None where probabilities is None: the net has no classifier.
+    """
+    if probabilities is None:
+        return []
     return [
-        {"name": index.class_names[label], "probability": float(probabilities[label])}
-        for label in np.argsort(-probabilities, kind="stable")
+        {"name": index.class_names[label], "probability": float(probabilities[0, label])}
+        for label in np.argsort(-probabilities[0], kind="stable")
     ]
 
 
@@ -91,10 +96,12 @@ def neighbours_of(index: Index, found: Found) -> list[dict]:
     ]
 
 
-def describe(index: Index, code: np.ndarray, probabilities: np.ndarray, found: Found) -> dict:
+def describe(
+    index: Index, code: np.ndarray, probabilities: np.ndarray | None, found: Found
+) -> dict:
     """Return the answer to one query as `make search JSON=1` prints it, rounded.
 
-    code: (bytes,) uint8. probabilities: (C,) float32.
+    code: (bytes,) uint8. probabilities: (1, C) float32, None where the net has no classifier.
     """
     classes, neighbours = classes_of(index, probabilities), neighbours_of(index, found)
     for each in classes:
@@ -114,7 +121,8 @@ def describe(index: Index, code: np.ndarray, probabilities: np.ndarray, found: F
 def table(query: str, answer: dict) -> Iterator[str]:
     """Yield an answer of describe() as lines for a terminal."""
     classes = likely(answer["classes"], CLASSES_SHOWN)
-    yield f"{query}: " + ", ".join(f"{c['name']} {c['probability']:.1%}" for c in classes)
+    named = ", ".join(f"{c['name']} {c['probability']:.1%}" for c in classes)
+    yield f"{query}: {named or 'no classes, as the net has no classifier'}"
     fine = any("euclidean" in found for found in answer["neighbours"])
     columns = f"{'rank':>4} {'distance':>8} " + (f"{'euclidean':>9} " if fine else "")
     yield f"{columns} {'class':16} key"

@@ -34,7 +34,7 @@ def draw_grid(query: np.ndarray, pictures: Sequence[np.ndarray], answer: dict) -
         for cell in cells.flat:
             cell.axis("off")
         said = ", ".join(f"{c['name']} {c['probability']:.1%}" for c in likely(answer["classes"]))
-        _show(cells[0, 0], query, f"query\n{_wrapped(said)}")
+        _show(cells[0, 0], query, "\n".join(["query", *([_wrapped(said)] if said else [])]))
         found_in = zip(cells[1:].flat, pictures, answer["neighbours"], strict=False)
         for cell, picture, found in found_in:
             distance = f"distance {found['distance']}"

@@ -223,7 +223,9 @@ def create(run: Path, kind: str = "") -> Index:
                 "codes": codes.database.codes,
                 "labels": codes.database.labels,
                 "keys": codes.database.keys,
-                "probabilities": file["database/probabilities"],
+                "probabilities": file.get(
+                    "database/probabilities", np.empty((len(codes.database.codes), 0), np.float32)
+                ),
                 "removed": np.zeros(len(codes.database.codes), bool),
                 "added_features": np.empty((0, 0), np.float32),
                 "added_pictures": np.empty((0, 0, 0, 0), np.uint8),
@@ -255,8 +257,8 @@ def add(
     """Add pictures to a run's index, without a rebuild; return how many took the place of others.
 
     keys: what names each picture; one that is there already is replaced. label: as `labels_of`
-    returns it. codes: (n, bytes) uint8. probabilities: (n, C), features: (n, F) float32. pictures:
-    uint8, n x C x H x W, BGR, as the net gets them.
+    returns it. codes: (n, bytes) uint8. probabilities: (n, C), C 0 without a classifier, features:
+    (n, F) float32. pictures: uint8, n x C x H x W, BGR, as the net gets them.
     """
     with only_one(run):
         index, (tables, attributes) = open_index(run), read_tables(run / "index.h5")

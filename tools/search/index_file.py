@@ -8,7 +8,8 @@ Two files in the run's folder:
                         net_fingerprint, codes_sha256 (of the codes.h5 it was made from), faiss_is
                         (size and SHA-256 of the head of the FAISS file);
                         one row a picture: codes (uint8, packed), labels (int32, -1 for none; of
-                        several labels uint8, a row of 0 and 1), keys, probabilities (float32),
+                        several labels uint8, a row of 0 and 1), keys, probabilities (float32; no
+                        column where the net has no classifier),
                         removed (bool);
                         of pictures that were added later, the last rows: added_features (float32)
                         and added_pictures (uint8, C x H x W, BGR)

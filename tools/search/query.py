@@ -46,7 +46,7 @@ def answer_query(
     code = outputs.codes
     times.append(time.perf_counter())
     found = find(index, code, top=top, category=label, radius=radius, features=outputs.features)
-    answer = describe(index, code[0], outputs.probabilities[0], found)
+    answer = describe(index, code[0], outputs.probabilities, found)
     times.append(time.perf_counter())
     seconds = [*np.diff(times), times[-1] - times[0]]
     answer["milliseconds"] = {

@@ -161,11 +161,12 @@ def show(found: Answer) -> str:
     near = counted(found.radius or 0, "bit")
     empty = f"<p class='note'>No picture lies within {near}; search exactly.</p>"
     best = found.classes[:1] + [one for one in found.classes[1:] if one.probability > LIKELY]
-    said = ", ".join(html.escape(one.name) for one in best)
+    said = "".join(f"{html.escape(one.name)}, " for one in best)  # none without a classifier
+    predicted = f"<h2>Predicted classes</h2><ol class='classes'>{classes}</ol>"
     return (
-        f"<p class='sr-only' role='status'>{said}, "
+        f"<p class='sr-only' role='status'>{said}"
         f"{counted(len(found.neighbours), 'neighbour')}</p>{hint}"
-        f"<section><h2>Predicted classes</h2><ol class='classes'>{classes}</ol></section>"
+        f"{f'<section>{predicted}</section>' if classes else ''}"
         f"<section><h2>Code, {counted(found.bits, 'bit')}</h2>"
         f"<div class='code' role='img' aria-label='Code {found.code}'>{cells}</div></section>"
         f"<section><h2>Nearest pictures{among}</h2>{'' if neighbours else empty}"

@@ -47,7 +47,9 @@ class Answer(BaseModel):
     run: str
     bits: int
     code: str = Field(description="the query's code, a 0 or 1 for each bit")
-    classes: list[Class] = Field(description="the most probable classes: five, or all above 1/2")
+    classes: list[Class] = Field(
+        description="the most probable classes: five, or all above 1/2; none without a classifier"
+    )
     category: str | None
     radius: int | None = Field(description="of fine search, in bits; null in an exact search")
     hint: str | None = Field(description="that the picture may be a negative, inverted; or null")

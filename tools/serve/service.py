@@ -108,7 +108,7 @@ def answer_of(
     """
     index, code = run.index, outputs.codes
     label = None if category is None else index.class_names.index(category)
-    classes = classes_of(index, outputs.probabilities[0])
+    classes = classes_of(index, outputs.probabilities)
     found = find(index, code, top=top, category=label, radius=radius, features=outputs.features)
     neighbours = [
         Neighbour(

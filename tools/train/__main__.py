@@ -14,7 +14,7 @@ from tools.net import pretrained
 from tools.run import child, data, device, record
 from tools.run.failure import Failure, carry_out, writing
 from tools.run.job import Job, read_job, with_loss
-from tools.train import features, snapshots
+from tools.train import features, snapshots, targets
 from tools.train.folder import check_readable, hold, prepare
 from tools.train.identity import fingerprint_of, starting_weights
 
@@ -42,6 +42,7 @@ def main() -> None:
         )
     check_readable(job.data)
     data.check_labels(job.data, manifest)
+    targets.check_classes(job, manifest)
     with writing():
         lock = hold(job.run)
         start = prepare(job, manifest, fingerprint, device_sentence)
@@ -61,6 +62,9 @@ def main() -> None:
     if not start:
         log.unlink(missing_ok=True)
     if start < job.iters:
+        if job.method.targets:
+            with writing():
+                targets.prepare(job, start)
         child.call(
             "tools.train.loop.train_run",
             threads=threads,

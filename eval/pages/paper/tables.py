@@ -38,7 +38,8 @@ def accuracy_table(dataset: str, runs: list[Run]) -> list[dict]:
 
     One dict a row: method, bits, net and source of the published number; published, ours (None
     where missing), run, difference, differs; `ours_expected` is False for methods not built here.
-    Runs without a published counterpart follow, but for those of `label_table`.
+    Runs without a published counterpart follow, but for those of `label_table` and of nets without
+    a classifier.
     """
     runs = [
         run
@@ -69,7 +70,7 @@ def accuracy_table(dataset: str, runs: list[Run]) -> list[dict]:
             "net": f"{run.settings['net']} (here)",
         }
         for run in runs
-        if run.folder not in placed
+        if run.folder not in placed and not (run.metrics and run.metrics["accuracy"] is None)
     ]
 
 

@@ -45,7 +45,10 @@ layer { name: "grouped" type: "Convolution" bottom: "lrn" top: "grouped"
 layer { name: "global" type: "Pooling" bottom: "pooled" top: "global"
   pooling_param { pool: AVE global_pooling: true } }
 layer { name: "dropped" type: "Dropout" bottom: "global" top: "global" }
-layer { name: "latent" type: "InnerProduct" bottom: "global" top: "latent"
+layer { name: "mapped" type: "Reshape" bottom: "global" top: "mapped"
+  reshape_param { shape { dim: 0 dim: 2 dim: -1 dim: 1 } } }
+layer { name: "flat" type: "Flatten" bottom: "mapped" top: "flat" }
+layer { name: "latent" type: "InnerProduct" bottom: "flat" top: "latent"
   inner_product_param { num_output: 12 } }
 layer { name: "code" type: "Sigmoid" bottom: "latent" top: "code" }
 layer { name: "classes" type: "InnerProduct" bottom: "code" top: "classes"
@@ -129,7 +132,8 @@ def test_every_net_and_method_gives_caffe_s_answers(made, name, method):
     model = onnx.load(out / "model.onnx")
     outputs = [each.name for each in model.graph.output]
     hashing = ["latent", "code"] if net.blobs(method).code else []
-    assert outputs == [*hashing, "features", "probabilities"]
+    classes = ["probabilities"] if net.blobs(method).classifier else []
+    assert outputs == [*hashing, "features", *classes]
     assert [each.name for each in model.graph.input] == ["picture"]
 
 
@@ -200,6 +204,8 @@ def test_every_layer_type_goes_into_8_bits(made):
         (' type: "LRN" lrn_param { norm_region: WITHIN_CHANNEL }', "norm_region: WITHIN_CHANNEL"),
         (' type: "Softmax" softmax_param { axis: 2 }', "it has axis: 2"),
         (' type: "Clip" clip_param { min: -1 max: 1 }', "which OpenCV has no layer for"),
+        (' type: "Reshape" reshape_param { shape { dim: 3 dim: -1 dim: 1 dim: 1 } }', "dims 3, -1"),
+        (' type: "Flatten" flatten_param { end_axis: 2 }', "other axes than all behind"),
     ],
 )
 def test_a_layer_that_cannot_be_exported_is_named(made, layer, said):

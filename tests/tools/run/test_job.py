@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from data_prep import DataError
+from eval.tables import LOSS_TERMS
 from tests.tools.run.jobs import make_job, values_of
 from tools.run import device
 from tools.run.failure import Failure
@@ -20,7 +21,7 @@ def test_the_default_job():
     )
     assert (job.bits, job.iters, job.batch, job.seed, job.subset) == (48, 9000, 64, 42, 0)
     assert (job.device, job.weights, job.images, job.archive) == ("auto", "none", None, None)
-    assert job.loss_weights == {"classification": 1, "binarization": 1, "balance": 1}
+    assert job.loss_weights == dict.fromkeys(LOSS_TERMS, 1)
     assert job.data_root == Path("data")
     assert job.data == Path("data/mnist/28x1").resolve()
     assert job.run == Path("runs/mnist-lenet-48").resolve()
@@ -45,7 +46,7 @@ def test_the_default_job():
         ({"CIFAR10_ARCHIVE": "a.zip"}, {"archive": Path("a.zip")}),
         (
             {"BETA": "0.5"},
-            {"loss_weights": {"classification": 1, "binarization": 0.5, "balance": 1}},
+            {"loss_weights": dict.fromkeys(LOSS_TERMS, 1) | {"binarization": 0.5}},
         ),
     ],
 )
@@ -160,7 +161,8 @@ def test_what_needs_codes_refuses_a_method_without():
     with pytest.raises(Failure) as refused:
         require_codes(make_job(METHOD="finetune"))
     assert str(refused.value) == (
-        "a METHOD=finetune net has no codes, which this needs: take ssdh or kevinnet"
+        "a METHOD=finetune net has no codes, which this needs: take ssdh or kevinnet or cnnh or "
+        "cnnh_plus or dnnh"
     )
 
 

@@ -72,6 +72,10 @@ def test_a_fingerprint_by_its_literal_values(fingerprint):
         "solver.prototxt": "228b4a4c798e7ee92cc9b329991b3724e1c2aed86bdf9c52555546bf82fe4832",
     }
     assert "ssdh_losses.py" not in kevinnet["parts"]  # it has no Python layer
+    for method in ("cnnh", "cnnh_plus"):
+        parts = fingerprint(make_job(DATASET="cifar10", METHOD=method))["parts"]
+        assert parts["stage_one.py"] == file_digest(REPO / "tools/train/stage_one.py", "sha256")
+    assert "dnnh_layers.py" in fingerprint(make_job(DATASET="cifar10", METHOD="dnnh"))["parts"]
     assert kevinnet["sha256"] == (
         "cf05436e039fa22ebff1e3768385459c39fc9895bb2153eccff99cd0d77e7130"
     )

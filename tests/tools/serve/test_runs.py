@@ -11,6 +11,7 @@ from tools.search.index import add, create, open_index
 from tools.serve.encoding import Encoded
 from tools.serve.page import show
 from tools.serve.runs import first_of_each, open_runs
+from tools.serve.schema import Answer, Class
 from tools.serve.service import answer_of
 
 
@@ -77,3 +78,12 @@ def test_examples_have_the_first_picture_of_each_label():
     assert first_of_each(np.array([4, 2, 4, 0])).tolist() == [3, 1, 0]
     rows = np.array([[0, 1, 0, 0], [1, 1, 0, 0], [1, 0, 0, 1]], np.uint8)
     assert first_of_each(rows).tolist() == [1, 0, 2]
+
+
+def test_the_page_shows_no_classes_where_the_net_has_no_classifier():
+    found = {"run": "run", "bits": 8, "code": "01010101", "category": None, "radius": None}
+    found |= {"hint": None, "neighbours": [], "milliseconds": 1}
+    without = show(Answer(classes=[], **found))
+    assert "Predicted classes" not in without and "0 neighbours" in without
+    cat = show(Answer(classes=[Class(name="cat", probability=1)], **found))
+    assert "Predicted classes" in cat and "cat, 0 neighbours" in cat

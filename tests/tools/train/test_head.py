@@ -103,6 +103,22 @@ def test_features_are_extracted_once(head, command, options):
     assert times == {path: path.stat().st_mtime_ns for path in features_of(job)[0].iterdir()}
 
 
+@pytest.mark.parametrize("method", ["cnnh", "dnnh"])
+def test_heads_without_a_classifier_learn_codes(head, folder_of, command, options, method):
+    """CNNH's features and target codes keep step; all layers of DNNH's head get onto the net."""
+    job, _ = head
+    job = job | {"--method": method, "--run": method}
+    done = command("tools.train", *options(job))
+    assert done.returncode == 0, done.stderr
+    run = folder_of(job)
+    shuffled = "shuffle: true" in (run / "head.prototxt").read_text()
+    assert shuffled == (method == "dnnh")
+    for words in (("tools.codes", *options(job)), ("eval", run / "codes.h5")):
+        done = command(*words)
+        assert done.returncode == 0, done.stderr
+    assert json.loads((run / "metrics.json").read_text())["map"] > 0.85
+
+
 def test_done_is_done_and_a_larger_iters_goes_on(head, command, options):
     job, _ = head
     again = command("tools.train", *options(job))

@@ -132,11 +132,12 @@ function show(page, pixels, outputs, began) {
     for (let c = 0; c < 3; c++) image.data[4 * at + c] = pixels[channels === 3 ? 3 * at + 2 - c : at];
   for (let at = 3; at < image.data.length; at += 4) image.data[at] = 255;
   canvas.getContext("2d").putImageData(image, 0, 0);
-  const probabilities = Array.from(outputs.probabilities.data), code = outputs.code.data;
+  const probabilities = Array.from(outputs.probabilities?.data || []), code = outputs.code.data; // a net may have no classifier
   const best = probabilities.map((_, label) => label).sort((a, b) => probabilities[b] - probabilities[a] || a - b);
   const entry = (kind, text) => Object.assign(document.createElement(kind), { textContent: text });
   const percent = (label) => `${(100 * probabilities[label]).toFixed(1)}%`;
   find("classes").replaceChildren(...best.slice(0, 3).map((label) => entry("li", `${classes[label]} ${percent(label)}`)));
+  find("classes").previousElementSibling.hidden = !best.length;
   find("code").textContent = Array.from(code, (byte) => byte.toString(2).padStart(8, "0")).join("").slice(0, bits);
   find("neighbours").replaceChildren(...nearest(page, code, TOP).map(({ row, distance }, place) => {
     const line = document.createElement("tr");
