@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from eval.files import naming
 from tools.export import graph
+from tools.export.files import put, put_array
 from tools.export.parity import Layers, Made
 from tools.net import preprocess, render, weights
 from tools.net.trained import BATCH, TrainedNet
@@ -58,16 +58,9 @@ def write(
     writers = {layer.top[0]: layer.name for layer in deploy.layer}
     put(out / "model.caffemodel", weights.serialized(trained.caffe_net))
     put(out / "model.prototxt", for_opencv(deploy).encode())
-    with naming(out / "mean.npy"):
-        np.save(out / "mean.npy", mean)
+    put_array(out / "mean.npy", mean)
     outputs = trained(pictures, features=True)
     return Made(outputs, trained.blobs, tensors, writers, preparation)
-
-
-def put(path: Path, content: bytes) -> None:
-    """Write a file; raise OSError, naming it, where the disk does not take it."""
-    with naming(path):
-        path.write_bytes(content)
 
 
 def for_opencv(deploy: "Message") -> str:

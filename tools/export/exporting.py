@@ -13,6 +13,7 @@ from data_prep.lmdb_reader import open_rows
 from eval.files import naming
 from tools.codes.listing import list_pictures
 from tools.export import graph, parity, quantize, rows, web
+from tools.export.files import put
 from tools.net import preprocess
 from tools.net.exported import FOLDER, write_facts
 from tools.net.model import Model
@@ -54,7 +55,7 @@ def export(
             if with_codes:
                 facts |= rows.write(job.run, partial)
                 for path in SEARCH:
-                    shutil.copy(path, partial)
+                    put(partial / path.name, path.read_bytes())
                 if no_page:
                     yield f"export/web is left out: {no_page}"
                 else:

@@ -1,10 +1,10 @@
 """What `make search` searches, in files that NumPy and FAISS alone read."""
 
-import shutil
 from pathlib import Path
 
 import numpy as np
 
+from tools.export.files import put, put_arrays
 from tools.search.index import open_index
 from tools.search.index_file import read_tables
 
@@ -17,9 +17,9 @@ def write(run: Path, out: Path) -> dict:
     Raise Failure where the run has no index of its net.
     """
     index, (_, attributes) = open_index(run), read_tables(run / "index.h5")
-    shutil.copyfile(run / attributes["faiss"], out / "index.faiss")
+    put(out / "index.faiss", (run / attributes["faiss"]).read_bytes())
     keys = np.array(index.keys.tolist())  # without what HDF5 says of the type
-    np.savez(out / "rows.npz", labels=index.labels, keys=keys, removed=index.removed)
+    put_arrays(out / "rows.npz", labels=index.labels, keys=keys, removed=index.removed)
     return {
         "classes": index.class_names,
         "index": index.kind,

@@ -19,6 +19,7 @@ import numpy as np
 
 from data_prep.files import file_digest
 from eval.files import write_atomically
+from tools.export.files import put
 from tools.run.failure import Failure
 from tools.run.job import REPO
 
@@ -92,11 +93,10 @@ def write(out: Path, facts: dict, codes: np.ndarray) -> None:
     codes: packed, uint8, a row a picture.
     """
     folder = out / "web"
-    shutil.copytree(PAGE, folder, dirs_exist_ok=True)
     there = runtime()
-    for name in FILES:
-        shutil.copy(there / f"{name}.gz", folder)
-    codes.tofile(folder / "codes.bin")
+    for path in (*PAGE.iterdir(), *(there / f"{name}.gz" for name in FILES)):
+        put(folder / path.name, path.read_bytes())
+    put(folder / "codes.bin", codes.tobytes())
     checked = {name: file_digest(folder / name, "sha256") for name in ("model.onnx", "codes.bin")}
     with np.load(out / "rows.npz") as rows:
         content = {
@@ -112,4 +112,4 @@ def write(out: Path, facts: dict, codes: np.ndarray) -> None:
             "sha256": checked,
         }
     packed = gzip.compress(json.dumps(content).encode(), 9, mtime=0)
-    (folder / "rows.json.gz").write_bytes(packed)
+    put(folder / "rows.json.gz", packed)

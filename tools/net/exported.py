@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from data_prep.files import file_digest
-from eval.files import read_json
+from eval.files import naming, read_json
 from tools.net import preprocess
 from tools.net.trained import Outputs
 from tools.run import device, record
@@ -114,7 +114,8 @@ def write_facts(folder: Path, facts: dict[str, Any]) -> None:
             if path.name != "codes.json"
         }
     }
-    (folder / "codes.json").write_text(json.dumps(facts, indent=1) + "\n")
+    with naming(folder / "codes.json"):
+        (folder / "codes.json").write_text(json.dumps(facts, indent=1) + "\n")
 
 
 def check_file(folder: Path, name: str, facts: dict[str, Any]) -> None:

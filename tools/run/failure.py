@@ -43,7 +43,8 @@ def writing(instead: str = "choose another folder (RUNS=)") -> Iterator[None]:
             todo = "free some space"
         elif error.errno in FORBIDDEN:
             todo = f"let uid {os.getuid()} write there"
-        raise Failure(f"{file}{error.strerror}; {todo}, or {instead}") from None
+        why = error.strerror or " ".join(str(error).split())
+        raise Failure(f"{file}{why}; {todo}, or {instead}") from None
 
 
 def sentence_of(error: Exception) -> str:

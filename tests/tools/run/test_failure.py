@@ -5,6 +5,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+from tools.run.failure import Failure, writing
+
 REPO = Path(__file__).resolve().parents[3]
 COMMAND = [sys.executable, "-m", "tools.clean_run", "--run", "gone"]
 
@@ -24,3 +28,10 @@ def test_a_reader_that_is_gone_is_no_failure_to_speak_of():
     done = subprocess.run(COMMAND, cwd=REPO, stdout=writer, stderr=subprocess.PIPE, text=True)
     os.close(writer)
     assert (done.returncode, done.stderr) == (141, "")
+
+
+def test_an_error_without_a_number_is_said_in_its_own_words():
+    """NumPy raises such, where a disk takes a part of an array."""
+    with pytest.raises(Failure, match="^12 requested and 0 written; mend that, or choose another"):
+        with writing():
+            raise OSError("12 requested and 0 written")
