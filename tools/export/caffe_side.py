@@ -39,7 +39,8 @@ def write(
     uint8 n x C x H x W. facts: metadata of model.onnx. page_opset: of web/model.onnx, the same
     graph for the page's older ONNX Runtime; None where there is no page.
     """
-    trained = TrainedNet(folder, caffemodel, data=data, net=net, blobs=blobs, batch=BATCH, gpu=gpu)
+    batch = min(BATCH, len(pictures))  # vgg16's activations take 60 MB a picture
+    trained = TrainedNet(folder, caffemodel, data=data, net=net, blobs=blobs, batch=batch, gpu=gpu)
     deploy = render.read(folder / "deploy.prototxt")
     side = trained.caffe_net.blobs[blobs.data].data.shape[-1]
     top, left = ((length - side) // 2 for length in trained.mean.shape[1:])

@@ -30,7 +30,7 @@ def write(
     net = caffe.Net(str(folder / "deploy.prototxt"), caffe.TEST)
     fill(net)
     if pretrained:
-        print(weights.load_for_training(net, pretrained), flush=True)
+        weights.load_for_training(net, pretrained)
     net.blobs[blobs.data].reshape(*inputs.shape)
     net.blobs[blobs.data].data[...] = inputs
     net.forward()
