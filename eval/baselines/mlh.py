@@ -23,12 +23,7 @@ from typing import NamedTuple
 import numpy as np
 from tqdm import tqdm
 
-from eval.baselines.training import (
-    Encode,
-    Training,
-    principal_axes,
-    unit_rows,
-)
+from eval.baselines.training import Encode, Training, principal_axes, unit_rows
 from eval.compiled import compiled
 from eval.metrics import evaluate_queries
 
@@ -69,7 +64,7 @@ def learn(training: Training, bits: int, random: np.random.Generator) -> tuple[E
 
     rows, labels = on_axes(training.features[drawn]), training.labels[drawn]
     start = SPREAD * random.standard_normal((rows.shape[1], bits))
-    held = min(int(VALIDATION * len(rows)), VALIDATION_ROWS)
+    held = min(max(1, int(VALIDATION * len(rows))), VALIDATION_ROWS)
     candidates = sorted({max(1, round(share * bits)) for share in SHARES_OF_BITS})
     total = VALIDATION_EPOCHS * len(candidates) + EPOCHS
     with tqdm(total=total, desc="MLH", unit=" epochs", disable=None, leave=False) as bar:

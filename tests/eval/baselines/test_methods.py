@@ -38,6 +38,12 @@ def test_codes_of_one_class_are_nearer_than_those_of_two(training, learn):
 
 
 @pytest.mark.parametrize("learn", LEARN)
+def test_as_few_rows_as_bits_are_enough(learn):
+    encode, _ = learn(training_set(*clustered(8, classes=2)), 8, np.random.default_rng(0))
+    assert encode(clustered(5)[0]).shape == (5, 8)
+
+
+@pytest.mark.parametrize("learn", LEARN)
 def test_one_seed_gives_the_same_codes(training, learn):
     first, second = (learn(training, 16, np.random.default_rng(3))[0] for _ in range(2))
     np.testing.assert_array_equal(first(training.features[:50]), second(training.features[:50]))
