@@ -131,7 +131,7 @@ def describe(metrics: dict) -> str:
         f"{metrics['empty_radius_2']:,} queries find nothing there",
     ]
     for title, value, ties in graded_measures(metrics):
-        lines.append(f"{title:<19}{with_ties(value, ties)}")
+        lines.append(f"{title:<18} {with_ties(value, ties)}")
     if subset := metrics.get("subset"):
         drawn = f"{subset['queries_per_class']} queries a class, drawn with seed {subset['seed']}"
         lines.insert(1, drawn)
