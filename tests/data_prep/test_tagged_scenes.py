@@ -258,7 +258,10 @@ TRAIN = "annotations/instances_train2017.json"
         (edit(lambda c: c.pop("images")), "Object missing required field `images`"),
         (edit(lambda c: c["images"][0].update(id="x")), "Expected `int`, got `str`"),
         (edit(lambda c: c["images"].pop()), "an annotation is of picture"),
-        (edit(lambda c: c.update(images=[], annotations=[])), "has 0 pictures and 3 categories, whe"),
+        (
+            edit(lambda c: c.update(images=[], annotations=[])),
+            "has 0 pictures and 3 categories, whe",
+        ),
         (edit(lambda c: c["categories"][0].update(id=1)), "lists a category twice"),
         (edit(lambda c: c["categories"].pop()), "is of picture"),
         (edit(lambda c: c["categories"][0].update(name="cat")), "both files have other categories"),
