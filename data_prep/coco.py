@@ -14,7 +14,7 @@ import numpy as np
 
 from data_prep import DataError
 from data_prep.dataset import Dataset
-from data_prep.folder import Listing, dataset, lists, look_at
+from data_prep.folder import Listing, dataset_with_lists, listing_of
 
 FOLDERS = {"train": "train2017", "test": "val2017"}
 SIZES = {"train": 118_287, "test": 5_000}
@@ -74,13 +74,11 @@ def listing(images: Path, skip: bool) -> Listing:
         )
     if names["train"] != names["test"]:
         raise DataError(f"{images / 'annotations'}: both files have other categories; take one set")
-    seen = {split: look_at(images, of_split, skip) for split, of_split in keys.items()}
-    return Listing(
-        root=images,
-        keys=keys,
+    return listing_of(
+        images,
+        keys,
+        skip=skip,
         labels=labels,
-        sizes={split: sizes for split, (sizes, _) in seen.items()},
-        times={split: times for split, (_, times) in seen.items()},
         classes=names["train"],
         order="that of the annotation files' pictures",
         notes=[*notes, "the splits' contents were not compared with each other"],
@@ -89,9 +87,7 @@ def listing(images: Path, skip: bool) -> Listing:
 
 def load(listed: Listing) -> Dataset:
     """Return the data set, with its splits as list files."""
-    made = dataset(listed)
-    made.lists = lists(listed)
-    return made
+    return dataset_with_lists(listed)
 
 
 def read(path: Path) -> tuple[list[str], np.ndarray, list[str]]:

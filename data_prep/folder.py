@@ -16,6 +16,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -145,6 +146,13 @@ def dataset(listed: Listing) -> Dataset:
     )
 
 
+def dataset_with_lists(listed: Listing) -> Dataset:
+    """Return what dataset() does, with the splits as list files."""
+    made = dataset(listed)
+    made.lists = lists(listed)
+    return made
+
+
 def lists(listed: Listing) -> dict[str, str]:
     """Return the text of each split's list and of classes.txt, as DATASET=folder reads them."""
     texts = {
@@ -201,13 +209,11 @@ def _from_class_folders(images: Path, skip: bool) -> Listing:
             else:
                 skipped.append(relative)
     arranged = {split: arrange(pictures, split, classes) for split in SPLITS}
-    seen = {split: look_at(images, keys, skip) for split, (keys, _) in arranged.items()}
-    return Listing(
-        root=images,
-        keys={split: keys for split, (keys, _) in arranged.items()},
+    return listing_of(
+        images,
+        {split: keys for split, (keys, _) in arranged.items()},
+        skip=skip,
         labels={split: labels for split, (_, labels) in arranged.items()},
-        sizes={split: sizes for split, (sizes, _) in seen.items()},
-        times={split: times for split, (_, times) in seen.items()},
         classes=classes,
         order=ORDER,
         notes=skipped_note(images, sorted(skipped)),
@@ -226,17 +232,26 @@ def from_lists(images: Path, skip: bool) -> Listing:
             f"{files['train']}: sorted by class, and its order breaks the ties of a ranking; "
             "shuffle its lines for a fair one"
         )
-    seen = {split: look_at(images, keys[split], skip) for split in splits}
-    return Listing(
-        root=images,
-        keys=keys,
+    return listing_of(
+        images,
+        keys,
+        skip=skip,
         labels=labels,
-        sizes={split: sizes for split, (sizes, _) in seen.items()},
-        times={split: times for split, (_, times) in seen.items()},
         classes=classes,
         order="the list files' own order",
         notes=notes,
     )
+
+
+def listing_of(root: Path, keys: dict[str, list[str]], *, skip: bool, **facts: Any) -> Listing:
+    """Return a Listing of the pictures with these keys below root, each of which is looked at.
+
+    skip: as for look_at. facts: the other fields.
+    """
+    seen = {split: look_at(root, of_split, skip) for split, of_split in keys.items()}
+    sizes = {split: found for split, (found, _) in seen.items()}
+    times = {split: found for split, (_, found) in seen.items()}
+    return Listing(root=root, keys=keys, sizes=sizes, times=times, **facts)
 
 
 def look_at(images: Path, keys: Sequence[str], skip: bool) -> tuple[np.ndarray, np.ndarray]:

@@ -15,7 +15,7 @@ import numpy as np
 
 from data_prep import DataError
 from data_prep.dataset import Dataset
-from data_prep.folder import Listing, dataset, lists, look_at
+from data_prep.folder import Listing, dataset_with_lists, listing_of
 
 PICTURES, CONCEPTS = 269_648, 81
 SEED = 0
@@ -40,17 +40,15 @@ USUAL = Protocol(concepts=21, queries=2_100, training=10_500, of_each=(100, 500)
 
 def listing(images: Path, skip: bool) -> Listing:
     """Return the splits of the 21 concepts; DataError where the folder is not NUS-WIDE's."""
-    return listing_of(images, skip, USUAL)
+    return listing_by(images, skip, USUAL)
 
 
 def load(listed: Listing) -> Dataset:
     """Return the data set, with its splits as list files."""
-    made = dataset(listed)
-    made.lists = lists(listed)
-    return made
+    return dataset_with_lists(listed)
 
 
-def listing_of(images: Path, skip: bool, protocol: Protocol) -> Listing:
+def listing_by(images: Path, skip: bool, protocol: Protocol) -> Listing:
     """Return queries, training pictures and database, by a protocol.
 
     Pictures of none of its concepts are left out. Queries and training pictures are drawn by
@@ -74,13 +72,11 @@ def listing_of(images: Path, skip: bool, protocol: Protocol) -> Listing:
         split: [f"{below}/{paths[row]}" for row in rows[split]]
         for split in ("train", "test", "database")
     }
-    seen = {split: look_at(images, of_split, skip) for split, of_split in keys.items()}
-    return Listing(
-        root=images,
-        keys=keys,
+    return listing_of(
+        images,
+        keys,
+        skip=skip,
         labels={split: labels[rows[split]] for split in keys},
-        sizes={split: sizes for split, (sizes, _) in seen.items()},
-        times={split: times for split, (_, times) in seen.items()},
         classes=[names[column] for column in often],
         order="that of Imagelist.txt",
         notes=[

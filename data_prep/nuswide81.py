@@ -11,7 +11,7 @@ WHOLE = nuswide.Protocol(concepts=81, queries=5_000, training=10_500, of_each=(1
 
 def listing(images: Path, skip: bool) -> Listing:
     """Return the splits of all concepts; DataError where the folder is not NUS-WIDE's."""
-    return nuswide.listing_of(images, skip, WHOLE)
+    return nuswide.listing_by(images, skip, WHOLE)
 
 
 def load(listed: Listing) -> Dataset:

@@ -13,7 +13,7 @@ from data_prep import DataError
 from data_prep.class_folders import ORDER, is_picture, mixed
 from data_prep.dataset import Dataset
 from data_prep.files import walk_whole
-from data_prep.folder import Listing, dataset, lists, look_at
+from data_prep.folder import Listing, dataset_with_lists, listing_of
 
 CLASSES, PICTURES = 397, 108_754
 TEST_OF_CLASS, LARGEST = 20, 60  # 397 x 20 and one more from each of the 60 largest: 8,000
@@ -45,16 +45,14 @@ def listing(images: Path, skip: bool) -> Listing:
     train, test = split(pictures)
     label_of = {path: row for row, paths in enumerate(pictures.values()) for path in paths}
     keys = {"train": mixed(train), "test": mixed(test)}
-    seen = {name: look_at(root, paths, skip) for name, paths in keys.items()}
-    return Listing(
-        root=root,
-        keys=keys,
+    return listing_of(
+        root,
+        keys,
+        skip=skip,
         labels={
             name: np.array([label_of[path] for path in paths], np.int32)
             for name, paths in keys.items()
         },
-        sizes={name: sizes for name, (sizes, _) in seen.items()},
-        times={name: times for name, (_, times) in seen.items()},
         classes=[folder.partition("/")[2] for folder in pictures],
         order=ORDER,
         notes=[SPLIT, "the splits' contents were not compared with each other"],
@@ -63,9 +61,7 @@ def listing(images: Path, skip: bool) -> Listing:
 
 def load(listed: Listing) -> Dataset:
     """Return the data set, with its split as list files."""
-    made = dataset(listed)
-    made.lists = lists(listed)
-    return made
+    return dataset_with_lists(listed)
 
 
 def pictures_by_class(root: Path) -> dict[str, list[str]]:

@@ -1,13 +1,14 @@
 """Several labels a picture: lists of one's own, the LMDB beside the pictures', what is refused."""
 
 import json
+import shutil
 
 import cv2
 import lmdb
 import numpy as np
 import pytest
 
-from data_prep import DataError, dataset, folder, labels, lmdb_reader
+from data_prep import DataError, build, dataset, folder, labels, lmdb_reader
 from data_prep.lmdb_reader import iterate, open_rows, record_keys
 from tools.run import data as data_of_run
 
@@ -112,6 +113,29 @@ def test_pictures_without_a_label_are_refused_or_left_out(prepare, refused, list
     with open_rows(data / "train_lmdb") as (_, read):
         left = [numbers for at, numbers in enumerate(NUMBERS["train"]) if at not in (2, 7)]
         np.testing.assert_array_equal(read(range(6))[1], rows_of(left))
+
+
+def test_a_build_that_was_interrupted_among_the_labels_goes_on(
+    prepare, listed, tmp_path, monkeypatch
+):
+    folder_of_data = tmp_path / "data/folder-pets/12x3"
+    assert prepare("folder", "--images", listed).returncode == 0
+    undisturbed = (folder_of_data / "manifest.json").read_text()
+    shutil.rmtree(folder_of_data)
+    write_labels = build.write_labels
+
+    def interrupted(pictures, split):
+        write_labels(pictures, split)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(build, "write_labels", interrupted)
+    assert prepare("folder", "--images", listed).returncode == 130
+    assert (folder_of_data.with_name(".12x3.partial") / "train_labels_lmdb").is_dir()
+    monkeypatch.setattr(build, "write_labels", write_labels)
+    again = prepare("folder", "--images", listed)
+    assert again.returncode == 0
+    assert "train_lmdb: 8 of 8 pictures are there; going on" in again.stdout
+    assert (folder_of_data / "manifest.json").read_text() == undisturbed
 
 
 def write(name, text):

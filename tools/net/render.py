@@ -13,9 +13,9 @@ import string
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from eval.tables import CLASSIFICATIONS, LOSS_TERMS, METHODS, PROTOTXT
+from eval.tables import CLASSIFICATIONS, LOSS_TERMS, METHODS, PROTOTXT, Classification, Method
 from tools.run.failure import Failure
-from tools.run.job import Job
+from tools.run.job import Job, weights_of
 from tools.run.nets import Net, head
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ def render(
     """
     classification = CLASSIFICATIONS[loss or next(iter(CLASSIFICATIONS))]
     values = values | net.values(method)
-    values["classification_layer"] = classification.layer
+    values["classification_layer"] = classification_layer(classification, METHODS[method])
     values["probability"] = classification.probability
     if "slice" in values:
         values["sliced"] = values["slice"] * values["bits"]
@@ -96,6 +96,16 @@ def render(
         files[HEAD] = fill(text, values, f"prototxt/heads/{method}/{FILES[0]}")
         files[FILES[2]] = fill((heads / FILES[2]).read_text(), values, f"prototxt/heads/{FILES[2]}")
     return files
+
+
+def classification_layer(classification: Classification, method: Method) -> str:
+    """Return a classification's layer as a method's head has it.
+
+    Where the head weighs no terms, Caffe takes a weight of 1 for a loss layer of its own and of 0
+    for a Python layer.
+    """
+    unweighed = not weights_of(method) and 'type: "Python"' in classification.layer
+    return f"{classification.layer} loss_weight: 1" if unweighed else classification.layer
 
 
 def with_labels(text: str, labels: str, values: dict[str, Any]) -> str:
