@@ -2,10 +2,9 @@
 
 They lie beside the LMDBs, in `features-<net>-<fingerprint>/`: <split>-<number>.h5 with `data`, N x
 F float32, and `label`, N float32 (as Caffe's HDF5Data layer reads them), of ROWS pictures in the
-LMDB's order; where the net is trained on mirrored pictures too, a training picture has a second row
-behind its own, as its mirror image. And statistics.npz, the mean and the variance of each feature
-over the training pictures. A file is whole or absent, and one that is there is not made again
-(tools/train/extraction.py makes them).
+LMDB's order, each as in Caffe's TEST phase. And statistics.npz, the mean and the variance of each
+feature over the training pictures. A file is whole or absent, and one that is there is not made
+again (tools/train/extraction.py makes them).
 """
 
 import json
@@ -20,7 +19,7 @@ from tools.run.job import Job
 
 ROWS = 5000  # pictures of a file: Caffe has one in memory at a time
 STATISTICS = "statistics.npz"
-SQUARES = 16  # of a picture's scaled features, summed: see prototxt/heads/features.prototxt
+SQUARES = 100  # of a picture's scaled features, summed: see prototxt/heads/features.prototxt
 
 
 def folder_of(job: Job, manifest: dict, weights_sha256: str) -> Path:
@@ -29,12 +28,11 @@ def folder_of(job: Job, manifest: dict, weights_sha256: str) -> Path:
     deploy, train_val = (
         render.parse(files[name], name) for name in ("deploy.prototxt", "train_val.prototxt")
     )
-    prepared = [str(preprocess.transform_param(train_val, phase)) for phase in ("TRAIN", "TEST")]
     render.cut_behind(deploy, job.blobs.features)
     deploy.name = job.net.name
     parts = [
-        *(str(deploy), *prepared, weights_sha256, record.data_part(manifest)),
-        *(device.build()["commit"], device.engine()),
+        *(str(deploy), str(preprocess.transform_param(train_val)), weights_sha256),
+        *(record.data_part(manifest), device.build()["commit"], device.engine()),
     ]
     fingerprint = record.sha256_of_text(json.dumps(parts))
     return job.data / f"features-{job.net.name}-{fingerprint[:12]}"

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from tools.net import weights
-from tools.train import assembly, extraction
+from tools.train import assembly
 
 pytestmark = pytest.mark.slow
 JOB = {"--head": 1, "--iters": 400, "--run": "head"}
@@ -113,12 +113,6 @@ def test_a_net_that_has_learned_nothing_is_refused(job, command, options):
     done = command("tools.train", *options(job | {"--head": 1}))
     assert done.returncode == 1
     assert "HEAD=1 trains on the features of a net that has learned" in done.stderr
-
-
-def test_a_picture_and_its_mirror_image_follow_one_another():
-    pictures = np.arange(6).reshape(3, 2)
-    both = extraction.in_turn([pictures, -pictures])
-    np.testing.assert_array_equal(both, [[0, 1], [0, -1], [2, 3], [-2, -3], [4, 5], [-4, -5]])
 
 
 def test_scales_are_folded_into_the_layer():
