@@ -37,7 +37,7 @@ from tools.run.variables import parse
 METHOD = "ssdh"
 ALTERNATIONS = 5
 # measured in each run, behind as many that warm up
-ITERATIONS = {"lenet": 200, "cifar_small": 60, "alexnet": 6, "efficientnet_lite0": 6}
+ITERATIONS = {"lenet": 200, "cifar_small": 60, "alexnet": 6, "efficientnet_lite0": 2}
 PICTURES = {"lenet": 1000, "cifar_small": 1000, "alexnet": 64, "efficientnet_lite0": 500}
 DATASET, CLASSES = "digits", 10
 
