@@ -105,7 +105,7 @@ gpu-check: caffe     ## a GPU beside the CPU: every layer of every net, a traini
 caffe-test: caffe    ## BVLC's own C++ tests on this build (long)
 	@tools/setup/install_caffe.sh test
 
-bench-train: caffe   ## the training loop beside `caffe train`
+bench-train: caffe   ## the training loop beside `caffe train` and PyTorch (NET=: one net alone)
 	@$(PYTHON) -m tools.bench.train
 
 bench-data: caffe    ## the LMDB writer beside convert_imageset

@@ -165,18 +165,15 @@ def few_features(job: Job, size: int, seed: int, folder: Path, run: Path) -> Pat
         with h5py.File(path) as file:
             parts.append((file["data"][:], file["label"][:]))
     found, labels = map(np.concatenate, zip(*parts, strict=True))
-    copies = len(found) // manifest["counts"]["train"]  # of a picture: its mirror image, too
-    own = copies * drawn(labels[::copies], size, seed)
-    rows = (own[:, None] + np.arange(copies)).ravel()
+    rows = drawn(labels, size, seed)
     with create_hdf5(folder / "train-0.h5") as file:
         file["data"], file["label"] = found[rows], labels[rows]
-        file.attrs["copies"] = copies
     for path in features.files_of(kept, "test", TESTS):
         (folder / path.name).symlink_to(path)
     few = found[rows].astype(np.float64)
     with create_hdf5(folder / features.STATISTICS) as file:
         file["mean"], file["variance"] = few.mean(0), few.var(0)
-    return features.write_inputs(run, folder, {"train": len(own), "test": TESTS})
+    return features.write_inputs(run, folder, {"train": len(rows), "test": TESTS})
 
 
 def few_pictures(job: Job, size: int, seed: int, folder: Path) -> None:

@@ -43,8 +43,7 @@ def write_codes(path: Path, net: str, keys: dict, labels: dict, outputs: dict) -
 def encode_features(run: Path, caffemodel: Path, data: Path, net: Net, blobs: Blobs) -> Path:
     """Write codes.h5 of features by a trained head.prototxt; return its path.
 
-    data: the folder of the features (tools/train/features.py), of which a picture's first copy
-    counts.
+    data: the folder of the features (tools/train/features.py).
     """
     import caffe
 
@@ -55,8 +54,7 @@ def encode_features(run: Path, caffemodel: Path, data: Path, net: Net, blobs: Bl
         parts = []
         for path in sorted(data.glob(f"{split}-*.h5")):
             with h5py.File(path) as file:
-                copies = file.attrs.get("copies", 1)
-                parts.append((file["data"][::copies], file["label"][::copies].astype(np.int32)))
+                parts.append((file["data"][:], file["label"][:].astype(np.int32)))
         found, labels[group] = map(np.concatenate, zip(*parts, strict=True))
         keys[group] = [f"{split}-{row}" for row in range(len(found))]
         head = type(param)()

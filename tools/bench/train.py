@@ -4,8 +4,8 @@ Rows of each net, run in turn, several times over: `caffe train` on the net with
 layers and with them, this project's loop with them, by the engine that is the default here, on all
 cores and on one, and by Caffe's own, and PyTorch on the same net, batch, terms and update, which
 has its batch in memory where the others read an LMDB. Then the forward pass alone, by `caffe time`
-and in PyTorch. Tests and snapshots are off. Times of the loops come from the stamps of the lines
-"Iteration N" that Caffe itself writes into each log.
+and in PyTorch. NET= measures one net alone. Tests and snapshots are off. Times of the loops come
+from the stamps of the lines "Iteration N" that Caffe itself writes into each log.
 """
 
 import json
@@ -37,7 +37,7 @@ from tools.run.variables import parse
 METHOD = "ssdh"
 ALTERNATIONS = 5
 # measured in each run, behind as many that warm up
-ITERATIONS = {"lenet": 200, "cifar_small": 60, "alexnet": 6, "efficientnet_lite0": 6}
+ITERATIONS = {"lenet": 200, "cifar_small": 60, "alexnet": 6, "efficientnet_lite0": 2}
 PICTURES = {"lenet": 1000, "cifar_small": 1000, "alexnet": 64, "efficientnet_lite0": 500}
 DATASET, CLASSES = "digits", 10
 
@@ -296,13 +296,15 @@ def limits() -> str:
 
 def main() -> None:
     """Print the machine's limits, and the tables of each net."""
-    parse(__doc__, ())
+    only = parse(__doc__, ("NET",)).net
+    if only and only not in ITERATIONS:
+        raise Failure(f"NET={only} is not measured here: {', '.join(ITERATIONS)} are")
     engine, missing = device.engine(), install_torch()
     if missing:
         print(f"PyTorch: not installed ({missing})")
     print(f"this machine: {limits()}", flush=True)
     with tempfile.TemporaryDirectory() as folder:
-        for net in map(net_of, ITERATIONS):
+        for net in map(net_of, [only] if only else ITERATIONS):
             data = make_data(net, Path(folder))
             for table, rows in rows_of(engine, not missing).items():
                 rates = measure(net, rows, data, Path(folder))

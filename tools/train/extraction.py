@@ -35,9 +35,7 @@ def extract(
     device.activate(gpu)
     import caffe
 
-    train_val = render.read(run / "train_val.prototxt")
-    param = preprocess.transform_param(train_val)
-    mirrored = {"train": preprocess.transform_param(train_val, "TRAIN").mirror, "test": False}
+    param = preprocess.transform_param(render.read(run / "train_val.prototxt"))
     mean = preprocess.mean_image(data / "mean.binaryproto")
     net = caffe.Net(str(run / "deploy.prototxt"), caffe.TEST)
     print(weights.load_for_training(net, caffemodel), flush=True)
@@ -60,9 +58,8 @@ def extract(
             found, labels = [], []
             for batch, of_batch in batches(some):
                 inputs = preprocess.transform(batch, mean, param.crop_size, param.scale)
-                copies = [inputs, inputs[..., ::-1]] if mirrored[split] else [inputs]
-                found.append(in_turn([forward(net, each, [features])[0] for each in copies]))
-                labels += [label for label in of_batch for _ in copies]
+                found.append(forward(net, inputs, [features])[0])
+                labels += of_batch
                 bar.update(len(batch))
             found = np.concatenate(found)
             check_activations(found, caffemodel)
@@ -79,11 +76,6 @@ def batches(rows: Iterator[tuple]) -> Iterator[tuple[np.ndarray, list[int]]]:
     """Yield (pictures, uint8 n x C x H x W, labels) of lmdb_reader.iterate's rows, in batches."""
     while some := list(itertools.islice(rows, BATCH)):
         yield np.stack([picture for *_, picture in some]), [label for _, _, label, _ in some]
-
-
-def in_turn(copies: list[np.ndarray]) -> np.ndarray:
-    """Return the first row of each of some arrays, then the second of each, and so on."""
-    return np.stack(copies, axis=1).reshape(-1, *copies[0].shape[1:])
 
 
 def statistics(paths: list[Path]) -> tuple[np.ndarray, np.ndarray]:

@@ -2,8 +2,7 @@
 
 They lie beside the LMDBs, in `features-<net>-<fingerprint>/`: <split>-<number>.h5 with `data`, N x
 F float32, and `label`, N float32, or N x L of 0 and 1 where a picture may have several (as Caffe's
-HDF5Data layer reads them), of ROWS pictures in the LMDB's order; where the net is trained on
-mirrored pictures too, a training picture has a second row behind its own, as its mirror image. And
+HDF5Data layer reads them), of ROWS pictures in the LMDB's order, each as in Caffe's TEST phase. And
 statistics.h5, with `mean` and `variance` of each feature over the training pictures, F float64. A
 file is whole or absent, and one that is there is not made again (tools/train/extraction.py makes
 them).
@@ -24,7 +23,7 @@ from tools.run.job import Job
 
 ROWS = 5000  # pictures of a file: Caffe has one in memory at a time
 STATISTICS = "statistics.h5"
-SQUARES = 16  # of a picture's scaled features, summed: see prototxt/heads/features.prototxt
+SQUARES = 100  # of a picture's scaled features, summed: see prototxt/heads/features.prototxt
 
 
 def folder_of(job: Job, manifest: dict, weights_sha256: str) -> Path:
@@ -33,12 +32,11 @@ def folder_of(job: Job, manifest: dict, weights_sha256: str) -> Path:
     deploy, train_val = (
         render.parse(files[name], name) for name in ("deploy.prototxt", "train_val.prototxt")
     )
-    prepared = [str(preprocess.transform_param(train_val, phase)) for phase in ("TRAIN", "TEST")]
     render.cut_behind(deploy, job.blobs.features)
     deploy.name = job.net.name
     parts = [
-        *(str(deploy), *prepared, weights_sha256, record.data_part(manifest)),
-        file_digest(job.data / "mean.binaryproto", "sha256"),
+        *(str(deploy), str(preprocess.transform_param(train_val)), weights_sha256),
+        *(record.data_part(manifest), file_digest(job.data / "mean.binaryproto", "sha256")),
         *(device.build()["commit"], device.engine()),
     ]
     fingerprint = record.sha256_of_text(json.dumps(parts))
@@ -68,11 +66,11 @@ def read(folder: Path, counts: dict) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _hold(file: h5py.File, pictures: int, *of_statistics: tuple[int, ...]) -> bool:
-    """Return whether a file has features of so many pictures, or of these and mirrored ones."""
+    """Return whether a file has features and labels of so many pictures."""
     data, label = file["data"], file["label"]
     return (
-        len(data) in (pictures, 2 * pictures)
-        and label.shape == data.shape[:1]
+        len(data) == len(label) == pictures
+        and label.ndim in (1, 2)
         and {data.shape[1:]} == set(of_statistics)
         and {data.dtype, label.dtype} == {np.dtype(np.float32)}
     )

@@ -12,7 +12,7 @@ from eval.hdf5 import create_hdf5
 from tests.tools.run.jobs import make_job
 from tools.net import weights
 from tools.run.data import read_manifest
-from tools.train import assembly, extraction
+from tools.train import assembly
 from tools.train.features import folder_of as features_folder
 from tools.train.features import read
 
@@ -145,12 +145,6 @@ def test_a_net_that_has_learned_nothing_is_refused(job, command, options):
     done = command("tools.train", *options(job | {"--head": 1}))
     assert done.returncode == 1
     assert "HEAD=1 trains on the features of a net that has learned" in done.stderr
-
-
-def test_a_picture_and_its_mirror_image_follow_one_another():
-    pictures = np.arange(6).reshape(3, 2)
-    both = extraction.in_turn([pictures, -pictures])
-    np.testing.assert_array_equal(both, [[0, 1], [0, -1], [2, 3], [-2, -3], [4, 5], [-4, -5]])
 
 
 def test_scales_are_folded_into_the_layer():

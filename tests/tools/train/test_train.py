@@ -481,6 +481,14 @@ def test_steps_never_pass_an_event():
     assert stops == [100, 200, 300, 400, 500, 600, 700, 800, 900, 1000, 1050]
 
 
+def test_a_long_training_on_a_cpu_is_told_of_the_pretrained_net_made_for_it():
+    (sentence,) = loop.eta(60, 2.0, 10, [])
+    assert sentence == "about 60 s to go, at 2 iterations a second (measured on the first 10)"
+    for gpus, hints in (([], 1), ([0], 0)):
+        _, *hint = loop.eta(3 * 86400, 0.2, 1, gpus)
+        assert len(hint) == hints and all("NET=efficientnet_lite0" in each for each in hint)
+
+
 def test_codes_are_those_of_the_test_phase(trained, options, command, folder_of):
     """Picture by picture; some BLAS kernels round the rows of a batch by their place in it."""
     assert command("tools.codes", *options(trained)).returncode == 0
