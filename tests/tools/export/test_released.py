@@ -5,7 +5,14 @@ import numpy as np
 import onnx
 import pytest
 
-from tests.tools.net.release_nets import HEADS, SIDE, caffemodel, deploy, release_layers
+from tests.tools.net.release_nets import (
+    HEADS,
+    SIDE,
+    caffemodel,
+    deploy,
+    release_layers,
+    with_classifier,
+)
 from tests.tools.run.jobs import make_job
 from tools.export import caffe_side, parity, random_net
 from tools.net import model
@@ -24,11 +31,7 @@ def released(request, tmp_path):
     (tmp_path / "release.prototxt").write_text(deploy(layers, syntax))
     net = caffe.Net(str(tmp_path / "release.prototxt"), caffe.TEST)
     random_net.fill(net)
-    arrays = {name: [blob.data for blob in blobs] for name, blobs in net.params.items()}
-    _, sigmoid, classifier = HEADS[method]
-    layers.append((classifier, "InnerProduct", sigmoid, classifier, {"num_output": CLASSES}))
-    shapes = ((CLASSES, BITS), (CLASSES,))
-    arrays[classifier] = [random.normal(0, 1, shape).astype(np.float32) for shape in shapes]
+    layers, arrays = with_classifier(method, layers, net, CLASSES, random)
     file = tmp_path / "release.caffemodel"
     file.write_bytes(caffemodel(layers, arrays, syntax).SerializeToString())
     return method, net, file

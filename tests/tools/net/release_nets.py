@@ -124,6 +124,21 @@ def deploy(layers, syntax):
     return text
 
 
+def with_classifier(method, layers, net, classes, random):
+    """Return (layers, their weights) of a released caffemodel, which has a classifier behind them.
+
+    net: the caffe.Net of the deploy file, which ends at the sigmoid.
+    """
+    latent, sigmoid, classifier = HEADS[method]
+    bits = net.params[latent][0].data.shape[0]
+    arrays = {name: [blob.data for blob in blobs] for name, blobs in net.params.items()}
+    arrays[classifier] = [
+        random.normal(0, 1, shape).astype("float32") for shape in ((classes, bits), (classes,))
+    ]
+    last = (classifier, "InnerProduct", sigmoid, classifier, {"num_output": classes})
+    return [*layers, last], arrays
+
+
 def caffemodel(layers, weights, syntax, legacy_shapes=True):
     """Return the NetParameter that a Caffe of a syntax's time would have saved.
 

@@ -5,7 +5,15 @@ import numpy as np
 import pytest
 from caffe.proto import caffe_pb2
 
-from tests.tools.net.release_nets import HEADS, SIDE, VGG_MAP, caffemodel, deploy, release_layers
+from tests.tools.net.release_nets import (
+    HEADS,
+    SIDE,
+    VGG_MAP,
+    caffemodel,
+    deploy,
+    release_layers,
+    with_classifier,
+)
 from tools.compare.net import activations, code_blob, load
 from tools.net import render, weights
 from tools.run.failure import Failure
@@ -72,12 +80,7 @@ def release(request, tmp_path_factory):
     path.write_text(deploy(layers, syntax))
     net = caffe.Net(str(path), caffe.TEST)
     fill_with_variance(net, random)
-    arrays = {name: [blob.data for blob in blobs] for name, blobs in net.params.items()}
-    _, sigmoid, classifier = HEADS[method]
-    layers.append((classifier, "InnerProduct", sigmoid, classifier, {"num_output": CLASSES}))
-    arrays[classifier] = [
-        random.normal(0, 1, shape).astype(np.float32) for shape in ((CLASSES, BITS), (CLASSES,))
-    ]
+    layers, arrays = with_classifier(method, layers, net, CLASSES, random)
     model = folder / "release.caffemodel"
     model.write_bytes(caffemodel(layers, arrays, syntax).SerializeToString())
     return method, net, path, model
