@@ -1,42 +1,18 @@
 """Commands forked from a Python that has the libraries already: their import is most of the time.
 
-    python -m tools.faults.forks
-
-loads LIBRARIES, reads requests from stdin, a line of JSON each, and forks for each a process that
-is from there on what `python -m module arguments` would be: in a session of its own, with an
-environment and a stderr of its own. All that is of this repository is imported there. It answers on
-stdout with two numbers a request: the process's id, and the status that it ended with.
+tools/faults/forker.py is that Python's side.
 """
 
-import importlib
 import json
 import os
-import runpy
 import select
-import struct
 import subprocess
 import sys
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Self
 
-LIBRARIES = (
-    *(
-        "numpy",
-        "h5py",
-        "cv2",
-        "lmdb",
-        "tqdm",
-        "numba",
-        "scipy.linalg",
-        "sklearn.datasets",
-        "PIL.Image",
-    ),
-    *("matplotlib.backends.backend_agg", "jinja2", "faiss", "google.protobuf.text_format", "onnx"),
-    *("onnxruntime", "multiprocessing.pool", "concurrent.futures.process"),
-)
-NUMBER = struct.Struct("<i")
+from tools.run.job import REPO
 
 
 class Fork:
@@ -59,10 +35,8 @@ class Forks:
 
     def __init__(self, environment: dict[str, str]) -> None:
         """Start it, with an environment."""
-        from tools.run.job import REPO  # not in the process that forks: it is of this repository
-
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "tools.faults.forks"],
+            [sys.executable, "-m", "tools.faults.forker"],
             cwd=REPO,
             env=environment,
             stdin=subprocess.PIPE,
@@ -90,41 +64,4 @@ class Forks:
 
 def read_number(file: int) -> int:
     """Return the next number that was answered."""
-    return NUMBER.unpack(os.read(file, NUMBER.size))[0]
-
-
-def serve() -> dict | None:
-    """Fork for each request, and return it in the process that was forked; None at their end."""
-    answers = os.dup(1)
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-    for line in iter(sys.stdin.buffer.readline, b""):
-        pid = os.fork()
-        if not pid:
-            os.setsid()
-            os.close(answers)
-            os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-            return json.loads(line)
-        while os.getsid(pid) != pid:  # until then a kill of its group would be one of ours
-            time.sleep(0.001)
-        os.write(answers, NUMBER.pack(pid))
-        os.write(answers, NUMBER.pack(os.waitpid(pid, 0)[1]))
-    return None
-
-
-def become(request: dict) -> None:
-    """Run a request's command in this process."""
-    os.environ.clear()
-    os.environ.update(request["environment"])
-    stderr = os.open(request["stderr"], os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
-    os.dup2(stderr, 2)
-    os.close(stderr)
-    runpy.run_path(str(Path(__file__).with_name("hook") / "sitecustomize.py"))
-    module, *sys.argv[1:] = request["arguments"]
-    runpy.run_module(module, run_name="__main__", alter_sys=True)
-
-
-if __name__ == "__main__":
-    for library in LIBRARIES:
-        importlib.import_module(library)
-    if asked := serve():
-        become(asked)
+    return int.from_bytes(os.read(file, 4), sys.byteorder)

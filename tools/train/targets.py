@@ -21,14 +21,13 @@ from tqdm import tqdm
 from data_prep.caffe_proto import caffe_pb2
 from data_prep.lmdb_reader import labels_of, records
 from eval.files import InputError, naming, read_fitting, write_atomically
-from tools.net import preprocess, render
 from tools.run import record
 from tools.run.failure import FAMILY, Failure
 from tools.run.job import Job
 from tools.train import stage_one
 
 LMDB, FACTS = record.TARGETS, "targets.json"
-PATTERN = {"sha256": str, "bits": int, "pictures": int, "copies": int, "objective": [float]}
+PATTERN = {"sha256": str, "bits": int, "pictures": int, "objective": [float]}
 SELDOM = 0.5  # of batches without a triplet, at most
 
 
@@ -83,8 +82,7 @@ def prepare(job: Job, start: int) -> None:
     raise Failure where they are damaged, and the same ones cannot be made again.
     """
     labels = labels_of(job.data / "train_lmdb")
-    copies = _copies(job)
-    known = {"bits": job.bits, "pictures": len(labels), "copies": copies}
+    known = {"bits": job.bits, "pictures": len(labels)}
     there = _facts(job.run) if start else {}
     if there and known.items() <= there.items() and digest(job.run / LMDB) == there["sha256"]:
         return
@@ -95,7 +93,7 @@ def prepare(job: Job, start: int) -> None:
         fallen.append(round(objective, 6))
     targets = (codes > 0).astype(np.uint8)
     with naming(job.run / LMDB):
-        write(job.run / LMDB, np.repeat(targets, copies, axis=0))
+        write(job.run / LMDB, targets)
     sha256 = digest(job.run / LMDB)
     if there and sha256 != there["sha256"]:
         raise Failure(
@@ -154,11 +152,3 @@ def _facts(run: Path) -> dict:
     with suppress(InputError):
         return read_fitting(run / FACTS, PATTERN, "'make train'")
     return {}
-
-
-def _copies(job: Job) -> int:
-    """Return how often a picture stands in what is trained on: twice where HEAD=1 mirrors it."""
-    if not job.head:
-        return 1
-    train_val = render.read(job.run / "train_val.prototxt")
-    return 2 if preprocess.transform_param(train_val, "TRAIN").mirror else 1

@@ -32,6 +32,6 @@ def test_a_reader_that_is_gone_is_no_failure_to_speak_of():
 
 def test_an_error_without_a_number_is_said_in_its_own_words():
     """NumPy raises such, where a disk takes a part of an array."""
-    message = "^12 requested and 0 written; mend that, or choose another"
-    with pytest.raises(Failure, match=message), writing():
+    said = "^12 requested and 0 written; mend that, or choose another"
+    with pytest.raises(Failure, match=said), writing():
         raise OSError("12 requested and 0 written")
