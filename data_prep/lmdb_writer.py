@@ -4,9 +4,11 @@ import hashlib
 import os
 import shutil
 import sys
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from pathlib import Path
 
 import lmdb
@@ -24,7 +26,8 @@ LMDB_MAX_KEY = 511  # bytes, LMDB's own limit
 PAGE, PAGE_HEADER, NODE_MAX = 4096, 16, 2038  # LMDB's page, and the largest record kept in a leaf
 CHUNK_BYTES = 1 << 20  # raw bytes a task: 1,337 28x28x1 pictures, 5 256x256x3 ones
 LABELS_COMMIT = 10_000  # rows of labels a commit
-COMMIT_BYTES = 32 << 20  # bytes of values a commit: as much has to be made again after a kill
+COMMIT_BYTES = 16 << 20  # bytes of values a commit: as much has to be made again after a kill
+KEPT = 16  # chunks that wait, in memory, while the disk is written
 ADVICE = "replace it or remove it, or leave such pictures out (SKIP=1 of make, --skip of data_prep)"
 
 
@@ -43,8 +46,8 @@ def record_key(place: int, row: int, key: str) -> bytes:
     return f"{place:08d}_{row:08d}_{key}".encode()
 
 
-def check_keys(split: Split) -> None:
-    """Raise DataError where a record's key is longer than LMDB takes."""
+def check_keys(split: Split) -> int:
+    """Return the largest size in bytes of a record's key; DataError where LMDB does not take it."""
     longest = max(split.keys, key=lambda key: len(key.encode()))
     size = len(record_key(0, 0, longest))
     if size > LMDB_MAX_KEY:
@@ -52,6 +55,7 @@ def check_keys(split: Split) -> None:
             f"{split.origin}: the path {longest} makes a key of {size} bytes and LMDB takes "
             f"{LMDB_MAX_KEY}; shorten its name"
         )
+    return size
 
 
 def chunk_size(side: int, channels: int) -> int:
@@ -138,7 +142,7 @@ def write_lmdb(
     those that an earlier call left out are tried again. Raises DataError where a picture can't be
     used, the LMDB can't be written, or it holds other records.
     """
-    check_keys(split)
+    key_room = check_keys(split)
     size = len(split.keys)
     rows = shuffled_rows(size, seed)
     chunk = chunk_size(side, channels)
@@ -153,19 +157,23 @@ def write_lmdb(
             raise DataError(str(error) if skip else f"{error}; {ADVICE}") from None
 
     def make_chunk(start: int, room: memoryview) -> Chunk:
-        made = Chunk([], [], [])
+        made, at = Chunk([], []), 0
         for place in range(start, min(start + chunk, size)):
+            key = key_at(place)
+            behind = at + len(key)
             try:
-                value = value_at(place, room)
+                value = value_at(place, room[behind:])
             except DataError as error:
                 if not skip:
                     raise
                 made.left_out.append(str(error))
                 continue
-            made.keys.append(key_at(place))
-            made.values.append(value)
             if isinstance(value, int):
-                room = room[value:]
+                room[at:behind] = key
+                made.records.append((len(key), value))
+                at = behind + value
+            else:
+                made.records.append((key, value))
         return made
 
     digest = hashlib.sha256()
@@ -184,45 +192,33 @@ def write_lmdb(
     # The map is address space, not disk; encoded pictures can outgrow raw ones by a little.
     map_size = size * (2 * side * side * channels + 4 * PAGE) + (64 << 20)
     starts = range(start, size, chunk)
-    # Raw values stay where they were made until they are on disk: of two commits at most.
-    room = chunk * raw_room(side, channels) if encoding == "raw" else 0
-    most = max(1, COMMIT_BYTES // room) if room else size  # chunks a commit
+    # Raw records stay where they were made until LMDB has them.
+    room = chunk * (key_room + raw_room(side, channels)) if encoding == "raw" else 0
     try:
         with (
             # forked before there are threads, and an LMDB, which may not be taken along
             makers(
-                make_chunk,
-                processes or len(os.sched_getaffinity(0)),
-                room=room,
-                kept=2 * most if room else 0,
+                make_chunk, processes or len(os.sched_getaffinity(0)), room=room, kept=KEPT
             ) as chunks,
             # a crash of the machine may undo the last commit; the sync at the end keeps all
             lmdb.open(os.fspath(path), map_size=map_size, metasync=False) as env,
             tqdm(
                 total=size, initial=start, desc=path.name, unit=" pictures", disable=None
             ) as progress,
-            ThreadPoolExecutor(1) as committer,  # pictures are made while the disk is written
+            _storing(env) as store,
         ):
-            pending, pending_bytes, held, committed = [], 0, 0, None
-            for made, left_out in chunks(starts):
+            waiting = deque()
+            for pairs, pieces, left_out in chunks(starts):
                 for sentence in left_out:
                     tqdm.write(f"left out: {sentence}", file=sys.stderr)
-                for key, value in made:
-                    digest.update(key)
-                    digest.update(value)
-                    pending_bytes += len(value)
-                pending += made
-                held += 1
-                if pending_bytes >= COMMIT_BYTES or held == most:
-                    if committed:
-                        committed.result()
-                    committed = committer.submit(_commit, env, pending)
-                    pending, pending_bytes, held = [], 0, 0
+                waiting.append(store(pairs))
+                for piece in pieces:
+                    digest.update(piece)
+                if len(waiting) > KEPT:
+                    waiting.popleft().result()
                 progress.update(min(chunk, size - progress.n))
-            if committed:
-                committed.result()
-            _commit(env, pending)
-            env.sync(True)
+            for each in waiting:
+                each.result()
     except lmdb.Error as error:
         raise _not_written(path, error) from None
     except BrokenProcessPool:
@@ -253,7 +249,8 @@ def write_labels(pictures: Path, split: Split) -> str:
                 for key, value in pairs:
                     digest.update(key)
                     digest.update(value)
-                _commit(env, pairs)
+                with env.begin(write=True) as transaction:
+                    _put(transaction, pairs)
     except lmdb.Error as error:
         raise _not_written(path, error) from None
     (path / "lock.mdb").chmod(0o666)  # whoever reads an LMDB writes there
@@ -285,6 +282,47 @@ def _take_committed(
     return last
 
 
-def _commit(env: lmdb.Environment, pairs: Pairs) -> None:
-    with env.begin(write=True) as txn, txn.cursor() as cursor:
+@contextmanager
+def _storing(env: lmdb.Environment) -> Iterator[Callable[[Pairs], Future]]:
+    """Give a function that has a thread put records into an LMDB, behind those before.
+
+    They are committed, with fsync, every COMMIT_BYTES and at the end. Where something fails, what
+    was not committed until then is given up, and nothing is put behind the gap.
+    """
+    transaction: lmdb.Transaction | None = None
+    size, whole = 0, True
+
+    def put(pairs: Pairs) -> None:
+        nonlocal transaction, size, whole
+        if not whole:
+            return
+        whole = False
+        transaction = transaction or env.begin(write=True)
+        _put(transaction, pairs)
+        size += sum(len(value) for _, value in pairs)
+        if size >= COMMIT_BYTES:
+            commit()
+        whole = True
+
+    def commit() -> None:
+        nonlocal transaction, size
+        if transaction:
+            transaction.commit()
+        transaction, size = None, 0
+
+    def give_up() -> None:
+        if transaction:
+            transaction.abort()
+
+    with ThreadPoolExecutor(1) as thread:  # a transaction belongs to one
+        try:
+            yield lambda pairs: thread.submit(put, pairs)
+            thread.submit(commit).result()
+            env.sync(True)
+        finally:
+            thread.submit(give_up)
+
+
+def _put(transaction: lmdb.Transaction, pairs: Pairs) -> None:
+    with transaction.cursor() as cursor:
         cursor.putmulti(pairs, append=True)

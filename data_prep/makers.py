@@ -9,40 +9,50 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from contextlib import contextmanager
+from itertools import chain
 from typing import NamedTuple
 
 import cv2
 
-AHEAD = 4  # chunks a process that are made or wait to be taken
+Pairs = list[tuple[bytes | memoryview, bytes | memoryview]]  # keys and values
+AHEAD = 3  # chunks a process that are made or wait to be taken
 PR_SET_PDEATHSIG = 1
 
 
 class Chunk(NamedTuple):
     """Records that are made together, and a sentence on each picture that was left out.
 
-    values: bytes, or the size in bytes of a value that stands in the chunk's room, in order.
+    records: keys and values; or the size in bytes of each, where they stand in the chunk's room,
+    key, value, key, value, ..., from its beginning on.
     """
 
-    keys: list[bytes]
-    values: list[bytes | int]
+    records: list[tuple[bytes, bytes]] | list[tuple[int, int]]
+    left_out: list[str]
+
+
+class Made(NamedTuple):
+    """A chunk as it is taken: records that can be read, and in how few pieces they stand."""
+
+    pairs: Pairs
+    pieces: Iterable[bytes | memoryview]  # key, value, key, value, ..., without gaps
     left_out: list[str]
 
 
 Make = Callable[[int, memoryview], Chunk]  # of a chunk's start, and its room
-Pairs = list[tuple[bytes, bytes | memoryview]]  # keys and values
-Chunks = Callable[[Iterable[int]], Iterator[tuple[Pairs, list[str]]]]
 _make: Make
 _memory: mmap.mmap
 
 
 @contextmanager
-def makers(make: Make, count: int, *, room: int, kept: int) -> Iterator[Chunks]:
-    """Give a function that yields the records of make(start, room) for each start, in order.
+def makers(
+    make: Make, count: int, *, room: int, kept: int
+) -> Iterator[Callable[[Iterable[int]], Iterator[Made]]]:
+    """Give a function that yields what make(start, room) made for each start, in order.
 
     make is called in one of `count` processes. They are forked, so that it can be any function,
     and die with the process that started them. room: bytes of memory, shared by all, that a chunk
-    may fill. kept: chunks whose values the caller still uses when it takes the next one; a value
-    in an older one's room is overwritten.
+    may fill; 0 where records are handed over one by one instead. kept: chunks whose records the
+    caller still uses when it takes the next one; older ones are overwritten.
     """
     ahead = AHEAD * count
     slots = kept + 1 + ahead
@@ -54,15 +64,17 @@ def makers(make: Make, count: int, *, room: int, kept: int) -> Iterator[Chunks]:
     )
     view = memoryview(memory)
 
-    def taken(at: int, future: Future[Chunk]) -> tuple[Pairs, list[str]]:
-        chunk, values = future.result(), []
-        for value in chunk.values:
-            if isinstance(value, int):
-                value, at = view[at : at + value], at + value
-            values.append(value)
-        return list(zip(chunk.keys, values, strict=True)), chunk.left_out
+    def taken(begin: int, future: Future[Chunk]) -> Made:
+        records, left_out = future.result()
+        if not room:
+            return Made(records, chain.from_iterable(records), left_out)
+        pairs, at = [], begin
+        for key, value in records:
+            pairs.append((view[at : at + key], view[at + key : at + key + value]))
+            at += key + value
+        return Made(pairs, [view[begin:at]], left_out)
 
-    def chunks(starts: Iterable[int]) -> Iterator[tuple[Pairs, list[str]]]:
+    def chunks(starts: Iterable[int]) -> Iterator[Made]:
         pending = deque()
         for number, start in enumerate(starts):
             at = number % slots * room

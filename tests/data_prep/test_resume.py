@@ -269,13 +269,13 @@ def test_pictures_keep_their_memory_until_they_are_on_disk(
 ):
     """A slow disk and many pictures left out: chunks that hold little, and wait for long."""
     pictures = unreadable(split(603), [row for row in range(603) if row % 5])
-    commit = lmdb_writer._commit
+    put = lmdb_writer._put
 
-    def slow(env, pairs):
-        time.sleep(0.1)
-        commit(env, pairs)
+    def slow(transaction, pairs):
+        time.sleep(0.01)
+        put(transaction, pairs)
 
-    monkeypatch.setattr(lmdb_writer, "_commit", slow)
+    monkeypatch.setattr(lmdb_writer, "_put", slow)
     write_lmdb(tmp_path / "lmdb", pictures, 16, 3, "raw", seed=1, skip=True)
     records = list(iterate(tmp_path / "lmdb"))
     assert len(records) == 121
