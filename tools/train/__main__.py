@@ -63,8 +63,10 @@ def main() -> None:
         log.unlink(missing_ok=True)
     if start < job.iters:
         if job.method.targets:
+            began = time.monotonic()
             with writing():
                 targets.prepare(job, start)
+            record.add_seconds(job.run, "train", time.monotonic() - began)
         child.call(
             "tools.train.loop.train_run",
             threads=threads,
