@@ -16,7 +16,7 @@ write
 
     layer {
       name: "threshold"  type: "Python"  bottom: "hash_sigmoid"  top: "threshold"
-      python_param { module: "dnnh_layers"  layer: "PiecewiseThresholdLayer"  param_str: "0.4" }
+      python_param { module: "dnnh_layers"  layer: "PiecewiseThresholdLayer"  param_str: "0.25" }
     }
     layer {
       name: "triplet"  type: "Python"  bottom: "threshold"  bottom: "label"  top: "triplet"
