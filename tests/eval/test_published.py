@@ -139,6 +139,7 @@ def test_names_of_published_methods_tell_method_and_net():
         "AlexNet + Fine-tuning": ("finetune", ""),
         "CNNH": ("cnnh", ""),
         "CNNH+": ("cnnh_plus", ""),
+        "DNNH": ("dnnh", ""),
         "KevinNet": ("kevinnet", ""),
         "SSDH": ("ssdh", ""),
         "SSDH (released log at iteration 50000)": ("ssdh", ""),

@@ -89,7 +89,7 @@ def test(net: "caffe.Net", batches: int, blobs: Blobs) -> dict[str, float]:
         net.forward()
         for name in names:
             sums[name] += net.blobs[name].data.item()
-        if blobs.accuracy not in net.blobs:
+        if blobs.classifier and blobs.accuracy not in net.blobs:
             for rows, blob in ((scores, blobs.classifier), (labels, blobs.label)):
                 rows.append(net.blobs[blob].data.reshape(len(net.blobs[blob].data), -1).copy())
         if blobs.code:
@@ -137,7 +137,7 @@ def health(row: dict[str, float], classes: int, bits: int) -> list[str]:
         chance = row["label_share"]
         found, near, name = row[MEAN_AP], chance + (1 - chance) / 10, "mean average precision"
     else:
-        found, near, name = row[ACCURACY], 2 / classes, "accuracy"
+        found, near, name = row.get(ACCURACY, 1.0), 2 / classes, "accuracy"
     if row.get("test_binarization", 0) < -0.12 and found < near:
         sentences.append(
             f"the codes have collapsed: binarization is {row['test_binarization']:.3f} (its floor "
