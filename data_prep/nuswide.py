@@ -20,7 +20,7 @@ from data_prep.folder import Listing, dataset_with_lists, listing_of
 PICTURES, CONCEPTS = 269_648, 81
 SEED = 0
 _LINE = rb"[01][ \t]*\r?"
-_COLUMN = re.compile(rb"(?:%b\n)*+(?:%b)?" % (_LINE, _LINE))
+_COLUMN = re.compile(rb"(?:%b\n)*(?:%b)?" % (_LINE, _LINE))
 
 
 class Protocol(NamedTuple):

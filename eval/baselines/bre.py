@@ -17,7 +17,7 @@ paper's are.
 import numpy as np
 from tqdm import trange
 
-from eval.baselines.training import TINY, Encode, Training, unit_rows
+from eval.baselines.training import TINY, Encode, Training, share_labels, unit_rows
 from eval.compiled import compiled
 
 ROWS = 1000  # that are learned from, as in the paper
@@ -39,7 +39,7 @@ def learn(training: Training, bits: int, random: np.random.Generator) -> tuple[E
     rows = unit_rows(training.features[drawn], training.mean)
     pairs = draw_pairs(len(rows), PARTNERS, random)
     labels = training.labels[drawn]
-    wanted = (labels[pairs[:, 0]] != labels[pairs[:, 1]]).astype(np.float64)
+    wanted = 1.0 - share_labels(labels[pairs[:, 0]], labels[pairs[:, 1]])
     size = min(HASH_ROWS, len(rows))
     of_bit = np.stack([random.choice(len(rows), size, replace=False) for _ in range(bits)])
     weights = SPREAD * random.standard_normal((bits, size))

@@ -43,6 +43,13 @@ def members(labels: np.ndarray) -> np.ndarray:
     return labels[:, None] == np.unique(labels)
 
 
+def share_labels(labels: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Return which rows have a label in common with their other, (n,) bool; both as `members`'."""
+    if labels.ndim == 2:
+        return np.any(labels & others, axis=1)
+    return labels == others
+
+
 def principal_axes(training: Training, count: int) -> np.ndarray:
     """Return the `count` unit axes (F, count) float64 of most variance, most first: PCA.
 

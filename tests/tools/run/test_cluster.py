@@ -171,21 +171,29 @@ def test_the_bench_s_cluster_that_does_not_come_up_leaves_no_process(monkeypatch
 
 
 def test_codes_are_the_same_bytes_on_a_cluster(trained, options, command, scheduler, folder_of):
+    """With as many threads: two workers of this machine have half of its cores each."""
     address, _ = scheduler
-    run = folder_of(trained)
-    contents = []
-    for words in ((), ("--scheduler", address), ("--workers", 2)):
+    run, cores = folder_of(trained), os.sched_getaffinity(0)
+
+    def extracted(*words):
         done = command("tools.codes", *options(trained), "--features", 1, *words)
         assert done.returncode == 0, done.stderr
+        assert not words or "2 Dask worker(s); dashboard: http" in done.stdout
         with h5py.File(run / "codes.h5") as codes, h5py.File(run / "features.h5") as features:
-            contents.append(
-                [codes[g][d][:] for g in ("database", "query") for d in ("latent", "labels")]
-                + [features[g]["features"][:] for g in ("database", "query")]
-            )
-        if words:
-            assert "2 Dask worker(s); dashboard: http" in done.stdout
-    for other in contents[1:]:
-        for mine, theirs in zip(contents[0], other, strict=True):
+            return [
+                *(codes[g][d][:] for g in ("database", "query") for d in ("latent", "labels")),
+                *(features[g]["features"][:] for g in ("database", "query")),
+            ]
+
+    pairs = [(extracted(), extracted("--scheduler", address))]
+    of_workers = extracted("--workers", 2)
+    os.sched_setaffinity(0, sorted(cores)[: max(1, len(cores) // 2)])
+    try:
+        pairs.append((extracted(), of_workers))
+    finally:
+        os.sched_setaffinity(0, cores)
+    for one, other in pairs:
+        for mine, theirs in zip(one, other, strict=True):
             np.testing.assert_array_equal(mine, theirs)
 
 

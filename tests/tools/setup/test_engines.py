@@ -19,8 +19,10 @@ def test_nets_are_the_same_by_both_engines(tmp_path, net):
     difference, name = engines.furthest(expected, actual, "blob")
     assert difference <= 1e-4, name
     # where two numbers are all but equal, a pooling's largest may be the other one, whose gradient
-    # goes to another place
-    difference, name = engines.furthest(expected, actual, "gradient")
-    assert difference <= 2e-2, name
+    # goes to another place: a few numbers, which the whole array outweighs
+    for name, value in expected.items():
+        if name.startswith("gradient"):
+            apart = np.linalg.norm(actual[name] - value)
+            assert apart <= 2e-2 * np.linalg.norm(value), name
     # two engines, not one
     assert any(not np.array_equal(actual[name], value) for name, value in expected.items())
