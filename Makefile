@@ -111,7 +111,7 @@ bench-train: caffe   ## the training loop beside `caffe train` and PyTorch (NET=
 bench-data: caffe    ## the LMDB writer beside convert_imageset
 	@$(PYTHON) -m tools.bench.data
 
-bench-builds: caffe  ## SUN397 and Yahoo-1M at their real size, generated: time, memory, disk, kills
+bench-builds: caffe  ## SUN397, Yahoo-1M, NUS-WIDE and MS COCO at their real size, generated: time, memory, disk, kills
 	@$(PYTHON) -m tools.bench.builds
 
 bench-eval: venv     ## the evaluator beside scikit-learn, FAISS and argsort
