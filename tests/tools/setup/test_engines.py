@@ -18,11 +18,14 @@ def test_nets_are_the_same_by_both_engines(tmp_path, net):
     assert list(actual) == list(expected)
     difference, name = engines.furthest(expected, actual, "blob")
     assert difference <= 1e-4, name
+    difference, name = engines.furthest(expected, actual, "gradient")
+    assert difference <= 2e-2 or net == "alexnet", name
     # where two numbers are all but equal, a pooling's largest may be the other one, whose gradient
-    # goes to another place: a few numbers, which the whole array outweighs
+    # goes to another place: in alexnet, on some processors, a few numbers, which the whole array
+    # outweighs
     for name, value in expected.items():
         if name.startswith("gradient"):
             apart = np.linalg.norm(actual[name] - value)
-            assert apart <= 2e-2 * np.linalg.norm(value), name
+            assert apart <= 1e-2 * np.linalg.norm(value), name
     # two engines, not one
     assert any(not np.array_equal(actual[name], value) for name, value in expected.items())
