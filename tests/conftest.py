@@ -15,6 +15,7 @@ from tests.skips import (  # noqa: F401
     pytest_sessionfinish,
     pytest_terminal_summary,
 )
+from tools.faults.forks import Forks
 
 REPO = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(REPO / "python_layers"))
@@ -39,19 +40,32 @@ def pytest_collection_modifyitems(items):
 
 
 @pytest.fixture(scope="session")
-def command():
-    """Run `python -m module arguments` in the repository; return the finished process."""
+def command(tmp_path_factory):
+    """Run `python -m module arguments` in the repository; return the finished process.
 
-    def run(module, *arguments, **options):
-        return subprocess.run(
-            [sys.executable, "-m", module, *map(str, arguments)],
-            cwd=REPO,
-            capture_output=True,
-            text=True,
-            **options,
-        )
+    It is forked from a Python that has the libraries already, whose import takes a second; one that
+    gets a library before all others, or a limit on its process, is started as ever.
+    """
+    folder = tmp_path_factory.mktemp("command")
+    stdout, stderr = folder / "stdout", folder / "stderr"
 
-    return run
+    with Forks(os.environ) as forks:
+
+        def run(*words, env=os.environ, **options):
+            words = [str(word) for word in words]
+            if options or "LD_PRELOAD" in env:
+                return subprocess.run(
+                    [sys.executable, "-m", *words],
+                    **options,
+                    env=env,
+                    cwd=REPO,
+                    capture_output=True,
+                    text=True,
+                )
+            code = forks.start(words, dict(env), stderr, stdout).wait()
+            return subprocess.CompletedProcess(words, code, stdout.read_text(), stderr.read_text())
+
+        yield run
 
 
 @pytest.fixture(scope="session")

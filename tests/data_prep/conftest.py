@@ -1,6 +1,7 @@
 """What the data_prep tests share: small pictures, own-picture folders, the shared archives."""
 
 import io
+import os
 import subprocess
 import sys
 from contextlib import redirect_stderr, redirect_stdout
@@ -93,7 +94,7 @@ def prepare(arguments, monkeypatch):
 def prepare_process(arguments, command):
     """Run data_prep as a command of its own; return the finished process."""
 
-    def run(*dataset, env=None, **shape):
+    def run(*dataset, env=os.environ, **shape):
         return command("data_prep", *arguments(*dataset, **shape), env=env)
 
     return run

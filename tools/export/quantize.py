@@ -40,7 +40,8 @@ def quantize(source: Path, out: Path, training: np.ndarray) -> None:
             batch = next(self.batches, None)
             return None if batch is None else {"picture": batch}
 
-    logging.getLogger().setLevel(logging.CRITICAL)  # it advises to do what is done here
+    root, level = logging.getLogger(), logging.getLogger().level
+    root.setLevel(logging.CRITICAL)  # it advises to do what is done here
     fused = out.with_suffix(".fused.onnx")
     try:
         quantization.quant_pre_process(source, fused, skip_symbolic_shape=True)
@@ -61,6 +62,8 @@ def quantize(source: Path, out: Path, training: np.ndarray) -> None:
             f"and in {tempfile.gettempdir()} for twice the {source.stat().st_size / 1e6:.0f} MB of "
             f"{source.name}? Free some space, or leave INT8=1 out"
         ) from None
+    finally:
+        root.setLevel(level)
     fused.unlink()
 
 

@@ -4,8 +4,9 @@
 
 loads LIBRARIES, reads requests from stdin, a line of JSON each, and forks for each a process that
 is from there on what `python -m module arguments` would be: in a session of its own, with an
-environment and a stderr of its own. All that is of this repository is imported there. It answers on
-stdout with two numbers of four bytes a request: the process's id, and the status at its end.
+environment, a stdout and a stderr of its own. All that is of this repository is imported there. It
+answers on stdout with two numbers of four bytes a request: the process's id, and the status at its
+end.
 """
 
 import importlib
@@ -55,9 +56,10 @@ def become(request: dict) -> None:
     """Run a request's command in this process."""
     os.environ.clear()
     os.environ.update(request["environment"])
-    stderr = os.open(request["stderr"], os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
-    os.dup2(stderr, 2)
-    os.close(stderr)
+    for stream, name in enumerate(("stdout", "stderr"), 1):
+        file = os.open(request[name], os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
+        os.dup2(file, stream)
+        os.close(file)
     runpy.run_path(str(Path(__file__).with_name("hook") / "sitecustomize.py"))
     module, *sys.argv[1:] = request["arguments"]
     runpy.run_module(module, run_name="__main__", alter_sys=True)

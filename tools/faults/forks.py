@@ -53,9 +53,16 @@ class Forks:
         self._process.stdin.close()
         self._process.wait()
 
-    def start(self, arguments: Sequence[str], environment: dict[str, str], stderr: Path) -> Fork:
-        """Start `python -m` arguments, whose stderr goes to a file."""
-        request = {"arguments": arguments, "environment": environment, "stderr": str(stderr)}
+    def start(
+        self,
+        arguments: Sequence[str],
+        environment: dict[str, str],
+        stderr: Path,
+        stdout: Path = Path(os.devnull),
+    ) -> Fork:
+        """Start `python -m` arguments, whose stderr and stdout go to files."""
+        files = {"stdout": str(stdout), "stderr": str(stderr)}
+        request = {"arguments": arguments, "environment": environment, **files}
         self._process.stdin.write(json.dumps(request).encode() + b"\n")
         self._process.stdin.flush()
         answers = self._process.stdout.fileno()

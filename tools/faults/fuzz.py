@@ -1,6 +1,6 @@
 """Feed every command damaged files: lists, folders, JSON, HDF5, caffemodels: `make fuzz`.
 
-    python -m tools.faults.fuzz [--seed N] [--examples N] [--target NAME]
+    python -m tools.faults.fuzz [--seed N] [--examples N] [--target NAME ...]
 
 Bytes of a good file are flipped, cut, doubled or put in by Hypothesis, seeded. Whoever reads such a
 file must answer, or say a sentence and end with 1: no traceback, no hang, no death by a signal, no
@@ -189,11 +189,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tools.faults.fuzz", description=__doc__)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--examples", type=int, default=EXAMPLES, help="of each target")
-    parser.add_argument("--target", default="", help="this one alone")
+    parser.add_argument("--target", nargs="+", default=(), help="these alone")
     parser.add_argument("--keep", type=Path, default=Path(tempfile.gettempdir()))
     asked = parser.parse_args()
-    targets = [target for target in TARGETS if asked.target in ("", target.name)]
-    if not targets:
+    targets = [target for target in TARGETS if not asked.target or target.name in asked.target]
+    if len(targets) < len(asked.target):
         raise Failure(f"there are the targets {', '.join(target.name for target in TARGETS)}")
     os.environ["GLOG_minloglevel"] = "3"  # noqa: SIM112, glog's own spelling
     for module in ("caffe", "eval.protocol", "eval.features", "tools.search.index"):

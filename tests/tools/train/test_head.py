@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import subprocess
+import sys
 
 import h5py
 import numpy as np
@@ -102,6 +104,31 @@ def test_features_are_extracted_once(head, command, options):
         assert done.returncode == 0, done.stderr
     assert len(features_of(job)) == 1
     assert times == {path: path.stat().st_mtime_ns for path in features_of(job)[0].iterdir()}
+
+
+def test_of_two_at_once_one_extracts_and_the_other_waits(trained_run, options, tmp_path, folder_of):
+    """Both need the same features, which are not there: of two extractions one would be in vain."""
+    data = shutil.copytree(trained_run["--data-root"], tmp_path / "data")
+    for folder in (data / "digits/28x1").glob("features-*"):
+        shutil.rmtree(folder)
+    job = trained_run | JOB | {"--runs": tmp_path, "--data-root": data, "--iters": 5}
+    job["--weights"] = folder_of(trained_run) / "model.caffemodel"
+    both = [
+        subprocess.Popen(
+            [sys.executable, "-m", "tools.train", *map(str, options(job | {"--run": name}))],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for name in ("one", "other")
+    ]
+    said = [process.communicate()[0] for process in both]
+    assert [process.returncode for process in both] == [0, 0]
+    extracted = [name for name in ("one", "other") if (tmp_path / name / "features.log").exists()]
+    assert len(extracted) == 1
+    assert sum("waiting for it" in text for text in said) <= 1
+    models = {(tmp_path / name / "model.caffemodel").read_bytes() for name in ("one", "other")}
+    assert len(models) == 1
 
 
 @pytest.mark.parametrize("method", ["cnnh", "dnnh"])
