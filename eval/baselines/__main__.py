@@ -57,11 +57,6 @@ def measure_all(run: Run, code_lengths: list[int], methods: list[str]) -> None:
     if run.metrics is None:
         raise InputError(run.why)
     features = read_features(run.folder / "features.h5")
-    if features.database.labels.ndim == 2:
-        for name in methods:
-            if not BASELINES[name].several:
-                print(f"{BASELINES[name].name} is left out: it is for one label a picture")
-        methods = [name for name in methods if BASELINES[name].several]
     check_learnable(features, max(code_lengths), methods)
     folder = run.folder / "baselines"
     folder.mkdir(exist_ok=True)

@@ -30,13 +30,11 @@ def main() -> None:
         random,
     )
     of_classes = mlh.by_class(rows, np.arange(8) % 2)
-    first, second = mlh.draw(of_classes, mlh.BATCH, random)
+    pairs = mlh.draw(of_classes, mlh.BATCH, random)
     weights = random.standard_normal((4, 8))
     mlh.descend_epoch(
         of_classes.rows,
-        first,
-        second,
-        of_classes.begin,
+        *pairs,
         mlh.pair_losses(8, 1),
         weights,
         np.zeros_like(weights),

@@ -1,16 +1,17 @@
 """FastHash: Lin, Shen, Shi, van den Hengel and Suter, CVPR 2014.
 
 "Fast supervised hashing with decision trees for high-dimensional data". With z_1 ... z_K the bits
-(1 or -1) of the rows and Y = 1 for rows of one class, else -1, sought are bits with a small
-sum_ij (r Y_ij - sum_p z_p,i z_p,j)^2 (eq. 2), one after another, each in two steps.
+(1 or -1) of the rows and Y = 1 for rows of one class, else -1 (of several labels a row: 1 where two
+share any), sought are bits with a small sum_ij (r Y_ij - sum_p z_p,i z_p,j)^2 (eq. 2), one after
+another, each in two steps.
 
 Step 1 finds the codes. Of bit r, what is left of the sum is sum_ij a_ij z_i z_j, with a_ij =
-sum_(p<r) z_p,i z_p,j - r Y_ij (eqs. 7 and 8). Between rows of one class a_ij is negative, so that
-the part of the sum that a block B of such rows takes part in, the others held, sum_(i,j in B)
-a_ij z_i z_j + 2 sum_(i in B) f_i z_i with f_i = sum_(j not in B) a_ij z_j, is submodular, and a
-minimum cut minimizes it exactly ("block GraphCut", Algorithm 1). It starts from the spectral
-relaxation, the signs of the eigenvector of the least sum. Y has the low rank of the labels, so
-that the matrix of pairs is never formed, and memory grows with the rows alone.
+sum_(p<r) z_p,i z_p,j - r Y_ij (eqs. 7 and 8). Between rows that have a label in common a_ij is
+negative, so that the part of the sum that a block B of such rows takes part in, the others held,
+sum_(i,j in B) a_ij z_i z_j + 2 sum_(i in B) f_i z_i with f_i = sum_(j not in B) a_ij z_j, is
+submodular, and a minimum cut minimizes it exactly ("block GraphCut", Algorithm 1). It starts from
+the spectral relaxation, the signs of the eigenvector of the least sum. What Y says of two rows is
+what it says of their combinations of labels, so that the matrix of pairs is never formed.
 
 Step 2 learns a function for the bit: AdaBoost of decision trees of depth 4, h(x) = the sign of
 sum_t w_t T_t(x), on features quantized to 256 steps, each tree on the rows that have 99 % of the
@@ -23,19 +24,37 @@ from typing import NamedTuple
 import numpy as np
 from scipy.sparse import csr_array
 from scipy.sparse.csgraph import breadth_first_order, maximum_flow
+from scipy.sparse.linalg import LinearOperator, eigsh
 from sklearn.tree import DecisionTreeRegressor
 from tqdm import trange
 
-from eval.baselines.training import Encode, Training
+from eval.baselines.training import Encode, Training, members
 from eval.compiled import compiled
 
 ROWS = 10_000  # that are learned from, as in the authors' demonstration
-BLOCK = 100  # rows of one class in a cut, at most
+BLOCK = 100  # rows of one label in a cut, at most
 CUTS = 2  # of each block and bit, as in the authors' code
 TREES, DEPTH = 200, 4  # section 3
 KEPT_WEIGHT = 0.99  # of the rows that a tree is learned on; as in the authors' code
 LEVELS = 256  # of a quantized feature
 LEAST_ERROR = 1e-6  # of a tree's weighted error: one without any would outvote all others
+TOLERANCE = 1e-6  # of the spectral start, relative
+
+
+class Affinity(NamedTuple):
+    """What Y = 2 B T B' - 1 1' says of N rows that have G different combinations of labels.
+
+    combination: (N,) int64, of each row. columns: B, (N, G) sparse float64, 1 in the column of a
+    row's combination. shared: T, (G, G) float64, 1 where two combinations have a label in common.
+    """
+
+    combination: np.ndarray
+    columns: csr_array
+    shared: np.ndarray
+
+    def times(self, z: np.ndarray) -> np.ndarray:
+        """Return Y z for z (N,) or (N, k)."""
+        return 2 * self.columns @ (self.shared @ (self.columns.T @ z)) - z.sum(axis=0)
 
 
 class Boosted(NamedTuple):
@@ -62,12 +81,12 @@ def learn(training: Training, bits: int, random: np.random.Generator) -> tuple[E
     drawn = random.choice(count, min(ROWS, count), replace=False)
     quantize = quantizer(training.features)
     rows, labels = quantize(training.features[drawn]), training.labels[drawn]
-    same = (labels[:, None] == np.unique(labels)).astype(np.float64)
-    blocks = class_blocks(labels, random)
+    same = affinity(labels)
+    blocks = blocks_of_labels(labels, random)
     codes = np.zeros((len(rows), 0))
     functions, energies, objectives = [], [], []
     for bit in trange(1, bits + 1, desc="FastHash", unit=" bits", disable=None, leave=False):
-        start = spectral(same, codes, bit)
+        start = spectral(same, codes, bit, random)
         cut = start.copy()
         for _ in range(CUTS):
             cut_blocks(cut, same, codes, bit, blocks)
@@ -94,59 +113,76 @@ def learn(training: Training, bits: int, random: np.random.Generator) -> tuple[E
     }
 
 
-def residue(same: np.ndarray, codes: np.ndarray, bit: int, z: np.ndarray) -> np.ndarray:
-    """Return sum_j a_ij z_j of each row i; Y is 2 L L' - 1 1', L (`same`) the classes' columns."""
-    return codes @ (codes.T @ z) - bit * (2 * same @ (same.T @ z) - z.sum(axis=0))
+def affinity(labels: np.ndarray) -> Affinity:
+    """Return the Affinity of labels (N,), or (N, L) of 0 and 1."""
+    distinct, combination = np.unique(members(labels), axis=0, return_inverse=True)
+    combination = combination.reshape(-1)  # NumPy 2.0 gave it a second axis
+    ones = np.ones(len(combination))
+    columns = csr_array((ones, (np.arange(len(ones)), combination)), (len(ones), len(distinct)))
+    distinct = distinct.astype(np.float64)
+    return Affinity(combination, columns, (distinct @ distinct.T > 0).astype(np.float64))
 
 
-def energy(z: np.ndarray, same: np.ndarray, codes: np.ndarray, bit: int) -> float:
+def residue(same: Affinity, codes: np.ndarray, bit: int, z: np.ndarray) -> np.ndarray:
+    """Return sum_j a_ij z_j of each row i."""
+    return codes @ (codes.T @ z) - bit * same.times(z)
+
+
+def energy(z: np.ndarray, same: Affinity, codes: np.ndarray, bit: int) -> float:
     """Return sum_ij a_ij z_i z_j over all pairs, each row's with itself among them."""
     return float(z @ residue(same, codes, bit, z))
 
 
-def objective(same: np.ndarray, codes: np.ndarray) -> float:
+def objective(same: Affinity, codes: np.ndarray) -> float:
     """Return eq. 2 of codes (N, r), its mean over the pairs, divided by r^2: at most 4."""
     rows, bits = codes.shape
     # |r Y - Z Z'|^2 = r^2 N^2 - 2 r <Y, Z Z'> + |Z'Z|^2
-    agreement = 2 * np.square(same.T @ codes).sum() - np.square(codes.sum(axis=0)).sum()
+    agreement = (codes * same.times(codes)).sum()
     total = bits**2 * rows**2 - 2 * bits * agreement + np.square(codes.T @ codes).sum()
     return float(total / (bits * rows) ** 2)
 
 
-def spectral(same: np.ndarray, codes: np.ndarray, bit: int) -> np.ndarray:
-    """Return the signs (N,) of the v of unit length with the least v'Av.
+def spectral(
+    same: Affinity, codes: np.ndarray, bit: int, random: np.random.Generator
+) -> np.ndarray:
+    """Return the signs (N,) of the v of unit length with the least v'Av, by Lanczos' method."""
+    rows = len(codes)
+    matrix = LinearOperator(
+        (rows, rows), lambda z: residue(same, codes, bit, z.reshape(-1)), dtype=np.float64
+    )
+    first = random.standard_normal(rows)
+    return signs(eigsh(matrix, k=1, which="SA", v0=first, tol=TOLERANCE)[1][:, 0])
 
-    A has the rank of the columns of `same` and `codes`, and v lies in their span.
+
+def blocks_of_labels(labels: np.ndarray, random: np.random.Generator) -> list[np.ndarray]:
+    """Return blocks of at most BLOCK rows that share a label, which together are all rows.
+
+    A row that has several labels stands with one of them, its rarest; one that has none, alone.
     """
-    basis = np.linalg.qr(np.column_stack([same, codes]))[0]
-    small = basis.T @ residue(same, codes, bit, basis)
-    return signs(basis @ np.linalg.eigh((small + small.T) / 2)[1][:, 0])
-
-
-def class_blocks(labels: np.ndarray, random: np.random.Generator) -> list[np.ndarray]:
-    """Return blocks of at most BLOCK rows, each of one class, that together are all rows."""
-    blocks = []
-    for label in np.unique(labels):
-        rows = random.permutation(np.flatnonzero(labels == label))
+    owned = members(labels)
+    rarest = np.where(owned, owned.sum(axis=0), len(owned) + 1).argmin(axis=1)
+    labelled = owned.any(axis=1)
+    blocks = list(np.flatnonzero(~labelled)[:, None])
+    for label in np.unique(rarest[labelled]):
+        rows = random.permutation(np.flatnonzero(labelled & (rarest == label)))
         blocks += np.array_split(rows, -(-len(rows) // BLOCK))
     return blocks
 
 
 def cut_blocks(
-    z: np.ndarray, same: np.ndarray, codes: np.ndarray, bit: int, blocks: list[np.ndarray]
+    z: np.ndarray, same: Affinity, codes: np.ndarray, bit: int, blocks: list[np.ndarray]
 ) -> None:
-    """Set z (N,), of -1 and 1, to its best on one block of a class after another, in place."""
-    of_classes, of_codes, total = same.T @ z, codes.T @ z, z.sum()
+    """Set z (N,), of -1 and 1, to its best on one block after another, in place."""
+    of_combinations, of_codes, total = same.columns.T @ z, codes.T @ z, z.sum()
     for block in blocks:
-        before, of_block = z[block], codes[block]
-        within = of_block @ of_block.T - bit
+        before, of_block, combination = z[block], codes[block], same.combination[block]
+        within = of_block @ of_block.T - bit * (2 * same.shared[np.ix_(*2 * [combination])] - 1)
+        field = of_block @ of_codes - within @ before
+        field -= bit * (2 * same.shared[combination] @ of_combinations - total)
         np.fill_diagonal(within, 0)  # z_i z_i is 1 whatever z is
-        label = same[block[0]].argmax()
-        field = of_block @ of_codes - bit * (2 * of_classes[label] - total)
-        field -= within @ before + before * (np.square(of_block).sum(axis=1) - bit)
         z[block] = after = best_cut(within, field)
         change = after - before
-        of_classes[label] += change.sum()
+        np.add.at(of_combinations, combination, change)
         of_codes += of_block.T @ change
         total += change.sum()
 

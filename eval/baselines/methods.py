@@ -25,7 +25,7 @@ class Baseline(NamedTuple):
     name: in tables and legends. labels: whether it learns from labels. learn: its module's
     function. style: of its line in charts (eval/pages/figures.py), a number that neither another
     baseline nor a method of prototxt/methods.toml has. axes: whether each bit needs a feature
-    dimension of its own. several: whether it takes pictures with several labels each.
+    dimension of its own.
     """
 
     name: str
@@ -33,7 +33,6 @@ class Baseline(NamedTuple):
     learn: Learn
     style: int
     axes: bool = False
-    several: bool = True
 
 
 BASELINES = {  # by the name of its files, <name>-<bits>.json
@@ -42,9 +41,9 @@ BASELINES = {  # by the name of its files, <name>-<bits>.json
     "itq": Baseline("ITQ", labels=False, learn=itq.learn, style=4, axes=True),
     "cca-itq": Baseline("CCA-ITQ", labels=True, learn=itq.learn_with_labels, style=3, axes=True),
     "bre": Baseline("BRE", labels=True, learn=bre.learn, style=9),
-    "mlh": Baseline("MLH", labels=True, learn=mlh.learn, style=10, several=False),
+    "mlh": Baseline("MLH", labels=True, learn=mlh.learn, style=10),
     "ksh": Baseline("KSH", labels=True, learn=ksh.learn, style=2),
-    "fasthash": Baseline("FastHash", labels=True, learn=fasthash.learn, style=11, several=False),
+    "fasthash": Baseline("FastHash", labels=True, learn=fasthash.learn, style=11),
 }
 
 

@@ -1,8 +1,9 @@
 """MLH: Norouzi and Fleet, "Minimal loss hashing for compact binary codes", ICML 2011.
 
 A code is b(x) = sign(Wx), which maximizes g'Wx over the codes g in {-1, 1}^q (eq. 2). Two rows
-whose codes differ in m bits cost l(m) = max(m - rho + 1, 0) if they are of one class, else lambda
-max(rho - m + 1, 0) (eq. 4; each branch is divided by its largest value, as in the authors' code).
+whose codes differ in m bits cost l(m) = max(m - rho + 1, 0) if they are of one class (of several
+labels a row: if they share any), else lambda max(rho - m + 1, 0) (eq. 4; each branch is divided by
+its largest value, as in the authors' code).
 What is minimized is a bound on that cost (eq. 8), piecewise linear in W:
 
     max over g, h of [l(|g - h|) + g'Wx + h'Wy] - max over g of g'Wx - max over h of h'Wy
@@ -23,7 +24,14 @@ from typing import NamedTuple
 import numpy as np
 from tqdm import tqdm
 
-from eval.baselines.training import Encode, Training, principal_axes, unit_rows
+from eval.baselines.training import (
+    Encode,
+    Training,
+    members,
+    principal_axes,
+    share_labels,
+    unit_rows,
+)
 from eval.compiled import compiled
 from eval.metrics import evaluate_queries
 
@@ -38,14 +46,20 @@ SHARES_OF_BITS = (1 / 16, 1 / 8, 3 / 16, 1 / 4, 3 / 8)  # what rho may be
 RATE, MOMENTUM, DECAY = 0.03, 0.9, 1e-4
 LAMBDA = 1.0  # half of the pairs that are drawn are of one class
 SPREAD = 0.1  # of the first W
+REDRAWS = 20  # of the second of a pair that is to share no label
 
 
 class Pairs(NamedTuple):
-    """Rows (N, D) float64 in the order of their classes; where each row's class begins and ends."""
+    """Rows (N, D) float64, and what pairs of them are drawn by.
+
+    labelled: (N, C) bool, which labels a row has. by_label: int64, the rows that have each label,
+    one label after another; begin: (C + 1,) int64, where those of each label begin there.
+    """
 
     rows: np.ndarray
+    labelled: np.ndarray
+    by_label: np.ndarray
     begin: np.ndarray
-    end: np.ndarray
 
 
 def learn(training: Training, bits: int, random: np.random.Generator) -> tuple[Encode, dict]:
@@ -84,11 +98,10 @@ def learn(training: Training, bits: int, random: np.random.Generator) -> tuple[E
 
 
 def by_class(rows: np.ndarray, labels: np.ndarray) -> Pairs:
-    """Return rows (N, D) and labels (N,) as what pairs of one class, or of two, are drawn from."""
-    order = np.argsort(labels, kind="stable")
-    ordered = labels[order]
-    begin, end = (np.searchsorted(ordered, ordered, side) for side in ("left", "right"))
-    return Pairs(np.ascontiguousarray(rows[order]), begin, end)
+    """Return rows (N, D) and labels (N,), or (N, L) of 0 and 1, as what pairs are drawn from."""
+    labelled = members(labels)
+    begin = np.concatenate([[0], np.cumsum(labelled.sum(axis=0))])
+    return Pairs(np.ascontiguousarray(rows), labelled, np.nonzero(labelled.T)[1], begin)
 
 
 def descend(
@@ -108,9 +121,9 @@ def descend(
     bounds, empirical = [], []
     for epoch in range(epochs):
         rate = RATE * (1 - epoch / epochs)
-        first, second = draw(pairs, BATCH * STEPS, random)
+        first, second, same = draw(pairs, BATCH * STEPS, random)
         bound, loss = descend_epoch(
-            pairs.rows, first, second, pairs.begin, losses, weights, velocity, rate
+            pairs.rows, first, second, same, losses, weights, velocity, rate
         )
         bounds.append(bound)
         empirical.append(loss)
@@ -118,15 +131,27 @@ def descend(
     return weights, bounds, empirical
 
 
-def draw(pairs: Pairs, count: int, random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Return `count` pairs as two (count,) int64 arrays, every other one of one class."""
+def draw(
+    pairs: Pairs, count: int, random: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return `count` pairs as two (count,) int64 arrays, and whether they share a label, bool.
+
+    Every other one does, by a label of the first that is drawn, too; of the rest none, unless a row
+    shares labels with nearly all others, and REDRAWS draws have found none that it does not.
+    """
     rows = len(pairs.rows)
     first = random.integers(rows, size=count)
-    begin, size = pairs.begin[first], (pairs.end - pairs.begin)[first]
-    same = np.arange(count) % 2 == 0
-    inside = begin + random.integers(size)
-    outside = (begin + size + random.integers(np.maximum(rows - size, 1))) % rows
-    return first, np.where(same, inside, outside)
+    alike = np.arange(count) % 2 == 0
+    drawn = np.where(pairs.labelled[first], random.random((count, len(pairs.begin) - 1)), -1)
+    label = drawn.argmax(axis=1)
+    size = np.diff(pairs.begin)[label]
+    inside = pairs.by_label[pairs.begin[label] + random.integers(size)]
+    second = np.where(alike, inside, random.integers(rows, size=count))
+    for _ in range(REDRAWS):
+        same = share_labels(pairs.labelled[first], pairs.labelled[second])
+        wrong = np.flatnonzero(same & ~alike)
+        second[wrong] = random.integers(rows, size=len(wrong))
+    return first, second, share_labels(pairs.labelled[first], pairs.labelled[second])
 
 
 def pair_losses(bits: int, rho: int) -> np.ndarray:
@@ -156,7 +181,7 @@ def descend_epoch(
     rows: np.ndarray,
     first: np.ndarray,
     second: np.ndarray,
-    begin: np.ndarray,
+    same: np.ndarray,
     losses: np.ndarray,
     weights: np.ndarray,
     velocity: np.ndarray,
@@ -165,8 +190,7 @@ def descend_epoch(
     """Descend by batches of pairs, in place; return the mean bound and the mean loss of the pairs.
 
     weights, velocity: (D, b) float64, W' and its last change. rows: (N, D) float64. first, second:
-    (P,) int64, pairs of rows. begin: (N,) int64, equal where two rows are of one class. losses: of
-    `pair_losses`.
+    (P,) int64, pairs of rows. same: (P,) bool, which pairs share a label. losses: of `pair_losses`.
     """
     size, bits = weights.shape
     scores = np.empty((2, bits))
@@ -181,7 +205,7 @@ def descend_epoch(
                 value = rows[ends[side], d]
                 for k in range(bits):
                     scores[side, k] += value * weights[d, k]
-        loss = losses[1 if begin[ends[0]] == begin[ends[1]] else 0]
+        loss = losses[1 if same[pair] else 0]
         bound += infer(scores, loss, chosen) - np.abs(scores).sum()
         differing = 0
         for k in range(bits):

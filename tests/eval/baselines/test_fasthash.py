@@ -12,17 +12,27 @@ from tests.eval.baselines.learn import make_small
 ALL = np.array(list(product((-1.0, 1.0), repeat=10)))
 
 
-def labelled(rows, bits, classes=3, seed=0):
-    """The columns of classes, earlier codes (rows, bits) and a start (rows,) of a next bit."""
+def labelled(rows, bits, several, classes=3, seed=0):
+    """Labels, their Affinity, earlier codes (rows, bits) and a start (rows,) of a next bit."""
     random = np.random.default_rng(seed)
     labels = random.integers(classes, size=rows)
+    if several:
+        labels = (random.random((rows, 4)) < 0.3).astype(np.uint8)
     codes = np.where(random.random((rows, bits)) < 0.5, -1.0, 1.0)
-    return labels, np.eye(classes)[labels], codes, np.where(random.random(rows) < 0.5, -1.0, 1.0)
+    start = np.where(random.random(rows) < 0.5, -1.0, 1.0)
+    return labels, fasthash.affinity(labels), codes, start
+
+
+def alike(labels):
+    """Y, all of it."""
+    if labels.ndim == 2:
+        return np.where(labels.astype(int) @ labels.T > 0, 1.0, -1.0)
+    return np.where(labels[:, None] == labels, 1.0, -1.0)
 
 
 def affinities(labels, codes, bit):
     """The a_ij of eq. 8, all of them."""
-    return codes @ codes.T - bit * np.where(labels[:, None] == labels, 1.0, -1.0)
+    return codes @ codes.T - bit * alike(labels)
 
 
 @pytest.mark.parametrize("spread", [2, 15, 40])
@@ -37,10 +47,12 @@ def test_a_block_of_ten_is_set_to_the_best_of_all_1024(spread):
         assert z @ within @ z + 2 * field @ z == energies.min()
 
 
-def test_each_block_of_a_sweep_is_the_best_while_the_others_are_held():
-    labels, same, codes, z = labelled(30, bits=4)
+@pytest.mark.parametrize("several", [False, True])
+def test_each_block_of_a_sweep_is_the_best_while_the_others_are_held(several):
+    labels, same, codes, z = labelled(30, 4, several)
     a = affinities(labels, codes, bit=5)
-    for block in [np.flatnonzero(labels == label)[:10] for label in range(3)]:
+    for block in fasthash.blocks_of_labels(labels, np.random.default_rng(0)):
+        block = block[:10]
         tried = np.tile(z, (2 ** len(block), 1))
         tried[:, block] = list(product((-1.0, 1.0), repeat=len(block)))
         energies = ((tried @ a) * tried).sum(axis=1)
@@ -49,13 +61,17 @@ def test_each_block_of_a_sweep_is_the_best_while_the_others_are_held():
         assert fasthash.energy(z, same, codes, 5) == pytest.approx(z @ a @ z)
 
 
-def test_a_sweep_over_many_blocks_keeps_its_sums(monkeypatch):
+@pytest.mark.parametrize("several", [False, True])
+def test_a_sweep_over_many_blocks_keeps_its_sums(monkeypatch, several):
     """In one call as in a call a block: the sums over all rows are kept up to date."""
     monkeypatch.setattr(fasthash, "BLOCK", 7)
-    labels, same, codes, start = labelled(100, bits=6)
-    blocks = fasthash.class_blocks(labels, np.random.default_rng(0))
+    labels, same, codes, start = labelled(100, 6, several)
+    blocks = fasthash.blocks_of_labels(labels, np.random.default_rng(0))
     assert sorted(np.concatenate(blocks)) == list(range(100))
-    assert all(len(block) <= 7 and len(set(labels[block])) == 1 for block in blocks)
+    assert all(
+        len(block) <= 7 and (len(block) == 1 or (alike(labels[block]) == 1).all())
+        for block in blocks
+    )
     at_once, one_by_one = start.copy(), start.copy()
     fasthash.cut_blocks(at_once, same, codes, 7, blocks)
     for block in blocks:
@@ -65,15 +81,16 @@ def test_a_sweep_over_many_blocks_keeps_its_sums(monkeypatch):
     np.testing.assert_array_equal(at_once, one_by_one)
 
 
-def test_the_spectral_start_and_the_objective_are_those_of_the_whole_matrix():
-    labels, same, codes, z = labelled(60, bits=5)
+@pytest.mark.parametrize("several", [False, True])
+def test_the_spectral_start_and_the_objective_are_those_of_the_whole_matrix(several):
+    labels, same, codes, z = labelled(60, 5, several)
     a = affinities(labels, codes, bit=6)
     values, vectors = np.linalg.eigh(a)
     assert values[1] - values[0] > 1e-6
-    start = fasthash.spectral(same, codes, 6)
+    start = fasthash.spectral(same, codes, 6, np.random.default_rng(0))
     assert abs(start @ fasthash.signs(vectors[:, 0])) == 60
-    wanted = np.where(labels[:, None] == labels, 1, -1)
-    mean = np.square(wanted - codes @ codes.T / 5).mean()
+    np.testing.assert_allclose(same.times(z), alike(labels) @ z)
+    mean = np.square(alike(labels) - codes @ codes.T / 5).mean()
     assert fasthash.objective(same, codes) == pytest.approx(mean)
 
 

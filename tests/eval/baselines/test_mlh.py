@@ -39,17 +39,17 @@ def test_a_step_follows_the_gradient_of_the_bound(monkeypatch):
     """One batch with a small rate changes the bound by what its finite difference says."""
     random = np.random.default_rng(0)
     rows = random.standard_normal((mlh.BATCH * 2, 5))
-    begin = random.integers(3, size=len(rows))
+    same = random.random(mlh.BATCH) < 0.4
     first, second = np.arange(mlh.BATCH), np.arange(mlh.BATCH, 2 * mlh.BATCH)
     losses = mlh.pair_losses(6, 2)
     start = 0.3 * random.standard_normal((5, 6))
 
     def bound(weights):
         still = weights.copy(), np.zeros_like(weights)
-        return mlh.descend_epoch(rows, first, second, begin, losses, *still, 0.0)[0]
+        return mlh.descend_epoch(rows, first, second, same, losses, *still, 0.0)[0]
 
     weights, velocity = start.copy(), np.zeros_like(start)
-    before, loss = mlh.descend_epoch(rows, first, second, begin, losses, weights, velocity, 1.0)
+    before, loss = mlh.descend_epoch(rows, first, second, same, losses, weights, velocity, 1.0)
     assert 0 < loss <= before
     downhill = velocity + mlh.DECAY * start  # what the bound alone asks for
     for _ in range(5):
@@ -61,11 +61,23 @@ def test_a_step_follows_the_gradient_of_the_bound(monkeypatch):
 def test_pairs_are_of_one_class_and_of_two_by_turns():
     labels = np.array([2, 0, 1, 0, 2, 2, 1, 0])
     pairs = mlh.by_class(np.arange(8.0)[:, None], labels)
-    first, second = mlh.draw(pairs, 4000, np.random.default_rng(0))
-    of_rows = labels[pairs.rows[:, 0].astype(int)]
-    same = of_rows[first] == of_rows[second]
+    first, second, same = mlh.draw(pairs, 4000, np.random.default_rng(0))
+    np.testing.assert_array_equal(same, labels[first] == labels[second])
     np.testing.assert_array_equal(same, np.arange(4000) % 2 == 0)
     assert len(np.unique(np.stack([first, second]), axis=1).T) == 8 * 8
+
+
+def test_pairs_of_several_labels_share_one_or_none_by_turns():
+    """But for a row that shares a label with all others, and for what REDRAWS does not find."""
+    labels = np.array([[1, 0, 0, 0], [1, 1, 0, 0], [0, 1, 1, 0], [0, 0, 1, 0], [1, 1, 1, 0]])
+    pairs = mlh.by_class(np.arange(5.0)[:, None], labels.astype(np.uint8))
+    first, second, same = mlh.draw(pairs, 4000, np.random.default_rng(0))
+    np.testing.assert_array_equal(same, (labels[first] * labels[second]).any(axis=1))
+    held = first != 4
+    by_turns = np.arange(4000) % 2 == 0
+    assert same[by_turns].all() and same[held & ~by_turns].mean() < 0.01
+    assert same[~held].all() and not held.all()
+    assert len(np.unique(np.stack([first, second]), axis=1).T) == 25
 
 
 def test_bound_and_loss_fall_and_the_best_rho_is_taken(monkeypatch):
