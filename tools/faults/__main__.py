@@ -53,12 +53,13 @@ def main() -> None:
     if asked.quick:
         stages = [stage for stage in stages if stage.name in QUICK["stages"]]
     trials = [(kind, number) for kind in kinds for number in numbers(kind, asked)]
-    failures, began = [], time.monotonic()
+    failures, began = 0, time.monotonic()
     with ExitStack() as stack:
         scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="faults-"))).resolve()
         base, shim = scratch / "base", compile_shim(scratch)
         base.mkdir()
-        prepare(base)
+        with Forks(os.environ) as forks:
+            prepare(base, forks)
         at_once = 1 if asked.quick or len(trials) == 1 else AT_ONCE
         rooms = [
             Room.new(
@@ -75,16 +76,15 @@ def main() -> None:
             done = outcomes(stage, possible, rooms, asked.seed)
             cells = [cell([done[each] for each in possible if each[0] == kind]) for kind in kinds]
             print(f"{stage.name:14}" + "".join(f"{each:>18}" for each in cells), flush=True)
-            failures += [
-                f"{sentence}\n  {repeat(stage, *trial, asked.seed)}"
-                for trial in possible
-                for sentence in done[trial].wrong
-            ]
+            for trial in possible:
+                for sentence in done[trial].wrong:
+                    failures += 1
+                    again = repeat(stage, *trial, asked.seed)
+                    print(f"{sentence}\n  {again}", file=sys.stderr, flush=True)
     of_cores = sum(os.times()[:4])  # what was killed counts as far as somebody waited for it
     print(f"{time.monotonic() - began:.0f} s, {of_cores:.0f} s of the cores' time")
     if failures:
-        print(*failures, sep="\n", file=sys.stderr)
-        raise Failure(f"{len(failures)} thing(s) were wrong, above")
+        raise Failure(f"{failures} thing(s) were wrong, above")
 
 
 def outcomes(

@@ -26,6 +26,7 @@ from hypothesis import HealthCheck, Phase, Verbosity, given, seed, settings
 from hypothesis import strategies as st
 from hypothesis.errors import Flaky
 
+from tools.faults.forks import Forks
 from tools.faults.readers import TARGETS, Target, set_up
 from tools.run.failure import FAMILY, Failure, carry_out
 
@@ -201,7 +202,8 @@ def main() -> None:
     failed = []
     with tempfile.TemporaryDirectory(prefix="fuzz-") as name:
         base = Path(name).resolve()
-        set_up(base)
+        with Forks(os.environ) as forks:
+            set_up(base, forks)
         print(f"seed {asked.seed}\n{'target':20}{'examples':>10}  the smallest that is wrong")
         for target in targets:
             tried, wrong, content = fuzz(target, base, asked.seed, asked.examples)

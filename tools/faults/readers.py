@@ -20,6 +20,7 @@ import numpy as np
 from scipy.io import savemat
 
 from eval.hdf5 import create_hdf5
+from tools.faults.forks import Forks
 from tools.faults.stages import RUN as JOB
 from tools.faults.stages import build, prepare
 from tools.net.torch_file import MAGIC, VERSION
@@ -350,9 +351,9 @@ TARGETS = [
 ]
 
 
-def set_up(base: Path) -> None:
+def set_up(base: Path, forks: Forks) -> None:
     """Make the good files that are damaged."""
-    prepare(base)
+    prepare(base, forks)
     names = sorted(path for path in (base / "pictures/train").rglob("*.png"))
     (base / "list.txt").write_text("".join(f"{name} 1\n" for name in names))
     shutil.copytree(base / "pictures", base / "lists")
@@ -386,8 +387,8 @@ def set_up(base: Path) -> None:
     (base / "sha256.json").write_text(json.dumps(known))
     shutil.copytree(base / "indexed/runs/run", base / "indexed/runs/whole")
     job = (*JOB, "--data-root", f"{base}/data", "--runs")
-    build("tools.baselines", *job, f"{base}/evaluated/runs")
-    build("tools.export", *job, f"{base}/indexed/runs")
+    build(forks, "tools.baselines", *job, f"{base}/evaluated/runs")
+    build(forks, "tools.export", *job, f"{base}/indexed/runs")
     (base / "features").mkdir()
     for name, rows in (("train", 3), ("test", 2)):
         with create_hdf5(base / "features" / f"{name}-0.h5") as file:

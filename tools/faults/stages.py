@@ -5,9 +5,9 @@ stage's place is a folder of its own: what is in it at the beginning is copied f
 """
 
 import json
+import os
 import shutil
-import subprocess
-import sys
+import tempfile
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -18,9 +18,9 @@ import h5py
 import numpy as np
 
 from data_prep import manifest
+from tools.faults.forks import Forks
 from tools.run import machine
 from tools.run.failure import Failure
-from tools.run.job import REPO
 
 SIZES = ("--side", "28", "--channels", "1", "--mean", "train")
 RUN = ("--dataset", "digits", "--net", "lenet", "--bits", "16", "--device", "cpu", "--run", "run")
@@ -206,7 +206,7 @@ STAGES = [
     Stage(
         "baselines",
         "evaluated",
-        ("tools.baselines", *job()),
+        ("tools.baselines", *job("--baselines", "lsh cca-itq ksh")),  # the fast ones
         baselines_of,
     ),
     Stage(
@@ -234,7 +234,7 @@ STAGES = [
 # ---- templates -----------------------------------------------------------------------------------
 
 
-def prepare(base: Path) -> None:
+def prepare(base: Path, forks: Forks) -> None:
     """Make what the stages start from, in a folder: data, pictures and five templates."""
     draw(base / "pictures")
     with zipfile.ZipFile(base / "pictures.zip", "w") as archive:
@@ -242,21 +242,22 @@ def prepare(base: Path) -> None:
             archive.write(path, path.relative_to(base / "pictures"))
     (base / "nothing").mkdir()
     place = base / "trained"
-    build("data_prep", "digits", "--root", f"{base}/data", *SIZES)
+    build(forks, "data_prep", "digits", "--root", f"{base}/data", *SIZES)
     build(
+        forks,
         *("data_prep", "digits", "--root", f"{base}/data"),
         *("--side", "32", "--channels", "3", "--mean", "train", "--subset", "60"),
     )
     shutil.copytree(base / "data", base / "with-data/data")
     options = [part.format(base=base, place=place) for part in job("--iters", "20")]
-    build("tools.train", *options)
+    build(forks, "tools.train", *options)
     shutil.copytree(place, base / "evaluated")
     options = [part.format(base=base, place=base / "evaluated") for part in job("--iters", "20")]
-    build("tools.codes", *options, "--features", "1")
-    build("eval", f"{base}/evaluated/runs/run/codes.h5")
+    build(forks, "tools.codes", *options, "--features", "1")
+    build(forks, "eval", f"{base}/evaluated/runs/run/codes.h5")
     shutil.copytree(base / "evaluated", base / "indexed")
     options = [part.format(base=base, place=base / "indexed") for part in job()]
-    build("tools.search.indexing", *options)
+    build(forks, "tools.search.indexing", *options)
     here = {key: machine.machine()[key] for key in ("cpu", "cores")}
     (base / "evaluated/runs/paper").mkdir()
     (base / "evaluated/runs/paper/distance_cost.json").write_text(
@@ -274,10 +275,8 @@ def draw(folder: Path) -> None:
             cv2.imwrite(str(path), random.integers(0, 256, (20, 30, 3), np.uint8))
 
 
-def build(*command: str) -> None:
+def build(forks: Forks, *command: str) -> None:
     """Run a command that must end well."""
-    done = subprocess.run(
-        [sys.executable, "-m", *command], cwd=REPO, capture_output=True, text=True
-    )
-    if done.returncode:
-        raise Failure(f"{' '.join(command)}: {done.stderr[-500:]}")
+    with tempfile.NamedTemporaryFile("r") as stderr:
+        if forks.start(command, dict(os.environ), Path(stderr.name)).wait():
+            raise Failure(f"{' '.join(command)}: {stderr.read()[-500:]}")

@@ -43,29 +43,28 @@ def extract(
     net.reshape()
     for split in SPLITS.values():
         pictures = iterate(data / f"{split}_lmdb")
-        bar = tqdm(
+        with tqdm(
             total=counts[split],
             desc=f"features, {split}",
             unit="picture",
             file=child.terminal(),
             mininterval=0.5,
-        )
-        for path in files_of(folder, split, counts[split]):
-            some = itertools.islice(pictures, ROWS)
-            if path.exists():
-                bar.update(sum(1 for _ in some))
-                continue
-            found, labels = [], []
-            for batch, of_batch in batches(some):
-                inputs = preprocess.transform(batch, mean, param.crop_size, param.scale)
-                found.append(forward(net, inputs, [features])[0])
-                labels += of_batch
-                bar.update(len(batch))
-            found = np.concatenate(found)
-            check_activations(found, caffemodel)
-            with create_hdf5(path) as file:
-                file["data"], file["label"] = found, np.array(labels, np.float32)
-        bar.close()
+        ) as bar:  # closed where it fails, too: an error has a line of its own
+            for path in files_of(folder, split, counts[split]):
+                some = itertools.islice(pictures, ROWS)
+                if path.exists():
+                    bar.update(sum(1 for _ in some))
+                    continue
+                found, labels = [], []
+                for batch, of_batch in batches(some):
+                    inputs = preprocess.transform(batch, mean, param.crop_size, param.scale)
+                    found.append(forward(net, inputs, [features])[0])
+                    labels += of_batch
+                    bar.update(len(batch))
+                found = np.concatenate(found)
+                check_activations(found, caffemodel)
+                with create_hdf5(path) as file:
+                    file["data"], file["label"] = found, np.array(labels, np.float32)
     if not (folder / STATISTICS).exists():
         mean, variance = statistics(files_of(folder, "train", counts["train"]))
         with create_hdf5(folder / STATISTICS) as file:

@@ -1,6 +1,7 @@
 """The fault campaign and the fuzzer, a handful of trials each."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -41,6 +42,22 @@ def test_a_snapshot_that_the_disk_does_not_take_is_said(command, job, options, f
     assert not list(snapshots.glob("iter_*"))
     done = command("tools.train", *options(job | {"--iters": 5}))
     assert done.returncode == 0, done.stderr
+
+
+def test_features_that_the_disk_does_not_take_are_said_on_a_line_of_their_own(
+    command, trained, options, folder_of, tmp_path
+):
+    """Behind the bar that shows how far their extraction has come."""
+    data = shutil.copytree(trained["--data-root"], tmp_path / "data")
+    room = Room.new(tmp_path / "room", tmp_path, compile_shim(tmp_path))._replace(place=data)
+    broken = breaking(room, room.counter("writes", bytes(4)), 0)
+    job = trained | {"--run": "head", "--head": 1, "--data-root": data}
+    job["--weights"] = folder_of(trained) / "model.caffemodel"
+    done = command("tools.train", *options(job), env=os.environ | broken)
+    assert done.returncode == 1
+    (line,) = [line for line in done.stderr.splitlines() if "error: " in line]
+    assert line.startswith(f"error: {data}/digits/28x1/features-lenet-"), done.stderr
+    assert "/train-0.h5: Input/output error" in line
 
 
 def test_writes_fail_from_the_one_that_is_asked_for_in_all_processes_together(tmp_path):
