@@ -62,6 +62,7 @@ def become(request: dict) -> None:
         os.close(file)
     runpy.run_path(str(Path(__file__).with_name("hook") / "sitecustomize.py"))
     module, *sys.argv[1:] = request["arguments"]
+    sys.orig_argv = [sys.executable, "-m", *request["arguments"]]
     runpy.run_module(module, run_name="__main__", alter_sys=True)
 
 

@@ -206,7 +206,10 @@ STAGES = [
     Stage(
         "baselines",
         "evaluated",
-        ("tools.baselines", *job("--baselines", "lsh cca-itq ksh")),  # the fast ones
+        (
+            *("eval.baselines", "{place}/runs/run", "--bits", "16"),
+            *("--methods", "lsh", "cca-itq", "ksh"),  # the fast ones
+        ),
         baselines_of,
     ),
     Stage(

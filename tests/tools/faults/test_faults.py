@@ -103,6 +103,7 @@ def test_a_forked_command_ends_as_one_of_its_own_would(tmp_path):
         ["eval"],
         ["timeit", "-n1", "-r1", "pass"],
         ["timeit", "-n1", "import os; os.kill(os.getpid(), 9)"],
+        ["timeit", "-n1", "-r1", "import sys; sys.exit(str(sys.orig_argv))"],
     ]
     stderr = tmp_path / "stderr"
     with Forks(os.environ) as forks:
