@@ -106,7 +106,8 @@ def baselines_of(place: Path) -> object:
     found = {}
     for path in (place / "runs/run/baselines").glob("*.json"):
         found[path.name] = json.loads(path.read_text())
-        found[path.name].pop("seconds_learning", None)
+        for seconds in ("seconds_learning", "seconds_coding"):
+            found[path.name].pop(seconds, None)
     return found
 
 
