@@ -87,7 +87,7 @@ lint: venv           ## ruff: lint and format; hadolint: the Dockerfile
 	@.venv/bin/hadolint --config .hadolint.yaml Dockerfile
 
 test: caffe lint     ## style and tests
-	@$(PYTHON) -m pytest -n 2 --dist loadfile
+	@$(PYTHON) -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 test-fast: caffe lint ## style and the tests that train nothing, a minute
 	@$(PYTHON) -m pytest -n 2 --dist loadfile -m "not slow"

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.cores import on_all_cores, take_share
 from tests.skips import (  # noqa: F401
     pytest_collectreport,
     pytest_runtest_logreport,
@@ -26,6 +27,11 @@ for name in ("MAKEFLAGS", "MFLAGS", "MAKELEVEL"):  # a make started by a test is
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
 
 
+def pytest_configure():
+    """Let several workers not share their cores."""
+    take_share()
+
+
 def pytest_addoption(parser):
     parser.addoption(
         "--all-bad-inputs", action="store_true", help="the whole table of tests/bad_inputs.py"
@@ -33,10 +39,22 @@ def pytest_addoption(parser):
 
 
 def pytest_collection_modifyitems(items):
-    """Mark what trains a net, or needs one that was trained here, as slow."""
+    """Mark what trains a net, or needs one that was trained here, as slow; such files come first.
+
+    A long file that comes last would have one worker, while the others have nothing to do.
+    """
     for item in items:
         if {"trained_run", "make"} & set(item.fixturenames):
             item.add_marker("slow")
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
+
+
+@pytest.fixture
+def all_cores():
+    """For a test of what several threads do: all cores of the machine, in each worker."""
+    with on_all_cores():
+        yield
 
 
 @pytest.fixture(scope="session")

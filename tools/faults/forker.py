@@ -3,7 +3,7 @@
     python -m tools.faults.forker
 
 loads LIBRARIES, reads requests from stdin, a line of JSON each, and forks for each a process that
-is from there on what `python -m module arguments` would be: in a session of its own, with an
+is from there on what `python -m module arguments` would be: in a session of its own, with cores, an
 environment, a stdout and a stderr of its own. All that is of this repository is imported there. It
 answers on stdout with two numbers of four bytes a request: the process's id, and the status at its
 end.
@@ -54,6 +54,7 @@ def serve() -> dict | None:
 
 def become(request: dict) -> None:
     """Run a request's command in this process."""
+    os.sched_setaffinity(0, request["cores"])
     os.environ.clear()
     os.environ.update(request["environment"])
     for stream, name in enumerate(("stdout", "stderr"), 1):

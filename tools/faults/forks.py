@@ -60,9 +60,10 @@ class Forks:
         stderr: Path,
         stdout: Path = Path(os.devnull),
     ) -> Fork:
-        """Start `python -m` arguments, whose stderr and stdout go to files."""
+        """Start `python -m` arguments on this process's cores; stderr and stdout go to files."""
         files = {"stdout": str(stdout), "stderr": str(stderr)}
-        request = {"arguments": arguments, "environment": environment, **files}
+        cores = sorted(os.sched_getaffinity(0))
+        request = {"arguments": arguments, "environment": environment, "cores": cores, **files}
         self._process.stdin.write(json.dumps(request).encode() + b"\n")
         self._process.stdin.flush()
         answers = self._process.stdout.fileno()
