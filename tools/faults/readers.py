@@ -387,7 +387,7 @@ def set_up(base: Path, forks: Forks) -> None:
     (base / "sha256.json").write_text(json.dumps(known))
     shutil.copytree(base / "indexed/runs/run", base / "indexed/runs/whole")
     job = (*JOB, "--data-root", f"{base}/data", "--runs")
-    build(forks, "tools.baselines", *job, f"{base}/evaluated/runs")
+    build(forks, "tools.baselines", *job, f"{base}/evaluated/runs", "--baselines", "itq")
     build(forks, "tools.export", *job, f"{base}/indexed/runs")
     (base / "features").mkdir()
     for name, rows in (("train", 3), ("test", 2)):

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 COLUMNS = 5
 CELL = 1.6  # inches
-LINE = 26  # letters
+LINE = 22  # letters
 
 
 def draw_grid(query: np.ndarray, pictures: Sequence[np.ndarray], answer: dict) -> bytes:
@@ -33,7 +33,10 @@ def draw_grid(query: np.ndarray, pictures: Sequence[np.ndarray], answer: dict) -
         cells = figure.subplots(lines, COLUMNS, squeeze=False)
         for cell in cells.flat:
             cell.axis("off")
-        said = ", ".join(f"{c['name']} {c['probability']:.1%}" for c in likely(answer["classes"]))
+        said = ", ".join(
+            f"{c['name']}\N{NO-BREAK SPACE}{c['probability']:.1%}"
+            for c in likely(answer["classes"])
+        )
         _show(cells[0, 0], query, "\n".join(["query", *([_wrapped(said)] if said else [])]))
         found_in = zip(cells[1:].flat, pictures, answer["neighbours"], strict=False)
         for cell, picture, found in found_in:

@@ -34,4 +34,4 @@ def test_all_likely_labels_of_the_query_are_drawn_and_long_lists_in_lines():
     assert drawn((0.9, 0.6), "plain") != drawn((0.9, 0.4), "plain") == drawn((0.9,), "plain")
     assert drawn((0.9,), ", ".join(names)) != drawn((0.9,), ", ".join(names[:2]))
     lines = _wrapped(", ".join(names)).splitlines()
-    assert len(lines) == 4 and max(map(len, lines)) <= LINE
+    assert len(lines) == 5 and max(map(len, lines)) <= LINE
