@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from tests.cores import on_all_cores, take_share
 from tests.skips import (  # noqa: F401
     pytest_collectreport,
     pytest_runtest_logreport,
@@ -25,11 +24,6 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 for name in ("MAKEFLAGS", "MFLAGS", "MAKELEVEL"):  # a make started by a test is nobody's sub-make
     os.environ.pop(name, None)
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
-
-
-def pytest_configure():
-    """Let several workers not share their cores."""
-    take_share()
 
 
 def pytest_addoption(parser):
@@ -48,13 +42,6 @@ def pytest_collection_modifyitems(items):
             item.add_marker("slow")
     slow = {item.path for item in items if item.get_closest_marker("slow")}
     items.sort(key=lambda item: item.path not in slow)
-
-
-@pytest.fixture
-def all_cores():
-    """For a test of what several threads do: all cores of the machine, in each worker."""
-    with on_all_cores():
-        yield
 
 
 @pytest.fixture(scope="session")

@@ -116,7 +116,6 @@ def learn(training: Training, bits: int, random: np.random.Generator) -> tuple[E
 def affinity(labels: np.ndarray) -> Affinity:
     """Return the Affinity of labels (N,), or (N, L) of 0 and 1."""
     distinct, combination = np.unique(members(labels), axis=0, return_inverse=True)
-    combination = combination.reshape(-1)  # NumPy 2.0 gave it a second axis
     ones = np.ones(len(combination))
     columns = csr_array((ones, (np.arange(len(ones)), combination)), (len(ones), len(distinct)))
     distinct = distinct.astype(np.float64)
@@ -176,7 +175,9 @@ def cut_blocks(
     of_combinations, of_codes, total = same.columns.T @ z, codes.T @ z, z.sum()
     for block in blocks:
         before, of_block, combination = z[block], codes[block], same.combination[block]
-        within = of_block @ of_block.T - bit * (2 * same.shared[np.ix_(*2 * [combination])] - 1)
+        within = of_block @ of_block.T - bit * (
+            2 * same.shared[np.ix_(combination, combination)] - 1
+        )
         field = of_block @ of_codes - within @ before
         field -= bit * (2 * same.shared[combination] @ of_combinations - total)
         np.fill_diagonal(within, 0)  # z_i z_i is 1 whatever z is

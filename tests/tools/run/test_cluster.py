@@ -17,7 +17,6 @@ import numpy as np
 import psutil
 import pytest
 
-from tests.cores import on_all_cores
 from tools.bench import cluster as bench_cluster
 from tools.run import cluster
 from tools.run.failure import Failure
@@ -37,13 +36,6 @@ def slow_square(number, folder):
 def die(folder):
     """Kill the process that runs this."""
     os.kill(os.getpid(), signal.SIGKILL)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def cores():
-    """All cores for the workers that are started here, and for what is compared with them."""
-    with on_all_cores():
-        yield
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,6 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.mark.parametrize("net", ["lenet", "cifar_small", "alexnet"])
-@pytest.mark.usefixtures("all_cores")
 def test_nets_are_the_same_by_both_engines(tmp_path, net):
     if device.build().get("engine", "caffe") == "caffe":
         pytest.skip("this Caffe was built without oneDNN")

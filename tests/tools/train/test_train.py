@@ -57,7 +57,6 @@ def rows_of(run):
         return list(csv.DictReader(file))
 
 
-@pytest.mark.usefixtures("all_cores")
 def test_train_kill_resume_codes_metrics(job, options, command, folder_of):
     """kill -9 costs at most one snapshot interval; the rerun ends where an undisturbed one does."""
     run = folder_of(job)
@@ -113,15 +112,14 @@ def test_train_kill_resume_codes_metrics(job, options, command, folder_of):
     assert page.stderr.count("\n") == 1
 
 
-@pytest.mark.usefixtures("all_cores")
-def test_two_undisturbed_runs_are_identical(job, options, command, folder_of):
-    """By as many threads as there are cores; by another seed they are not."""
-    models = []
-    for name, seed in (("one", 42), ("again", 42), ("other", 7)):
-        of_name = job | {"--run": name, "--seed": seed}
-        assert command("tools.train", *options(of_name)).returncode == 0
-        models.append((folder_of(of_name) / "model.caffemodel").read_bytes())
-    assert models[0] == models[1] != models[2]
+def test_two_undisturbed_runs_are_identical(trained, options, command, tmp_path, folder_of):
+    model = (folder_of(trained) / "model.caffemodel").read_bytes()
+    again = trained | {"--run": "again", "--runs": tmp_path}
+    assert command("tools.train", *options(again)).returncode == 0
+    assert (tmp_path / "again" / "model.caffemodel").read_bytes() == model
+    other = trained | {"--run": "other", "--runs": tmp_path, "--seed": 7}
+    assert command("tools.train", *options(other)).returncode == 0
+    assert (tmp_path / "other" / "model.caffemodel").read_bytes() != model
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
