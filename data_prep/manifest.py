@@ -53,7 +53,7 @@ def read_manifest(folder: Path) -> dict:
                     f"{path}: counts {count:,} {split} pictures, and the LMDB holds "
                     f"{records:,}; {advice}"
                 )
-        if labels is not None:
+        if several or labels is not None:
             of_split = labels.get(split) if isinstance(labels, dict) else None
             if not _is_list(of_split, _is_number) or not _counts(of_split, count, several):
                 raise DataError(f"{path}: 'labels' does not count the {split} pictures; {advice}")

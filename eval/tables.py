@@ -43,6 +43,7 @@ class Classification(NamedTuple):
     several: bool
     layer: str
     probability: str
+    bias: str
 
 
 def read_table(name: str) -> dict[str, dict[str, Any]]:

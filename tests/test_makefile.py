@@ -114,7 +114,7 @@ def test_clean_run_removes_a_run_and_nothing_else(make):
 
 
 def test_stages_one_by_one_then_a_repeat_does_nothing(make):
-    words = ("DATASET=digits", "BITS=16", "ITERS=60", "DEVICE=cpu")
+    words = ("DATASET=digits", "BITS=16", "ITERS=60", "BATCH=25", "DEVICE=cpu")
     run = make.folder / "runs" / "digits-lenet-16"
     early = make("codes", *words)
     assert early.returncode != 0
@@ -157,7 +157,7 @@ def test_stages_one_by_one_then_a_repeat_does_nothing(make):
         "drawn_by": "numpy.random.RandomState",
     }
 
-    longer = make("train", "DATASET=digits", "BITS=16", "ITERS=80", "DEVICE=cpu")
+    longer = make("train", "DATASET=digits", "BITS=16", "ITERS=80", "BATCH=25", "DEVICE=cpu")
     assert longer.returncode == 0, longer.stderr
     assert (run / "report.html").stat().st_mtime_ns > stamps[run / "report.html"]
 
@@ -172,7 +172,7 @@ def test_stages_one_by_one_then_a_repeat_does_nothing(make):
 
 
 def test_features_come_with_codes_on_request_and_a_search_with_its_index(make):
-    words = ("DATASET=digits", "BITS=8", "ITERS=20", "DEVICE=cpu")
+    words = ("DATASET=digits", "BITS=8", "ITERS=20", "BATCH=25", "DEVICE=cpu")
     assert make("train", *words).returncode == 0
     run = make.folder / "runs" / "digits-lenet-8"
     assert not (run / "features.h5").exists()

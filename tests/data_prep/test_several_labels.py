@@ -238,6 +238,17 @@ def test_labels_that_do_not_stand_beside_their_pictures_are_said(prepare, listed
         data_of_run.read_manifest(data)
 
 
+def test_a_manifest_that_does_not_count_the_labels_is_said(prepare, listed, tmp_path):
+    """Where a training's classifier starts comes from there."""
+    assert prepare("folder", "--images", listed).returncode == 0
+    data = tmp_path / "data/folder-pets/12x3"
+    content = json.loads((data / "manifest.json").read_text())
+    del content["labels"]
+    (data / "manifest.json").write_text(json.dumps(content))
+    with pytest.raises(DataError, match="'labels' does not count the train pictures"):
+        data_of_run.read_manifest(data)
+
+
 def test_labels_as_text_and_counted():
     one, several = np.array([2, 0], np.int32), rows_of([[0, 2], [], [1]])
     assert dataset.label_numbers(one) == ["2", "0"]

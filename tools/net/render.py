@@ -8,6 +8,7 @@ Caffe file with a few $placeholders. Every placeholder must get a value, and the
 with Caffe's own protobuf text format before anybody uses it.
 """
 
+import math
 import re
 import string
 from pathlib import Path
@@ -26,12 +27,21 @@ HEAD, FEATURES = "head.prototxt", "features.prototxt"  # of HEAD=1: the net, and
 ACCURACY, LABELS = "accuracy.prototxt", "labels.prototxt"  # of one label a picture, of several
 LABEL_TOP = re.compile(r'^ *top: "label"\n', re.MULTILINE)
 SCALED = "scaled"  # its blob below the latent layer
+BIASES = {  # a classifier's first, where labels are on such a share of the pictures
+    "zero": lambda share: 0,
+    "log_odds": lambda share: math.log(share / (1 - share)),
+    "sign": lambda share: (share > 0.5) - (share < 0.5),
+    "mean": lambda share: 2 * share - 1,
+}
 
 
 def render_job(
-    job: Job, *, classes: int, data: Path | str, run: Path | str, iters: int
+    job: Job, *, classes: int, data: Path | str, run: Path | str, iters: int, share: float = 0.5
 ) -> dict[str, str]:
-    """Return {file name: text} of a job's prototxt with the given paths and max_iter, unparsed."""
+    """Return {file name: text} of a job's prototxt with the given paths and max_iter, unparsed.
+
+    share: see render().
+    """
     return render(
         job.net,
         job.method.name,
@@ -44,6 +54,7 @@ def render_job(
         data=data,
         folder=run,
         iters=iters,
+        share=share,
         **loss_weights(job.loss_weights),
     )
 
@@ -58,17 +69,26 @@ def loss_weights(by_term: dict[str, float] | None = None) -> dict[str, float]:
 
 
 def render(
-    net: Net, method: str, *, loss: str = "", head_alone: bool = False, **values: Any
+    net: Net,
+    method: str,
+    *,
+    loss: str = "",
+    head_alone: bool = False,
+    share: float = 0.5,
+    **values: Any,
 ) -> dict[str, str]:
     """Return {file name: text} of a net's three files under a method, unparsed.
 
     loss: of classification.toml, "" for the first. head_alone: with head.prototxt, and the solver
-    that trains it. values: of the placeholders that nets.toml and methods.toml leave open.
+    that trains it. share: of the training pictures that have a label, on average over the labels,
+    where a picture may have several. values: of the placeholders that nets.toml and methods.toml
+    leave open.
     """
     classification = CLASSIFICATIONS[loss or next(iter(CLASSIFICATIONS))]
     values = values | net.values(method)
     values["classification_layer"] = classification_layer(classification, METHODS[method])
     values["probability"] = classification.probability
+    values["classifier_bias"] = BIASES[classification.bias](share)
     if "slice" in values:
         values["sliced"] = values["slice"] * values["bits"]
     folder, heads = PROTOTXT / net.name, PROTOTXT / "heads"

@@ -67,6 +67,18 @@ def has_several_labels(there: dict) -> bool:
     return there.get("several_labels", False)
 
 
+def share_of_labels(there: dict) -> float:
+    """Return the share of the training pictures that have a label, on average over the labels.
+
+    there: a data folder's manifest. Where a picture has one label, 0.5. Above 0 and below 1 even
+    where every picture has every label: there is one more, and half of it has each.
+    """
+    if not has_several_labels(there):
+        return 0.5
+    labels = there["labels"]["train"]
+    return (sum(labels) / len(labels) + 0.5) / (there["counts"]["train"] + 1)
+
+
 def check_labels(data: Path, there: dict) -> None:
     """Raise DataError where several labels a picture do not stand beside the pictures.
 

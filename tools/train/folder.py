@@ -6,7 +6,7 @@ from pathlib import Path
 
 from eval.files import write_atomically
 from tools.net import render
-from tools.run import device, machine, record
+from tools.run import data, device, machine, record
 from tools.run.failure import Failure
 from tools.run.job import Job
 from tools.train import snapshots
@@ -32,8 +32,10 @@ def prepare(job: Job, manifest: dict, fingerprint: dict, device_sentence: str) -
     if max(done, modelled or 0) > job.iters:
         at = max(done, modelled or 0)
         raise Failure(f"{run} is at iteration {at}, beyond ITERS={job.iters}: choose RUN=name")
-    classes = len(manifest["classes"])
-    files = render.render_job(job, classes=classes, data=job.data, run=run, iters=job.iters)
+    classes, share = len(manifest["classes"]), data.share_of_labels(manifest)
+    files = render.render_job(
+        job, classes=classes, share=share, data=job.data, run=run, iters=job.iters
+    )
     for name, text in files.items():
         render.parse(text, f"prototxt/{job.net.name}/{name}")
     (run / "snapshots").mkdir(parents=True, exist_ok=True)

@@ -27,9 +27,8 @@ def fingerprint_of(job: Job, manifest: dict, weights_sha256: str, **how: int | s
 
     how: solvers, engine and statistics, as that takes them.
     """
-    files = render.render_job(
-        job, classes=len(manifest["classes"]), data="data", run="run", iters=0
-    )
+    classes, share = len(manifest["classes"]), data.share_of_labels(manifest)
+    files = render.render_job(job, classes=classes, share=share, data="data", run="run", iters=0)
     return record.fingerprint_of(files, job.data, manifest, weights_sha256=weights_sha256, **how)
 
 

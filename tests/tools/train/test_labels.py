@@ -42,6 +42,7 @@ def pairs(tmp_path_factory, command):
         "--images": images,
         "--net": "lenet",
         "--bits": 16,
+        "--batch": 25,
         "--data-root": root,
         "--device": "cpu",
         "--runs": root / "runs",

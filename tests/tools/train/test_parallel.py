@@ -25,7 +25,7 @@ def prepare(trained, folder, batch, iterations):
     (folder / "snapshots").mkdir(parents=True)
     for name in ("train_val.prototxt", "deploy.prototxt", "solver.prototxt"):
         text = (trained / name).read_text().replace(str(trained), str(folder))
-        text = text.replace("batch_size: 64", f"batch_size: {batch}")
+        text = re.sub(r"batch_size: \d+", f"batch_size: {batch}", text, count=1)  # of training
         text = re.sub(r"max_iter: \d+", f"max_iter: {iterations}", text)
         (folder / name).write_text(text)
     shutil.copy(trained / "run.json", folder)

@@ -177,7 +177,7 @@ def test_what_differs_is_named_and_nothing_is_overwritten(trained, options, comm
         ("--seed", 7, "SEED=42 there, SEED=7 here"),
         ("--bits", 32, "BITS=16 there, BITS=32 here"),
         ("--beta", 0.5, "BETA=1.0 there, BETA=0.5 here"),
-        ("--batch", 5, "BATCH=64 there, BATCH=5 here"),
+        ("--batch", 5, "BATCH=25 there, BATCH=5 here"),
         ("--iters", 30, "beyond ITERS=30"),
     ]:
         other = command("tools.train", *options(job | {option: value}))
