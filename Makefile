@@ -92,7 +92,7 @@ test: caffe lint     ## style and tests
 test-fast: caffe lint ## style and the tests that train nothing, a minute
 	@$(PYTHON) -m pytest -n 2 --dist loadfile -m "not slow"
 
-faults: caffe        ## kills, full and broken disks in every stage, all bad inputs; half an hour
+faults: caffe        ## kills, full and broken disks in every stage, all bad inputs; 45 minutes
 	@$(PYTHON) -m pytest -q tests/test_bad_inputs.py --all-bad-inputs
 	@$(PYTHON) -m tools.faults
 
