@@ -5,11 +5,12 @@ import os
 import shutil
 import sys
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import lmdb
 import numpy as np
@@ -18,14 +19,17 @@ from tqdm import tqdm
 from data_prep import DataError
 from data_prep import labels as label_rows
 from data_prep.dataset import Split
+from data_prep.files import sync, write_synced
 from data_prep.lmdb_reader import count, record_keys, records, row_of
 from data_prep.makers import Chunk, Pairs, makers
-from data_prep.picture import raw_room, to_datum, write_raw
+from data_prep.picture import fit, raw_room, to_datum, write_raw
 
 LMDB_MAX_KEY = 511  # bytes, LMDB's own limit
 PAGE, PAGE_HEADER, NODE_MAX = 4096, 16, 2038  # LMDB's page, and the largest record kept in a leaf
 CHUNK_BYTES = 1 << 20  # raw bytes a task: 1,337 28x28x1 pictures, 5 256x256x3 ones
+UNSYNCED, BOOT = "unsynced", Path("/proc/sys/kernel/random/boot_id")
 LABELS_COMMIT = 10_000  # rows of labels a commit
+GROUP = 16  # pictures that are read before they are decoded
 COMMIT_BYTES = 16 << 20  # bytes of values a commit: as much has to be made again after a kill
 KEPT = 16  # chunks that wait, in memory, while the disk is written
 ADVICE = "replace it or remove it, or leave such pictures out (SKIP=1 of make, --skip of data_prep)"
@@ -63,30 +67,46 @@ def chunk_size(side: int, channels: int) -> int:
     return max(1, CHUNK_BYTES // (side * side * channels))
 
 
-def make_datum(
-    split: Split,
-    row: int,
-    side: int,
-    channels: int,
-    encoding: str,
-    room: memoryview | None = None,
-) -> bytes | int:
-    """Return a row's serialized Datum; DataError names the picture.
+def pictures(
+    split: Split, rows: Sequence[int], side: int, channels: int
+) -> Iterator[tuple[int, np.ndarray | DataError]]:
+    """Yield each row with its picture as fit gives it, or with what keeps it from being used.
 
-    Where there may be several labels, the Datum has none of them (data_prep/labels.py), and a
-    picture that has none at all cannot be used. room: where a raw one is to be written; its size in
-    bytes is returned then.
+    GROUP files are read, then decoded: a small picture takes half the time where one step is done
+    often, in a processor's cache, before the next one. Where there may be several labels, a picture
+    that has none at all cannot be used.
     """
-    try:
-        label = split.labels[row]
-        if np.ndim(label) and not label.any():
+
+    def read(row: int) -> bytes | np.ndarray:
+        if split.labels.ndim == 2 and not split.labels[row].any():
             raise DataError("has no label")
-        source, label = split.read(row), 0 if np.ndim(label) else int(label)
-        if room is not None and encoding == "raw":
-            return write_raw(source, label, side, channels, room)
-        return to_datum(source, label, side, channels, encoding)
+        return split.read(row)
+
+    def fitted(source: bytes | np.ndarray | DataError) -> np.ndarray | DataError:
+        return source if isinstance(source, DataError) else fit(source, side, channels)
+
+    for start in range(0, len(rows), GROUP):
+        group = rows[start : start + GROUP]
+        sources = [_or_error(read, row) for row in group]
+        yield from zip(group, [_or_error(fitted, source) for source in sources], strict=True)
+
+
+def _or_error(step: Callable, value: Any) -> Any:
+    try:
+        return step(value)
     except DataError as error:
-        raise DataError(f"{split.origin}/{split.keys[row]} {error}") from None
+        return error
+
+
+def label_at(split: Split, row: int) -> int:
+    """Return the label of a row's Datum, which has none of several (data_prep/labels.py)."""
+    return 0 if split.labels.ndim == 2 else int(split.labels[row])
+
+
+def refusal(split: Split, row: int, error: DataError, skip: bool) -> DataError:
+    """Return the error that names the picture, and without skip what can be done."""
+    sentence = f"{split.origin}/{split.keys[row]} {error}"
+    return DataError(sentence if skip else f"{sentence}; {ADVICE}")
 
 
 def estimate_bytes(
@@ -103,12 +123,11 @@ def estimate_bytes(
     else:
         sample = np.unique(np.linspace(0, size - 1, 32).astype(int))
         values = []
-        for row in sample:
-            try:
-                values.append(len(make_datum(split, row, side, channels, encoding)))
-            except DataError as error:
-                if not skip:
-                    raise DataError(f"{error}; {ADVICE}") from None
+        for row, picture in pictures(split, sample, side, channels):
+            if not isinstance(picture, DataError):
+                values.append(len(to_datum(picture, label_at(split, row), encoding)))
+            elif not skip:
+                raise refusal(split, row, picture, skip)
         value = int(np.mean(values)) if values else 0
     key = 18 + len(split.keys[0].encode())
     record = 8 + key + value
@@ -135,12 +154,13 @@ def write_lmdb(
 
     The result depends on split, side, channels, encoding and seed only, never on the number of
     processes that make the records (default: one a core), nor on how often the writing was
-    interrupted: records are committed, with fsync, every COMMIT_BYTES, and an LMDB that holds
-    the first records of the same split is continued behind them. Memory stays bounded, whatever
-    the split's size. path is left incomplete where this raises, so callers give it its final name
-    later. skip: leave out, with a line on stderr, the pictures that can't be used; without skip,
-    those that an earlier call left out are tried again. Raises DataError where a picture can't be
-    used, the LMDB can't be written, or it holds other records.
+    interrupted: records are committed every COMMIT_BYTES, and an LMDB that holds the first records
+    of the same split is continued behind them, but for one that was being written when the machine
+    went down. All is on disk when this returns. Memory stays bounded, whatever the split's size.
+    path is left incomplete where this raises, so callers give it its final name later. skip: leave
+    out, with a line on stderr, the pictures that can't be used; without skip, those that an earlier
+    call left out are tried again. Raises DataError where a picture can't be used, the LMDB can't be
+    written, or it holds other records; OSError where the disk fails.
     """
     key_room = check_keys(split)
     size = len(split.keys)
@@ -150,42 +170,40 @@ def write_lmdb(
     def key_at(place: int) -> bytes:
         return record_key(place, rows[place], split.keys[rows[place]])
 
-    def value_at(place: int, room: memoryview | None = None) -> bytes | int:
-        try:
-            return make_datum(split, rows[place], side, channels, encoding, room)
-        except DataError as error:
-            raise DataError(str(error) if skip else f"{error}; {ADVICE}") from None
-
     def make_chunk(start: int, room: memoryview) -> Chunk:
         made, at = Chunk([], []), 0
-        for place in range(start, min(start + chunk, size)):
-            key = key_at(place)
-            behind = at + len(key)
-            try:
-                value = value_at(place, room[behind:])
-            except DataError as error:
+        of_chunk = rows[start : start + chunk].tolist()
+        for place, (row, picture) in enumerate(pictures(split, of_chunk, side, channels), start):
+            if isinstance(picture, DataError):
+                error = refusal(split, row, picture, skip)
                 if not skip:
-                    raise
+                    raise error
                 made.left_out.append(str(error))
                 continue
-            if isinstance(value, int):
+            key, label = record_key(place, row, split.keys[row]), label_at(split, row)
+            if encoding == "raw":
+                behind = at + len(key)
                 room[at:behind] = key
+                value = write_raw(picture, label, room[behind:])
                 made.records.append((len(key), value))
                 at = behind + value
             else:
-                made.records.append((key, value))
+                made.records.append((key, to_datum(picture, label, encoding)))
         return made
 
+    _begin(path)
     digest = hashlib.sha256()
     last = _take_committed(path, size, key_at, digest.update)
     start = min((last // chunk + 1) * chunk, size)  # commits are of whole chunks
     if not skip and count(path) < start:  # an earlier call left pictures out
         there = set(record_keys(path))
-        for place in range(start):
-            if key_at(place) not in there:
-                value_at(place)
+        absent = [rows[place] for place in range(start) if key_at(place) not in there]
+        for row, picture in pictures(split, absent, side, channels):
+            if isinstance(picture, DataError):
+                raise refusal(split, row, picture, skip)
         print(f"{path}: pictures that were left out there can be read now; starting anew")
         shutil.rmtree(path)
+        _begin(path)
         digest, start = hashlib.sha256(), 0
     if start:
         print(f"{path}: {start} of {size} pictures are there; going on", flush=True)
@@ -200,12 +218,12 @@ def write_lmdb(
             makers(
                 make_chunk, processes or len(os.sched_getaffinity(0)), room=room, kept=KEPT
             ) as chunks,
-            # a crash of the machine may undo the last commit; the sync at the end keeps all
-            lmdb.open(os.fspath(path), map_size=map_size, metasync=False) as env,
+            # _storing brings it to the disk
+            lmdb.open(os.fspath(path), map_size=map_size, sync=False) as env,
             tqdm(
                 total=size, initial=start, desc=path.name, unit=" pictures", disable=None
             ) as progress,
-            _storing(env) as store,
+            _storing(env, path) as store,
         ):
             waiting = deque()
             for pairs, pieces, left_out in chunks(starts):
@@ -227,6 +245,7 @@ def write_lmdb(
             "same command goes on"
         ) from None
     (path / "lock.mdb").chmod(0o666)  # whoever reads an LMDB writes there
+    (path / UNSYNCED).unlink()
     return digest.hexdigest()
 
 
@@ -282,15 +301,34 @@ def _take_committed(
     return last
 
 
+def _begin(path: Path) -> None:
+    """Make the folder of an LMDB that is to be written, or to be gone on with.
+
+    Until all is on disk a file there names the machine's boot: after another one, or where the disk
+    failed, it is not known which pages reached the disk, and the LMDB is begun anew.
+    """
+    boot, mark = BOOT.read_bytes(), path / UNSYNCED
+    if mark.exists() and mark.read_bytes() != boot:
+        print(f"{path}: not all that was written reached the disk; starting anew")
+        shutil.rmtree(path)
+    path.mkdir(exist_ok=True)
+    if not mark.exists():
+        write_synced(mark, boot)
+        sync(path)
+
+
 @contextmanager
-def _storing(env: lmdb.Environment) -> Iterator[Callable[[Pairs], Future]]:
+def _storing(env: lmdb.Environment, path: Path) -> Iterator[Callable[[Pairs], Future]]:
     """Give a function that has a thread put records into an LMDB, behind those before.
 
-    They are committed, with fsync, every COMMIT_BYTES and at the end. Where something fails, what
-    was not committed until then is given up, and nothing is put behind the gap.
+    They are committed every COMMIT_BYTES and at the end, and go to the disk while the next ones are
+    put. Where something fails, what was not committed until then is given up, and nothing is put
+    behind the gap.
     """
     transaction: lmdb.Transaction | None = None
     size, whole = 0, True
+    written = deque()
+    file = os.open(path / "data.mdb", os.O_RDONLY)
 
     def put(pairs: Pairs) -> None:
         nonlocal transaction, size, whole
@@ -308,19 +346,35 @@ def _storing(env: lmdb.Environment) -> Iterator[Callable[[Pairs], Future]]:
         nonlocal transaction, size
         if transaction:
             transaction.commit()
+            written.append(disk.submit(bring_to_disk))
+            if len(written) > 1:
+                written.popleft().result()
         transaction, size = None, 0
+
+    def bring_to_disk() -> None:
+        try:
+            os.fdatasync(file)
+        except OSError:
+            with suppress(OSError):
+                (path / UNSYNCED).write_bytes(b"")
+            raise
 
     def give_up() -> None:
         if transaction:
             transaction.abort()
 
-    with ThreadPoolExecutor(1) as thread:  # a transaction belongs to one
-        try:
-            yield lambda pairs: thread.submit(put, pairs)
-            thread.submit(commit).result()
-            env.sync(True)
-        finally:
-            thread.submit(give_up)
+    try:
+        with ThreadPoolExecutor(1) as disk, ThreadPoolExecutor(1) as thread:
+            try:  # a transaction belongs to one thread
+                yield lambda pairs: thread.submit(put, pairs)
+                thread.submit(commit).result()
+                for each in written:
+                    each.result()
+                bring_to_disk()  # what an earlier call committed, too
+            finally:
+                thread.submit(give_up)
+    finally:
+        os.close(file)
 
 
 def _put(transaction: lmdb.Transaction, pairs: Pairs) -> None:

@@ -2,6 +2,7 @@
 
 import functools
 import io
+import struct
 import warnings
 
 import cv2
@@ -17,6 +18,7 @@ AROUND = 40  # bytes at most beside a raw Datum's pixels: six fields, a negative
 MOST_PIXELS = 178_956_970  # of a picture: from there on Pillow takes it for an attack
 FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # a JPEG's markers SOF0 to SOF15
 WITH_LENGTH = frozenset((*range(0xC0, 0xD0), *range(0xDA, 0xFF)))  # all but those that stand alone
+MARKER, SIZE = struct.Struct(">BBH"), struct.Struct(">HH")  # of a JPEG's segment, of its frame
 warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # of half as many
 
 
@@ -70,14 +72,17 @@ def jpeg_size(source: bytes) -> tuple[int, int] | None:
     Pillow, which takes half as long again as decoding a picture of CIFAR-10, is left for the rest.
     Source: ITU-T T.81, B.1.1.4 and B.2.2; a second frame header is refused by libjpeg.
     """
-    at = 2
+    at, last = 2, len(source) - 9
     if not source.startswith(b"\xff\xd8"):
         return None
-    while at + 9 <= len(source) and source[at] == 0xFF and source[at + 1] in WITH_LENGTH:
-        if source[at + 1] in FRAMES:
-            height, width = source[at + 5 : at + 7], source[at + 7 : at + 9]
-            return int.from_bytes(width), int.from_bytes(height)
-        at += 2 + int.from_bytes(source[at + 2 : at + 4])
+    while at <= last:
+        begin, kind, size = MARKER.unpack_from(source, at)
+        if begin != 0xFF or kind not in WITH_LENGTH:
+            return None
+        if kind in FRAMES:
+            height, width = SIZE.unpack_from(source, at + 5)
+            return width, height
+        at += 2 + size
     return None
 
 
@@ -94,18 +99,16 @@ def fit(source: bytes | np.ndarray, side: int, channels: int) -> np.ndarray:
     return picture
 
 
-def to_datum(
-    source: bytes | np.ndarray, label: int, side: int, channels: int, encoding: str
-) -> bytes:
-    """Return the serialized Datum of a picture resized (bilinear) to side x side.
+def to_datum(picture: np.ndarray, label: int, encoding: str) -> bytes:
+    """Return the serialized Datum of a picture as fit gives it.
 
     encoding: ``raw`` (C x H x W bytes, BGR), ``png`` (lossless) or ``jpeg`` (OpenCV's quality 95).
     Source: ReadImageToDatum and CVMatToDatum in caffe/src/caffe/util/io.cpp.
     """
     if encoding == "raw":
-        room = bytearray(raw_room(side, channels))
-        return bytes(room[: write_raw(source, label, side, channels, memoryview(room))])
-    data = cv2.imencode(SUFFIX[encoding], fit(source, side, channels))[1].tobytes()
+        room = bytearray(picture.size + AROUND)
+        return bytes(room[: write_raw(picture, label, memoryview(room))])
+    data = cv2.imencode(SUFFIX[encoding], picture)[1].tobytes()
     return caffe_pb2.Datum(data=data, label=label, encoded=True).SerializeToString()
 
 
@@ -114,22 +117,20 @@ def raw_room(side: int, channels: int) -> int:
     return channels * side * side + AROUND
 
 
-def write_raw(
-    source: bytes | np.ndarray, label: int, side: int, channels: int, room: memoryview
-) -> int:
+def write_raw(picture: np.ndarray, label: int, room: memoryview) -> int:
     """Write a picture's serialized raw Datum (see to_datum) into room; return its size in bytes.
 
     The colours are taken apart where the record is to stand, so that no pixel is copied twice.
     """
-    picture = fit(source, side, channels)
+    side, channels = len(picture), 1 if picture.ndim == 2 else 3
     before, behind = around_pixels(side, channels, label)
-    start, end = len(before), len(before) + channels * side * side
+    start, end = len(before), len(before) + picture.size
     room[:start] = before
     planes = np.ndarray((channels, side, side), np.uint8, room, start)
     if channels == 1:
         planes[0] = picture
     else:
-        cv2.split(picture, list(planes))
+        cv2.split(picture, [planes[0], planes[1], planes[2]])
     room[end : end + len(behind)] = behind
     return end + len(behind)
 

@@ -1,5 +1,6 @@
 """Builds that were killed or stopped go on behind what was committed; pictures left out."""
 
+import errno
 import json
 import multiprocessing
 import os
@@ -61,6 +62,52 @@ def test_an_interrupted_lmdb_is_continued_and_equal(tmp_path, split, small_commi
     assert seen.value == 203 - there  # none of those that were committed
     assert count(tmp_path / "lmdb") == 203
     assert write_lmdb(tmp_path / "lmdb", dying_after(pictures, 0)[0], 16, 3, encoding, 1) == whole
+
+
+def interrupted(path, split):
+    """Write part of an LMDB of the split's 203 pictures."""
+    with pytest.raises(InterruptedError):
+        write_lmdb(path, dying_after(split(203), 90)[0], 16, 3, "raw", seed=1)
+    assert 0 < count(path) < 203
+
+
+def test_what_was_written_before_the_machine_went_down_is_not_trusted(
+    tmp_path, split, small_commits, monkeypatch, capsys
+):
+    path, boot = tmp_path / "lmdb", tmp_path / "boot_id"
+    interrupted(path, split)
+    boot.write_text("another boot\n")
+    monkeypatch.setattr(lmdb_writer, "BOOT", boot)
+    pictures, seen = dying_after(split(203), 203)
+    digest = write_lmdb(path, pictures, 16, 3, "raw", seed=1)
+    assert (
+        f"{path}: not all that was written reached the disk; starting anew"
+        in capsys.readouterr().out
+    )
+    assert seen.value == 203
+    assert digest == write_lmdb(tmp_path / "whole", split(203), 16, 3, "raw", seed=1)
+    boot.write_text("a third one\n")  # all of it is on disk by now
+    assert write_lmdb(path, dying_after(split(203), 0)[0], 16, 3, "raw", seed=1) == digest
+
+
+def test_what_a_failing_disk_took_is_not_trusted(
+    tmp_path, split, small_commits, monkeypatch, capsys
+):
+    path, calls = tmp_path / "lmdb", []
+
+    def fdatasync(file):
+        calls.append(file)
+        if len(calls) > 2:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fdatasync", fdatasync)
+        with pytest.raises(OSError, match="Input/output error"):
+            write_lmdb(path, split(203), 16, 3, "raw", seed=1)
+    assert count(path) >= 40
+    digest = write_lmdb(path, split(203), 16, 3, "raw", seed=1)
+    assert "reached the disk; starting anew" in capsys.readouterr().out
+    assert digest == write_lmdb(tmp_path / "whole", split(203), 16, 3, "raw", seed=1)
 
 
 def unreadable(split, rows):

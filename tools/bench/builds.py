@@ -30,7 +30,7 @@ from tqdm import tqdm
 
 from data_prep import coco, nuswide, sun397, yahoo1m
 from data_prep.lmdb_reader import count
-from data_prep.picture import from_datum, to_datum
+from data_prep.picture import fit, from_datum, to_datum
 from tools.run.failure import Failure, carry_out, writing
 from tools.run.job import REPO
 from tools.run.variables import parse
@@ -221,12 +221,12 @@ def photographs() -> None:
     for picture in load_sample_images().images:
         bgr = np.ascontiguousarray(picture[:, :, ::-1])
         source = cv2.imencode(".jpg", bgr)[1].tobytes()
-        exact, _ = from_datum(to_datum(source, 0, 256, 3, "raw"))
+        exact, _ = from_datum(to_datum(fit(source, 256, 3), 0, "raw"))
         print(f"a photograph of {picture.shape[1]}x{picture.shape[0]}, {len(source):,} bytes:")
         for encoding in ("raw", "png", "jpeg"):
             began = time.perf_counter()
             for _ in range(REPEATS):
-                value = to_datum(source, 0, 256, 3, encoding)
+                value = to_datum(fit(source, 256, 3), 0, encoding)
             each = (time.perf_counter() - began) / REPEATS
             off = np.abs(from_datum(value)[0].astype(int) - exact)
             print(

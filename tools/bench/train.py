@@ -40,6 +40,7 @@ ALTERNATIONS = 5
 ITERATIONS = {"lenet": 200, "cifar_small": 60, "alexnet": 6, "efficientnet_lite0": 2}
 PICTURES = {"lenet": 1000, "cifar_small": 1000, "alexnet": 64, "efficientnet_lite0": 500}
 DATASET, CLASSES = "digits", 10
+OURS = "this loop, with them"
 
 
 def make_data(net: Net, root: Path) -> Path:
@@ -250,7 +251,7 @@ def rows_of(engine: str, with_torch: bool) -> dict[str, dict[str, Row]]:
     training: dict[str, Row] = {
         "caffe train, without the two layers": (caffe_train, engine, False),
         "caffe train, with them": (caffe_train, engine, True),
-        "this loop, with them": (our_loop, engine, True),
+        OURS: (our_loop, engine, True),
         "this loop, on one core": (one_core, engine, True),
     }
     forward: dict[str, Row] = {"caffe time": (caffe_forward, engine, True)}
@@ -284,14 +285,26 @@ def best_seconds(work: Callable[[], object]) -> float:
     return min(seconds)
 
 
-def limits() -> str:
-    """Return what this machine's cores and memory can do, as a clause."""
+def limits() -> tuple[float, float]:
+    """Return what this machine can do: GFLOP/s by a GEMM, GB/s by one core's copy."""
     matrix = np.ones((2048, 2048), np.float32)
     numbers = np.ones(1 << 26, np.float32)  # 256 MB, more than any cache
     copy = np.empty_like(numbers)
     flops = 2 * len(matrix) ** 3 / best_seconds(lambda: matrix @ matrix)
     moved = 2 * numbers.nbytes / best_seconds(lambda: np.copyto(copy, numbers))
-    return f"{flops / 1e9:.0f} GFLOP/s by a GEMM, {moved / 1e9:.1f} GB/s by one core's copy"
+    return flops / 1e9, moved / 1e9
+
+
+def work_of(net: Net, data: Path, root: Path) -> float:
+    """Return the GFLOP of an iteration's convolutions and products, forward and backward."""
+    with tempfile.TemporaryDirectory(dir=root) as folder:
+        write_run(net, data, Path(folder), with_layers=True)
+        return child.call(
+            "tools.bench.train_child.work",
+            threads=device.threads(),
+            log=Path(folder) / "caffe.log",
+            prototxt=Path(folder) / "train_val.prototxt",
+        )
 
 
 def main() -> None:
@@ -302,10 +315,15 @@ def main() -> None:
     engine, missing = device.engine(), install_torch()
     if missing:
         print(f"PyTorch: not installed ({missing})")
-    print(f"this machine: {limits()}", flush=True)
+    gemm, copy = limits()
+    print(
+        f"this machine: {gemm:.0f} GFLOP/s by a GEMM, {copy:.1f} GB/s by one core's copy",
+        flush=True,
+    )
     with tempfile.TemporaryDirectory() as folder:
         for net in map(net_of, [only] if only else ITERATIONS):
             data = make_data(net, Path(folder))
+            work = work_of(net, data, Path(folder))
             for table, rows in rows_of(engine, not missing).items():
                 rates = measure(net, rows, data, Path(folder))
                 base = statistics.median(rates[list(rows)[-1]])
@@ -318,6 +336,12 @@ def main() -> None:
                     middle = statistics.median(values)
                     spread = f"{min(values):.3f} to {max(values):.3f}"
                     print(f"  {row:36}{middle:9.3f}{spread:>20}{middle / base:8.3f}", flush=True)
+                if table == "training":
+                    speed = work * statistics.median(rates[OURS])
+                    print(
+                        f"  {work:.2f} GFLOP an iteration in convolutions and products: this loop "
+                        f"does {speed:.0f} GFLOP/s, {speed / gemm:.0%} of the GEMM's"
+                    )
 
 
 if __name__ == "__main__":

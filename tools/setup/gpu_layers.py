@@ -12,26 +12,30 @@ from google.protobuf import text_format
 from data_prep.dataset import Split
 from data_prep.lmdb_writer import write_lmdb
 from data_prep.mean_image import to_binaryproto
+from eval.tables import METHODS
 from tools.net import render
 from tools.run import device
-from tools.run.nets import Blobs, Net, nets
+from tools.run.nets import Blobs, Net, net_of, nets
 
-METHOD = "ssdh"
+METHOD, OTHERS_ON = "ssdh", "lenet"  # of every net; where the other methods' layers are tried
 LABEL = Blobs._field_defaults["label"]  # of every net
 BATCH = 4
 BITS, CLASSES = 48, 10
 TOLERANCE = 1e-3  # of the largest value: float32 sums in another order
 FORWARD_ONLY = ("Accuracy", "Data")
+NOTHING_TO_COMPARE = ("Input", "Silence")
 PICTURES = 10  # in the LMDBs that the Data layers read
 
 Layer = tuple[str, caffe_pb2.NetParameter]  # a net's name, and one of its layers as a net
 
 
-def rendered(net: Net, name: str, batch: int, data: str | Path = "data") -> caffe_pb2.NetParameter:
+def rendered(
+    net: Net, name: str, batch: int, data: str | Path = "data", method: str = METHOD
+) -> caffe_pb2.NetParameter:
     """Return the NetParameter of one of a net's files, over a data folder."""
     files = render.render(
         net,
-        METHOD,
+        method,
         bits=BITS,
         classes=CLASSES,
         batch=batch,
@@ -44,20 +48,20 @@ def rendered(net: Net, name: str, batch: int, data: str | Path = "data") -> caff
     return render.parse(files[name], f"prototxt/{net.name}/{name}")
 
 
-def deploy(net: Net, batch: int) -> caffe_pb2.NetParameter:
+def deploy(net: Net, batch: int, method: str = METHOD) -> caffe_pb2.NetParameter:
     """Return a net's deploy NetParameter for batches of so many pictures."""
-    param = rendered(net, "deploy.prototxt", batch)
+    param = rendered(net, "deploy.prototxt", batch, method=method)
     param.layer[0].input_param.shape[0].dim[0] = batch
     return param
 
 
-def without_data(net: Net, batch: int) -> caffe_pb2.NetParameter:
+def without_data(net: Net, batch: int, method: str = METHOD) -> caffe_pb2.NetParameter:
     """Return a net's train_val NetParameter with Input layers in place of its LMDBs.
 
     batch: pictures in it.
     """
-    blobs = net.blobs(METHOD)
-    param = rendered(net, "train_val.prototxt", batch)
+    blobs = net.blobs(method)
+    param = rendered(net, "train_val.prototxt", batch, method=method)
     layers = [layer for layer in param.layer if layer.type != "Data"]
     data = next(layer for layer in param.layer if layer.type == "Data")
     side = data.transform_param.crop_size or net.side
@@ -65,6 +69,7 @@ def without_data(net: Net, batch: int) -> caffe_pb2.NetParameter:
     for name, shape in (
         (blobs.data, (batch, net.channels, side, side)),
         (blobs.label, (batch,)),
+        *([("target", (batch, BITS, 1, 1))] if METHODS[method].targets else []),
     ):
         param.layer.append(input_layer(name, shape))
     param.layer.extend(layers)
@@ -89,17 +94,19 @@ def load(param: caffe_pb2.NetParameter, phase: int) -> caffe.Net:
 def single_layers() -> Iterator[Layer]:
     """Yield (net, NetParameter of one layer and its inputs) for every different layer of all nets.
 
-    Shapes are the net's own, for BATCH pictures.
+    Shapes are the net's own, for BATCH pictures. Of the methods, METHOD is tried on every net.
     """
     seen = set()
-    for net in nets().values():
-        training = without_data(net, BATCH)
-        files = [(training, caffe.TRAIN), (training, caffe.TEST), (deploy(net, BATCH), caffe.TEST)]
+    others = [method for method in net_of(OTHERS_ON).methods if method != METHOD]
+    tried = [*((net, METHOD) for net in nets().values()), *((net_of(OTHERS_ON), m) for m in others)]
+    for net, method in tried:
+        training, deployed = without_data(net, BATCH, method), deploy(net, BATCH, method)
+        files = [(training, caffe.TRAIN), (training, caffe.TEST), (deployed, caffe.TEST)]
         for param, phase in files:
             blobs = load(param, phase).blobs
             for layer in param.layer:
                 rules = [rule.phase for rule in layer.include]
-                if layer.type == "Input" or (rules and phase not in rules):
+                if layer.type in NOTHING_TO_COMPARE or (rules and phase not in rules):
                     continue
                 alone = caffe_pb2.NetParameter(name=layer.name, force_backward=True)
                 alone.state.phase = phase
@@ -158,8 +165,8 @@ def run_layer(param: caffe_pb2.NetParameter, gpu: int | None) -> dict[str, np.nd
     rng = np.random.default_rng(1)
     for name in net.inputs:
         shape = net.blobs[name].data.shape
-        values = rng.integers(0, CLASSES, shape) if name == LABEL else rng.normal(size=shape)
-        net.blobs[name].data[...] = values
+        pairs = np.arange(np.prod(shape)).reshape(shape) // 2  # two pictures of each class
+        net.blobs[name].data[...] = pairs if name == LABEL else rng.normal(size=shape)
     for blob in net.params.get(layer.name, []):
         blob.data[...] = rng.normal(scale=0.1, size=blob.data.shape)
         if layer.type == "BatchNorm":  # its running mean, variance and their factor
