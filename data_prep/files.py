@@ -63,7 +63,12 @@ def read_regular(path: Path | str) -> bytes:
         try:  # without a file object, which takes longer than all that is done here
             status = os.fstat(handle)
             refuse_irregular(status)
-            return os.read(handle, status.st_size)
+            content = os.read(handle, status.st_size)
+            while rest := status.st_size - len(content):  # as some file systems do
+                if not (more := os.read(handle, rest)):
+                    break
+                content += more
+            return content
         finally:
             os.close(handle)
     except ValueError:

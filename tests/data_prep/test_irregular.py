@@ -56,6 +56,13 @@ def test_only_regular_files_are_read(tmp_path, monkeypatch, make, message):
     assert str(error.value) == message
 
 
+def test_a_file_that_comes_in_pieces(tmp_path, monkeypatch):
+    content, read = bytes(range(100)), os.read
+    (tmp_path / "x.jpg").write_bytes(content)
+    monkeypatch.setattr(os, "read", lambda handle, size: read(handle, min(size, 7)))
+    assert read_regular(tmp_path / "x.jpg") == content
+
+
 def test_a_name_with_a_nul_is_said():
     with pytest.raises(DataError, match="cannot be read: its name has a NUL"):
         read_regular("a\0.jpg")
