@@ -72,9 +72,9 @@ def pictures(
 ) -> Iterator[tuple[int, np.ndarray | DataError]]:
     """Yield each row with its picture as fit gives it, or with what keeps it from being used.
 
-    GROUP files are read, then decoded: a small picture takes half the time where one step is done
-    often, in a processor's cache, before the next one. Where there may be several labels, a picture
-    that has none at all cannot be used.
+    GROUP files are read, then decoded: a small picture takes two thirds of the time where one step
+    is done often, in a processor's cache, before the next one. Where there may be several labels, a
+    picture that has none at all cannot be used.
     """
 
     def read(row: int) -> bytes | np.ndarray:
