@@ -67,7 +67,7 @@ class PiecewiseThresholdLayer(caffe.Layer):
 
     def forward(self, bottom: Blobs, top: Blobs) -> None:
         activations = bottom[0].data
-        self.within = np.abs(activations - 0.5) <= self.half_width
+        self.within = ~(np.abs(activations - 0.5) > self.half_width)  # what is NaN stays so
         top[0].data[...] = np.where(self.within, activations, activations > 0.5)
 
     def backward(self, top: Blobs, propagate_down: Sequence[bool], bottom: Blobs) -> None:
@@ -110,7 +110,7 @@ class TripletLossLayer(caffe.Layer):
             terms = 1 + distances[anchor, positive][:, None] - distances[anchor, negative]
             above = terms > 0
             self.triplets += terms.size
-            total += terms[above].sum()
+            total += np.maximum(terms, 0).sum()  # NaN where one is
             self.pulls[anchor, positive] = above.sum(axis=1)
             self.pulls[anchor, negative] = -above.sum(axis=0)
         top[0].data[0] = total / max(self.triplets, 1)

@@ -1,8 +1,8 @@
 """Every method on one data set and net in one table: `make leaderboard`.
 
-Trains each METHOD that the net can be trained by at the code lengths BITS, and learns BASELINES, or
-all methods, on the features of its METHOD=finetune run; what is there already is taken as it is.
-The table is printed, and kept in RUNS/leaderboard-... with a figure.
+Learns BASELINES, or all methods, on the features of the net's METHOD=finetune run, and trains each
+other METHOD that the net and the data can be trained by, at the code lengths BITS; what is there
+already is taken as it is. The table is printed, and kept in RUNS/leaderboard-... with a figure.
 """
 
 import os
@@ -11,13 +11,14 @@ import sys
 from pathlib import Path
 from types import SimpleNamespace
 
+from eval.baselines.methods import known
 from eval.pages import leaderboard
 from eval.pages.paper.groups import group_runs
 from eval.run_folders import read_run
 from eval.tables import METHODS
-from tools.run import machine
+from tools.run import data, machine
 from tools.run.failure import Failure, Interrupted, carry_out, writing
-from tools.run.job import VARIABLES, Job, job_of
+from tools.run.job import VARIABLES, Job, job_of, takes_several
 from tools.run.variables import parse, value_of, variables
 
 
@@ -28,7 +29,13 @@ def main() -> None:
         raise Failure("BITS has no code length in it: give one, or several as BITS='12 32 48'")
     if values.run:
         raise Failure("RUN= names one run, and a leaderboard has several: leave it out")
+    known(values.baselines.split())
     jobs = jobs_of(values)
+    if all(job.method.codes for job in jobs):
+        said = f"NET={jobs[0].net.name} has no METHOD=finetune, whose features others learn on"
+        if values.baselines:
+            raise Failure(f"{said}: leave BASELINES out, or take another NET=")
+        print(f"left out: the methods on features: {said}", file=sys.stderr)
     environment = os.environ | texts_of(values)
     for job in jobs:
         of_job = environment | {"SSDH_METHOD": job.method.name, "SSDH_BITS": str(job.bits or "")}
@@ -46,6 +53,7 @@ def main() -> None:
         "dataset": first.dataset,
         "net": first.net.name,
         "subset": first.subset,
+        "head": first.head,
         "command": machine.command(),
     }
     (group,) = group_runs([read_run(job.run) for job in jobs])
@@ -58,11 +66,24 @@ def main() -> None:
 
 
 def jobs_of(values: SimpleNamespace) -> list[Job]:
-    """Return the jobs of each METHOD of the net: one for each code length, or one without codes."""
-    methods = job_of(values, values.bits[0]).net.methods  # whichever METHOD is
+    """Return the jobs of each METHOD of the net: one for each code length, or one without codes.
+
+    That one is the first. Methods that are not for the data are left out, and said so.
+    """
+    job = job_of(values, values.bits[0])
+    several = data.has_several_labels(data.read_manifest(job.data))
+    methods = sorted(job.net.methods, key=lambda method: METHODS[method].codes)
+    for method in methods:
+        if several and not takes_several(METHODS[method]):
+            print(
+                f"left out: METHOD={method}, which compares pictures by their one class: those of "
+                f"{job.dataset} have several labels each",
+                file=sys.stderr,
+            )
     return [
         job_of(SimpleNamespace(**vars(values) | {"method": method}), bits)
         for method in methods
+        if not several or takes_several(METHODS[method])
         for bits in (values.bits if METHODS[method].codes else values.bits[:1])
     ]
 

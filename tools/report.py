@@ -19,7 +19,7 @@ def main() -> None:
     try:
         with open_pictures(job.data) as read:
             page = write_report(job.run, lambda group, row: png(read(group, row)))
-        record.add_seconds(job.run, "report", time.monotonic() - began)
+        record.set_seconds(job.run, "report", time.monotonic() - began)
     except OSError as error:
         raise Failure(
             f"{error.filename or job.run / 'report.html'}: {error.strerror}; mend that and run "

@@ -3,7 +3,8 @@
 Learns all methods, or those that --methods names. Writes <run>/baselines/<method>-<bits>.json,
 and euclidean.json for exhaustive search on the features, each with the figures of metrics.json;
 prints them as a table, with the SSDH runs of the same data set and net beside them. What was
-measured on the same features is not measured again.
+measured on the same features, by the same method's code, is not measured again. A method that the
+features have too few dimensions for is left out where it was not named.
 """
 
 import argparse
@@ -20,8 +21,11 @@ from eval.baselines.methods import (
     EUCLIDEAN,
     SEED,
     Baseline,
+    check_axes,
     check_learnable,
+    known,
     learn_and_measure,
+    source_digest,
 )
 from eval.baselines.table import lines
 from eval.baselines.training import training_set
@@ -38,9 +42,9 @@ def main(arguments: list[str] | None = None) -> None:
     options = _parse(arguments)
     try:
         code_lengths = [_bits(text) for text in options.bits]
-        methods = [_known(name) for name in options.methods or BASELINES]
+        methods = known(options.methods or [])
         run = read_run(options.run)
-        measure_all(run, code_lengths, methods)
+        measure_all(run, code_lengths, methods, named=bool(options.methods))
         print("\n".join(lines(run, code_lengths, find_runs(options.run.parent), methods)))
     except InputError as error:
         sys.exit(f"error: {error}")
@@ -48,16 +52,28 @@ def main(arguments: list[str] | None = None) -> None:
         sys.exit(f"error: {system_sentence(error)}")
 
 
-def measure_all(run: Run, code_lengths: list[int], methods: list[str]) -> None:
+def measure_all(run: Run, code_lengths: list[int], methods: list[str], *, named: bool) -> None:
     """Write the result of each method and code length that is not there yet.
 
-    methods: keys of BASELINES. Raises InputError where the run has no metrics that hold, no
-    features.h5, or features that a method cannot learn from.
+    methods: keys of BASELINES; named: whether a person asked for just these. Raises InputError
+    where the run has no metrics that hold, no features.h5, or features that no method, or not one
+    that was asked for, can learn from.
     """
     if run.metrics is None:
         raise InputError(run.why)
     features = read_features(run.folder / "features.h5")
-    check_learnable(features, max(code_lengths), methods)
+    check_learnable(features, max(code_lengths))
+    wanted = []
+    for bits in code_lengths:
+        for name in methods:
+            try:
+                check_axes(features, bits, name)
+            except InputError as error:
+                if named:
+                    raise
+                print(f"left out: {error}", file=sys.stderr)
+            else:
+                wanted.append((bits, name))
     folder = run.folder / "baselines"
     folder.mkdir(exist_ok=True)
     learned_on = {
@@ -69,15 +85,16 @@ def measure_all(run: Run, code_lengths: list[int], methods: list[str]) -> None:
         "seed": SEED,
     }
 
-    def keep(name: str, title: str, result: Callable[[], dict]) -> None:
-        """Write `result` into the folder, unless it is there for the same features."""
+    def keep(name: str, title: str, module: str, result: Callable[[], dict]) -> None:
+        """Write `result` into the folder, unless it is there for the same features and code."""
         path = folder / f"{name}.json"
         there = path.exists() and read_json(path, ["learned_on"], "make baselines")
-        if there and there["learned_on"] == learned_on:
+        of_code = learned_on | {"source_sha256": source_digest(module)}
+        if there and there["learned_on"] == of_code:
             print(f"{title}: kept {path}")
             return
         print(f"{title} ...", flush=True)
-        write_metrics(path, {**result(), "learned_on": learned_on})
+        write_metrics(path, {**result(), "learned_on": of_code})
 
     training = cache(lambda: training_set(features.database.features, features.database.labels))
 
@@ -90,12 +107,11 @@ def measure_all(run: Run, code_lengths: list[int], methods: list[str]) -> None:
             evaluate=evaluate_with_bar,
         )
 
-    keep("euclidean", "Euclidean search", lambda: _euclidean(features))
-    for bits in code_lengths:
-        for name in methods:
-            baseline = BASELINES[name]
-            title = f"{baseline.name}, {bits} bits"
-            keep(f"{name}-{bits}", title, partial(learned, baseline, bits))
+    keep("euclidean", "Euclidean search", "euclidean", lambda: _euclidean(features))
+    for bits, name in wanted:
+        baseline = BASELINES[name]
+        title, module = f"{baseline.name}, {bits} bits", baseline.learn.__module__.split(".")[-1]
+        keep(f"{name}-{bits}", title, module, partial(learned, baseline, bits))
 
 
 def _euclidean(features: Features) -> dict:
@@ -130,14 +146,6 @@ def _bits(text: str) -> int:
     if not text.isdecimal() or not 1 <= int(text) <= 1024:
         raise InputError(f"BITS={text} is no code length: give whole numbers from 1 to 1024")
     return int(text)
-
-
-def _known(name: str) -> str:
-    if name not in BASELINES:
-        raise InputError(
-            f"BASELINES: there is no method {name!r}; there are {', '.join(BASELINES)}"
-        )
-    return name
 
 
 if __name__ == "__main__":

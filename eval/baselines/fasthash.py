@@ -232,10 +232,12 @@ def minimum_cut(pairs: np.ndarray, pull: np.ndarray) -> np.ndarray:
 def quantizer(features: np.ndarray) -> Encode:
     """Return the function that quantizes features (n, F) to LEVELS steps between their extremes.
 
-    What it returns is float32, as scikit-learn's trees take it.
+    What it returns is float32, as scikit-learn's trees take it: 0 of a feature that is constant.
     """
-    low, high = features.min(axis=0), features.max(axis=0)
-    scale = (LEVELS - 1) / np.maximum(high - low, np.finfo(np.float32).tiny)
+    low = features.min(axis=0)
+    width = features.max(axis=0) - low
+    varies = width > LEVELS * np.finfo(np.float32).tiny
+    scale = np.where(varies, (LEVELS - 1) / np.where(varies, width, 1), 0).astype(np.float32)
     return lambda rows: np.clip(np.rint((rows - low) * scale), 0, LEVELS - 1).astype(np.float32)
 
 

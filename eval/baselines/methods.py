@@ -1,13 +1,15 @@
 """The table of baselines, and how one is learned on features and measured."""
 
+import hashlib
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from eval.baselines import bre, fasthash, itq, ksh, lsh, mlh, spectral
-from eval.baselines.training import Encode, Learn, Training, pieces
+from eval.baselines.training import Encode, Learn, Training, members, pieces
 from eval.codes import Codes, Split
 from eval.features import Features
 from eval.files import InputError
@@ -47,18 +49,38 @@ BASELINES = {  # by the name of its files, <name>-<bits>.json
 }
 
 
-def check_learnable(features: Features, bits: int, names: list[str]) -> None:
-    """Raise InputError where some of the methods `names` cannot learn `bits` bits from features.
+def known(names: list[str]) -> list[str]:
+    """Return the names of baselines that are given, or of all; raise InputError for others."""
+    for name in names:
+        if name not in BASELINES:
+            raise InputError(
+                f"BASELINES: there is no method {name!r}; there are {', '.join(BASELINES)}"
+            )
+    return names or list(BASELINES)
+
+
+def source_digest(module: str) -> str:
+    """Return the SHA-256 of the source of a method's module, by its name, and of training.py."""
+    sources = [Path(__file__).with_name(f"{name}.py") for name in (module, "training")]
+    return hashlib.sha256(b"".join(source.read_bytes() for source in sources)).hexdigest()
+
+
+def check_axes(features: Features, bits: int, name: str) -> None:
+    """Raise InputError where features have too few dimensions for a method's `bits` bits."""
+    size = features.database.features.shape[1]
+    if BASELINES[name].axes and bits > size:
+        raise InputError(
+            f"{features.path} has features of {size} dimensions, too few axes for "
+            f"{BASELINES[name].name} at {bits} bits; ask for at most {size}"
+        )
+
+
+def check_learnable(features: Features, bits: int) -> None:
+    """Raise InputError where no method can learn `bits` bits from features.
 
     What is not finite is refused where features are read.
     """
-    rows, size = features.database.features.shape
-    for name in names:
-        if BASELINES[name].axes and bits > size:
-            raise InputError(
-                f"{features.path} has features of {size} dimensions, too few axes for "
-                f"{BASELINES[name].name} at {bits} bits; ask for at most {size}"
-            )
+    rows = len(features.database.features)
     if rows < bits:
         raise InputError(
             f"{features.path} has {rows} pictures in 'database', fewer than the {bits} bits that "
@@ -69,10 +91,11 @@ def check_learnable(features: Features, bits: int, names: list[str]) -> None:
             f"{features.path} has the same features for every picture in 'database', so that there "
             "is nothing to tell them apart by; look at the training of that run"
         )
-    if not np.ptp(features.database.labels):
+    owned = members(features.database.labels)
+    if not owned.any() or owned.all(axis=0).any():
         raise InputError(
-            f"{features.path} has pictures of one class alone in 'database'; methods are learned "
-            "and compared on two or more"
+            f"{features.path} has pictures of one class alone in 'database', or with a label that "
+            "all of them have, or with none; methods are learned and compared on two or more"
         )
 
 

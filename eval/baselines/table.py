@@ -50,7 +50,7 @@ def rows(
 
     name = run.folder.name
     euclidean = result("euclidean")
-    tuned = "" if run.has_codes else "-ft"
+    tuned = "" if run.has_codes or run.settings.get("head") else "-ft"
     table = [Row(f"{run.settings['net']}{tuned}, Euclidean", None, euclidean, name)]
     for bits in code_lengths:
         table += [

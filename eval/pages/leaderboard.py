@@ -22,6 +22,7 @@ RULE = (
     "The training of a method on a net's features is its own, without that of the net; its coding "
     "of a picture has the net's time in it."
 )
+OF_HEADS = "Heads alone were trained, on features whose extraction is in no training time."
 
 
 def entries(group: Group) -> list[dict]:
@@ -34,12 +35,13 @@ def entries(group: Group) -> list[dict]:
 def write(folder: Path, facts: dict, group: Group) -> str:
     """Write leaderboard.json and .txt, and mAP by bits as a figure, into a folder; return the text.
 
-    facts: dataset, net, subset and command, as the JSON keeps them.
+    facts: dataset, net, subset, head and command, as the JSON keeps them.
     """
     found = entries(group)
-    text = "\n".join([*lines(found), "", RULE])
+    rule = f"{RULE} {OF_HEADS}" if facts["head"] else RULE
+    text = "\n".join([*lines(found), "", rule])
     with write_atomically(folder / "leaderboard.json") as partial:
-        content = {**facts, "rule": RULE, "entries": found}
+        content = {**facts, "rule": rule, "entries": found}
         partial.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
     with write_atomically(folder / "leaderboard.txt") as partial:
         partial.write_text(text + "\n", encoding="utf-8")

@@ -89,6 +89,39 @@ def test_deploy_builds_and_gives_codes_and_probabilities(tmp_path, net, method, 
     assert blobs.features in built.blobs and blobs.data in built.inputs
 
 
+def test_each_bit_of_dnnh_is_encoded_from_its_own_slice(tmp_path):
+    """In its value, and in its gradient by finite differences."""
+    bits, random = 8, np.random.default_rng(0)
+    path = tmp_path / "deploy.prototxt"
+    text = files("lenet", "dnnh", bits)["deploy.prototxt"]
+    path.write_text("force_backward: true " + text)
+    built = caffe.Net(str(path), caffe.TEST)
+    weights, biases = (each.data for each in built.params["hash"])
+    weights[...] = random.standard_normal(weights.shape)
+    biases[...] = random.standard_normal(biases.shape)
+    slices = random.random(built.blobs["slices"].data.shape).astype(np.float32)
+
+    def encode(values):
+        built.blobs["slices"].data[...] = values
+        return built.forward(start="slices_map", end="hash_sigmoid")["hash_sigmoid"][0].copy()
+
+    of_bit = slices.reshape(bits, -1)
+    encoded = (of_bit * weights.reshape(bits, -1)).sum(axis=1) + biases
+    np.testing.assert_allclose(encode(slices), 1 / (1 + np.exp(-encoded)), rtol=1e-5)
+    for bit in range(bits):
+        up, down = of_bit.copy(), of_bit.copy()
+        up[bit, 3] += 0.01
+        down[bit, 3] -= 0.01
+        change = encode(up.reshape(slices.shape)) - encode(down.reshape(slices.shape))
+        assert np.flatnonzero(change).tolist() == [bit]
+        encode(slices)
+        built.blobs["hash_sigmoid"].diff[...] = np.eye(bits)[bit]
+        built.backward(start="hash_sigmoid", end="slices_map")
+        gradient = built.blobs["slices"].diff.reshape(bits, -1)
+        assert np.flatnonzero(np.abs(gradient).sum(axis=1)).tolist() == [bit]
+        assert gradient[bit, 3] == pytest.approx(change[bit] / 0.02, rel=0.02, abs=1e-4)
+
+
 @pytest.mark.parametrize(("net", "method"), [pair for pair in HASHING if pair[1] in NAMES])
 def test_the_layers_behind_the_features_are_called_as_in_the_releases(net, method):
     blobs = NETS[net].blobs(method)

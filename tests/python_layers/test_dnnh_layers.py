@@ -111,6 +111,16 @@ def test_the_threshold_s_gradient_by_finite_differences(tmp_path):
     assert 0 < gradient.sum() < gradient.size
 
 
+def test_what_is_not_a_number_is_seen_in_the_loss(tmp_path):
+    a = np.random.RandomState(1).rand(7, 5).astype(np.float32)
+    a[2, 3] = np.nan
+    net = make_net(tmp_path, a.shape, "TripletLossLayer", labels=LABELS)
+    assert np.isnan(gradient_of(net, a)[0])
+    net = make_net(tmp_path, a.shape, "PiecewiseThresholdLayer", param=0.25)
+    assert np.isnan(gradient_of(net, a)[0])
+    assert np.isnan(net.blobs["out0"].data).sum() == 1
+
+
 @pytest.mark.parametrize("param", ["", "x", "0", "0.6", "nan"])
 def test_a_width_that_is_none_is_refused(tmp_path, param):
     with pytest.raises(ValueError, match="half the width of the part around 1/2"):

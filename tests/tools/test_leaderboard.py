@@ -4,17 +4,21 @@ import json
 
 import pytest
 
+from eval.files import InputError
 from eval.protocol import measure
 from eval.summary import write_metrics
 from tests.eval.baselines.learn import learn_baselines
 from tests.eval.samples import write_features, write_run, write_sample
 from tools import leaderboard
+from tools.run import data
 from tools.run.failure import Failure, Interrupted
+from tools.run.job import VARIABLES
 from tools.run.nets import nets
+from tools.run.variables import parse
 
 
 @pytest.fixture
-def call(tmp_path, monkeypatch):
+def call(tmp_path, monkeypatch, data_root):
     """Call the command with options on runs in tmp_path; return what it would have run."""
     commands = []
 
@@ -24,7 +28,7 @@ def call(tmp_path, monkeypatch):
         commands.append((module, *arguments, *given))
 
     def call(*options):
-        words = ("--dataset", "digits", "--runs", tmp_path, *options)
+        words = ("--dataset", "digits", "--runs", tmp_path, "--data-root", data_root, *options)
         monkeypatch.setattr("sys.argv", ["tools.leaderboard", *map(str, words)])
         monkeypatch.setattr(leaderboard, "run_command", run)
         leaderboard.main()
@@ -34,7 +38,7 @@ def call(tmp_path, monkeypatch):
 
 
 def test_every_method_of_the_net_is_trained_once_a_code_length(call, tmp_path):
-    methods = list(nets()["lenet"].methods)
+    methods = sorted(nets()["lenet"].methods, key="finetune".__ne__)  # which is the first
     for method in methods:
         of_method = "" if method == "ssdh" else f"-{method}"
         for bits in (8, 12):
@@ -79,12 +83,69 @@ def test_every_method_of_the_net_is_trained_once_a_code_length(call, tmp_path):
         (("--bits", " "), "BITS has no code length in it"),
         (("--run", "mine"), "RUN= names one run, and a leaderboard has several"),
         (("--bits", "12 1x"), "BITS=1x is not a whole number"),
+        (("--baselines", "bre mhl"), "there is no method 'mhl'; there are lsh, sh"),
+        (("--data-root", "nowhere"), "run 'make data' with the same variables first"),
+        (("--net", "nin", "--baselines", "bre"), "NET=nin has no METHOD=finetune, whose features"),
     ],
 )
-def test_what_it_refuses_is_one_sentence_before_anything_is_run(call, tmp_path, options, message):
-    with pytest.raises(Failure, match=message):
+def test_what_it_refuses_is_one_sentence_before_anything_is_run(
+    call, tmp_path, data_root, monkeypatch, options, message
+):
+    as_of_nin(data_root, monkeypatch)
+    with pytest.raises((Failure, InputError), match=message):
         call(*options)
     assert not list(tmp_path.iterdir())
+
+
+def as_of_nin(data_root, monkeypatch):
+    """Let the digits' manifest stand for that of the pictures of any net."""
+    manifest = data.read_manifest(data_root / "digits" / "28x1")
+    there = data.read_manifest
+    monkeypatch.setattr(
+        data,
+        "read_manifest",
+        lambda folder: manifest if data_root in folder.parents else there(folder),
+    )
+
+
+def test_methods_that_are_not_for_the_data_are_left_out(data_root, monkeypatch, capsys):
+    manifest = data.read_manifest(data_root / "digits" / "28x1")
+    several = manifest | {"several_labels": True}
+    monkeypatch.setattr(data, "read_manifest", lambda folder: several)
+    words = ("--dataset", "digits", "--data-root", data_root, "--bits", "12 48")
+    monkeypatch.setattr("sys.argv", ["tools.leaderboard", *map(str, words)])
+    jobs = leaderboard.jobs_of(parse(None, (*VARIABLES, "BASELINES")))
+    assert [(job.method.name, job.bits) for job in jobs] == [
+        ("finetune", None),
+        *(("ssdh", bits) for bits in (12, 48)),
+        *(("kevinnet", bits) for bits in (12, 48)),
+    ]
+    said = capsys.readouterr().err
+    assert [f"METHOD={name}," in said for name in ("cnnh", "cnnh_plus", "dnnh")] == [True] * 3
+
+
+@pytest.mark.slow
+def test_what_is_trained_and_learned_is_one_table(tmp_path, data_root, monkeypatch, capfd):
+    """By the commands themselves, on little, of two methods for the sake of time."""
+    both, every_job = ("finetune", "dnnh"), leaderboard.jobs_of
+    monkeypatch.setattr(
+        leaderboard,
+        "jobs_of",
+        lambda values: [job for job in every_job(values) if job.method.name in both],
+    )
+    words = ("--dataset", "digits", "--data-root", data_root, "--runs", tmp_path, "--bits", 8)
+    more = ("--iters", 40, "--device", "cpu", "--baselines", "lsh itq")
+    monkeypatch.setattr("sys.argv", ["tools.leaderboard", *map(str, (*words, *more))])
+    leaderboard.main()
+    folder = tmp_path / "leaderboard-digits-lenet"
+    content = json.loads((folder / "leaderboard.json").read_text())
+    assert [entry["bits"] for entry in content["entries"]] == [None, 8, 8, 8]
+    titles = {entry["method"] for entry in content["entries"]}
+    assert titles == {"DNNH", "LSH", "ITQ", "lenet-ft, Euclidean"}
+    for entry in content["entries"]:
+        assert entry["seconds_coding"] > 0 and 0 < entry["map"] <= 1
+        assert entry["bits"] is None or entry["seconds_training"] >= 0
+    assert (folder / "leaderboard.txt").read_text() in capfd.readouterr().out
 
 
 def test_it_ends_as_the_command_that_failed_did():

@@ -42,7 +42,7 @@ def main() -> None:
         scheduler=values.scheduler,
         workers=workers,
     )
-    record.add_seconds(run, "codes", time.monotonic() - began)
+    record.set_seconds(run, "codes", time.monotonic() - began)
     if job.method.codes:
         print(f"codes: {run / 'codes.h5'}")
     if with_features:

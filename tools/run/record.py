@@ -161,12 +161,16 @@ def write_record(run: Path, record: dict) -> None:
         partial.write_text(json.dumps(record, indent=1) + "\n")
 
 
-def add_seconds(run: Path, stage: str, seconds: float) -> None:
-    """Add to a stage's seconds in run.json."""
+def set_seconds(run: Path, stage: str, seconds: float) -> None:
+    """Write a stage's seconds into run.json: of one that was done from its beginning."""
     record = read_record(run)
-    stages = record.setdefault("stages", {})
-    stages[stage] = round(stages.get(stage, 0) + seconds, 1)
+    record.setdefault("stages", {})[stage] = round(seconds, 1)
     write_record(run, record)
+
+
+def add_seconds(run: Path, stage: str, seconds: float) -> None:
+    """Add to a stage's seconds in run.json: of one that went on."""
+    set_seconds(run, stage, read_record(run).get("stages", {}).get(stage, 0) + seconds)
 
 
 def known_as(there: dict, here: dict) -> bool:

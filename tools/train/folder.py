@@ -38,6 +38,7 @@ def prepare(job: Job, manifest: dict, fingerprint: dict, device_sentence: str) -
     )
     for name, text in files.items():
         render.parse(text, f"prototxt/{job.net.name}/{name}")
+    stages = there.get("stages", {})
     (run / "snapshots").mkdir(parents=True, exist_ok=True)
     for name, text in files.items():
         with write_atomically(run / name) as partial:
@@ -55,7 +56,7 @@ def prepare(job: Job, manifest: dict, fingerprint: dict, device_sentence: str) -
             "weights": {"source": job.weights, "sha256": fingerprint["parts"]["weights"]},
             "fingerprint": there.get("fingerprint", fingerprint) if done else fingerprint,
             "model": snapshots.model_record(run, modelled) if modelled else {},
-            "stages": there.get("stages", {}),
+            "stages": stages if done else {k: stages[k] for k in stages if k != "train"},
             "warnings": there.get("warnings", []) if done else [],
         },
     )

@@ -43,9 +43,9 @@ def check_classes(job: Job, manifest: dict) -> None:
             f"pictures of {job.dataset} are of the class "
             f"{manifest['classes'][int(np.argmax(counts))]}: it needs two classes"
         )
-    if job.method.targets and sum(there) < job.bits:
+    if sum(there) < job.bits:
         raise Failure(
-            f"METHOD={job.method.name} makes codes of {job.bits} bits from how "
+            f"METHOD={job.method.name} learns codes of {job.bits} bits from how "
             f"{sum(there)} training pictures compare, and needs as many pictures as bits: "
             "lower BITS, or add pictures"
         )
@@ -61,14 +61,20 @@ def _check_triplets(job: Job, counts: list[int]) -> None:
     """
     alike = sum(count * (count - 1) for count in counts) / (sum(counts) * (sum(counts) - 1))
     pairs = job.batch * (job.batch - 1) / 2
-    if job.batch >= 3 and math.exp(-alike * pairs) <= SELDOM:
+    largest = max(counts) / sum(counts)
+    one_class = largest**job.batch <= SELDOM
+    if job.batch >= 3 and math.exp(-alike * pairs) <= SELDOM and one_class:
         return
     if not alike:
         raise Failure(
             f"METHOD={job.method.name} learns from pairs of pictures of one class, and no class of "
             f"{job.dataset} has two training pictures: add pictures"
         )
-    enough = max(3, math.ceil(0.5 + math.sqrt(0.25 - 2 * math.log(SELDOM) / alike)))
+    enough = max(
+        3,
+        math.ceil(0.5 + math.sqrt(0.25 - 2 * math.log(SELDOM) / alike)),
+        math.ceil(math.log(SELDOM) / math.log(largest)),
+    )
     raise Failure(
         f"METHOD={job.method.name} learns from triplets, two pictures of one class and one of "
         f"another, and most batches of {job.batch} pictures have none: BATCH={enough} or more"

@@ -12,7 +12,7 @@ from eval.baselines.table import rows
 from eval.protocol import measure
 from eval.run_folders import read_run
 from eval.summary import write_metrics
-from tests.eval.baselines.learn import learn_baselines
+from tests.eval.baselines.learn import learn_baselines, make_small
 from tests.eval.samples import write_features, write_run, write_sample
 
 
@@ -75,18 +75,20 @@ def test_the_table_names_the_run_of_every_row_and_what_is_not_there(runs, printe
     assert "not measured" in ssdh[1] and ssdh[1].endswith("no such run")
 
 
-def test_what_is_there_is_kept_unless_the_features_changed(runs, printed, capsys):
+def test_what_is_there_is_kept_unless_features_or_method_changed(runs, printed, capsys):
     path = runs / "digits-lenet-finetune" / "baselines" / "lsh-8.json"
     before = path.stat().st_mtime_ns
     main([str(runs / "digits-lenet-finetune"), "--bits", "8"])
     assert "LSH, 8 bits: kept" in capsys.readouterr().out
     assert path.stat().st_mtime_ns == before
-    changed = json.loads(path.read_text())
-    changed["learned_on"]["features_sha256"] = "of others"
-    path.write_text(json.dumps(changed))
-    main([str(runs / "digits-lenet-finetune"), "--bits", "8"])
-    assert "LSH, 8 bits ..." in capsys.readouterr().out
-    assert result(runs, "lsh-8")["learned_on"] == result(runs, "lsh-12")["learned_on"]
+    for key in ("features_sha256", "source_sha256"):
+        changed = json.loads(path.read_text())
+        changed["learned_on"][key] = "of others"
+        path.write_text(json.dumps(changed))
+        main([str(runs / "digits-lenet-finetune"), "--bits", "8"])
+        assert "LSH, 8 bits ..." in capsys.readouterr().out
+        assert result(runs, "lsh-8")["learned_on"] == result(runs, "lsh-12")["learned_on"]
+    assert result(runs, "itq-8")["learned_on"] != result(runs, "lsh-8")["learned_on"]
 
 
 def test_results_on_other_weights_do_not_count(runs, printed):
@@ -109,8 +111,39 @@ def test_a_list_of_methods_is_learned_and_shown_alone(tmp_path, capsys):
         main([str(tmp_path), "--bits", "8", "--methods", "lsh", "itqs"])
 
 
+def test_a_method_that_lacks_axes_is_left_out_unless_it_was_named(tmp_path, capsys, monkeypatch):
+    make_small(monkeypatch)
+    write_features(tmp_path / "features.h5")
+    write_run(tmp_path / "run.json", bits=None, method="finetune")
+    main([str(tmp_path), "--bits", "8", "17"])
+    names = {path.name for path in (tmp_path / "baselines").iterdir()}
+    assert {"itq-8.json", "cca-itq-8.json", "ksh-17.json"} <= names
+    assert not names & {"itq-17.json", "cca-itq-17.json"}
+    said = capsys.readouterr()
+    for name in ("ITQ", "CCA-ITQ"):
+        assert f"too few axes for {name} at 17 bits; ask for at most 16" in said.err
+    assert said.err.count("left out: ") == 2
+    with pytest.raises(SystemExit, match="too few axes for ITQ at 17 bits"):
+        main([str(tmp_path), "--bits", "17", "--methods", "lsh", "itq"])
+
+
+def test_features_of_an_untouched_net_are_not_called_fine_tuned(tmp_path):
+    write_features(tmp_path / "features.h5")
+    write_run(tmp_path / "run.json", bits=None, method="finetune")
+    run = read_run(tmp_path)
+    assert rows(run, [], [])[0].method == "lenet-ft, Euclidean"
+    run.settings["head"] = True
+    assert rows(run, [], [])[0].method == "lenet, Euclidean"
+
+
 def spoilt(features, labels, what):
     """Features that nothing can be learned from, and the sentence on them."""
+    several = np.eye(4, dtype=np.uint8)[labels]
+    if what == "one label of several":
+        several[:, 2] = 1
+        return features, several, "or with a label that all of them have"
+    if what == "no label of several":
+        return features, np.zeros_like(several), "pictures of one class alone in 'database'"
     if what == "few":
         return features[:6], labels[:6], "has 6 pictures in 'database', fewer than the 8 bits"
     if what == "one class":
@@ -122,7 +155,10 @@ def spoilt(features, labels, what):
 
 
 @pytest.mark.parametrize("name", BASELINES)
-@pytest.mark.parametrize("what", ["few", "one class", "constant", "nan"])
+@pytest.mark.parametrize(
+    "what",
+    ["few", "one class", "one label of several", "no label of several", "constant", "nan"],
+)
 def test_what_no_method_can_learn_from_is_one_sentence(tmp_path, name, what):
     write_features(tmp_path / "features.h5")
     write_run(tmp_path / "run.json", bits=None, method="finetune")
@@ -133,6 +169,10 @@ def test_what_no_method_can_learn_from_is_one_sentence(tmp_path, name, what):
         for part, values in (("features", features), ("labels", labels), ("key", keys)):
             del of_split[part]
             of_split[part] = values
+        if labels.ndim == 2:
+            of_query = np.eye(4, dtype=np.uint8)[file["query/labels"][:]]
+            del file["query/labels"]
+            file["query/labels"] = of_query
     with pytest.raises(SystemExit) as stopped:
         main([str(tmp_path), "--bits", "8", "--methods", name])
     text = str(stopped.value)
@@ -145,7 +185,6 @@ def test_what_no_method_can_learn_from_is_one_sentence(tmp_path, name, what):
     ("run", "bits", "message"),
     [
         ("digits-lenet-finetune", "x", "BITS=x is no code length"),
-        ("digits-lenet-finetune", "17", "too few axes for ITQ at 17 bits; ask for at most 16"),
         ("digits-lenet-12", "8", "features.h5 does not exist; run make codes FEATURES=1"),
         ("none", "8", "run.json does not exist; run make train"),
     ],

@@ -123,6 +123,40 @@ def test_boosting_fits_what_no_tree_of_its_depth_can(monkeypatch):
     np.testing.assert_array_equal(fasthash.signs(fasthash.votes(*function, rows)), given)
 
 
+def test_a_feature_that_is_constant_is_no_feature(monkeypatch):
+    """As of a unit that is dead over the whole database: nothing asks for it, in any row."""
+    make_small(monkeypatch)
+    features, labels = clustered(400)
+    dead = np.concatenate([features, np.full((400, 40), 3.5, np.float32)], axis=1)
+    quantized = fasthash.quantizer(dead)(dead)
+    np.testing.assert_array_equal(quantized[:, -40:], 0)
+    width = features.shape[1]
+    np.testing.assert_array_equal(quantized[:, :width], fasthash.quantizer(features)(features))
+    function, given = fasthash.boost(
+        quantized, np.where(labels < 2, 1.0, -1.0), np.random.default_rng(0)
+    )
+    assert function.feature.max() < width
+    np.testing.assert_array_equal(fasthash.signs(fasthash.votes(*function, quantized)), given)
+
+
+def test_trees_are_learned_on_the_rows_that_have_the_weight(monkeypatch):
+    """Once boosting has told easy rows from hard ones, on few of them; at first on nearly all."""
+    counts = []
+
+    class Counting(DecisionTreeRegressor):
+        def fit(self, rows, *others, **named):
+            counts.append((len(rows), named["sample_weight"].sum()))
+            return super().fit(rows, *others, **named)
+
+    monkeypatch.setattr(fasthash, "DecisionTreeRegressor", Counting)
+    monkeypatch.setattr(fasthash, "TREES", 40)
+    features, labels = clustered(1000)
+    rows = fasthash.quantizer(features)(features)
+    fasthash.boost(rows, np.where(labels < 2, 1.0, -1.0), np.random.default_rng(0))
+    assert all(weight >= fasthash.KEPT_WEIGHT - 1e-9 for _, weight in counts)
+    assert counts[0][0] >= 990 and counts[-1][0] < 500
+
+
 def test_energies_fall_in_the_cuts_and_the_objective_over_the_bits(monkeypatch):
     make_small(monkeypatch)
     _, record = fasthash.learn(training_set(*clustered(900)), 12, np.random.default_rng(0))

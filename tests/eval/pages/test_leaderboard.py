@@ -58,7 +58,8 @@ def test_the_best_stands_first_at_each_code_length_with_its_times(group):
 
 
 def test_it_is_written_as_json_as_text_and_as_a_figure(group, tmp_path):
-    text = leaderboard.write(tmp_path, {"dataset": "digits", "net": "lenet"}, group)
+    text = leaderboard.write(tmp_path, {"dataset": "digits", "net": "lenet", "head": False}, group)
+    assert leaderboard.OF_HEADS not in text
     content = json.loads((tmp_path / "leaderboard.json").read_text())
     assert content["entries"] == leaderboard.entries(group) and content["net"] == "lenet"
     assert (tmp_path / "leaderboard.txt").read_text() == text + "\n"
@@ -67,6 +68,12 @@ def test_it_is_written_as_json_as_text_and_as_a_figure(group, tmp_path):
         assert with_ties(entry["map"], entry["ties"]) in line
     for suffix in ("svg", "png"):
         assert (tmp_path / f"digits-lenet-map-by-bits.{suffix}").exists()
+
+
+def test_it_says_what_heads_alone_are_timed_without(group, tmp_path):
+    text = leaderboard.write(tmp_path, {"dataset": "digits", "net": "lenet", "head": True}, group)
+    assert text.endswith(leaderboard.OF_HEADS)
+    assert json.loads((tmp_path / "leaderboard.json").read_text())["rule"] in text
 
 
 def test_what_was_not_timed_is_a_dash(group):

@@ -225,12 +225,13 @@ def test_settings_as_run_json_keeps_them():
     }
 
 
-def test_seconds_of_a_stage_add_up(there, tmp_path):
+def test_seconds_of_a_stage_add_up_where_it_goes_on(there, tmp_path):
     run = tmp_path / "mine"
-    record.add_seconds(run, "codes", 1.24)
-    record.add_seconds(run, "codes", 2)
-    record.add_seconds(run, "train", 5)
-    assert record.read_record(run)["stages"] == {"codes": 3.2, "train": 5}
+    record.add_seconds(run, "train", 1.24)
+    record.add_seconds(run, "train", 2)
+    record.set_seconds(run, "codes", 4)
+    record.set_seconds(run, "codes", 5)
+    assert record.read_record(run)["stages"] == {"train": 3.2, "codes": 5}
 
 
 def test_a_record_that_is_missing_or_damaged_is_said(tmp_path):
