@@ -44,11 +44,6 @@ def main() -> None:
         if not job.method.codes:
             run_command(environment | {"SSDH_METHOD": job.method.name}, "tools.baselines")
     first = jobs[0]
-    subset = f"-{first.subset}" if first.subset else ""
-    head = "-head" if first.head else ""
-    folder = Path(values.runs) / f"leaderboard-{first.dataset}-{first.net.name}{subset}{head}"
-    with writing():
-        folder.mkdir(parents=True, exist_ok=True)
     facts = {
         "dataset": first.dataset,
         "net": first.net.name,
@@ -57,6 +52,9 @@ def main() -> None:
         "command": machine.command(),
     }
     (group,) = group_runs([read_run(job.run) for job in jobs])
+    folder = Path(values.runs) / f"leaderboard-{group.name}"
+    with writing():
+        folder.mkdir(parents=True, exist_ok=True)
     for said in group.damaged:
         print(f"left out: {said}", file=sys.stderr)
     asked = [row for row in group.rows if row.bits in (None, *values.bits)]

@@ -121,6 +121,7 @@ def _result(run: Run, name: str) -> dict | None:
 
 def _is_ssdh_beside(other: Run, run: Run, bits: int) -> bool:
     same = all(
-        other.settings.get(name) == run.settings.get(name) for name in ("dataset", "net", "subset")
+        (other.settings.get(name) or 0) == (run.settings.get(name) or 0)
+        for name in ("dataset", "net", "subset", "head")
     )
     return same and other.method == BESIDE.name and other.settings["bits"] == bits

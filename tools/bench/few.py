@@ -77,7 +77,7 @@ def job_for(name: str, values: SimpleNamespace) -> Job:
     from tools.run.variables import value_of, variables
 
     wanted = ("METHOD", "DEVICE", "ITERS", "BATCH", "SEED", "SUBSET", "WEIGHTS", "RUN", "IMAGES")
-    wanted = (*wanted, "ALPHA", "BETA", "GAMMA")
+    wanted = (*wanted, "LOSS", "ALPHA", "BETA", "GAMMA")
     others = {
         each.lower(): value_of(variables()[each], variables()[each].default) for each in wanted
     }
@@ -124,6 +124,7 @@ def trained(job: Job, size: int, seed: int) -> dict:
             pictures=TESTS,
             classes=classes,
             solvers=job.net.solvers,
+            inputs=pictures if job.head else None,
             warnings=[],
         )
         codes = child.call(

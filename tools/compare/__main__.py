@@ -68,7 +68,7 @@ def main() -> None:
     require_codes(first)
     released.check_given(values.released, values.bits)
     name = f"compare-{first.source}-{first.net.name}-{first.method.name}"
-    folder = (Path(values.runs) / name).resolve()
+    folder = (Path(values.runs) / (f"{name}-head" if first.head else name)).resolve()
     with writing():
         folder.mkdir(parents=True, exist_ok=True)
     # all of them are looked at before hours are spent on one

@@ -167,7 +167,7 @@ def written(value: Any) -> Any:
 
 def cut_behind(deploy: "Message", blob: str) -> None:
     """Drop what lies behind a blob in a NetParameter, as the released deploy files end there."""
-    made = next(place for place, layer in enumerate(deploy.layer) if blob in layer.top)
+    made = max(place for place, layer in enumerate(deploy.layer) if blob in layer.top)
     del deploy.layer[made + 1 :]
 
 

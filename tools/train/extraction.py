@@ -4,12 +4,11 @@ import itertools
 from collections.abc import Iterator
 from pathlib import Path
 
-import h5py
 import numpy as np
 from tqdm import tqdm
 
 from data_prep.lmdb_reader import iterate
-from eval.hdf5 import create_hdf5
+from eval.hdf5 import create_hdf5, open_hdf5
 from tools.net import preprocess, render, weights
 from tools.net.trained import BATCH, check_activations, forward
 from tools.run import child, device
@@ -81,7 +80,7 @@ def statistics(paths: list[Path]) -> tuple[np.ndarray, np.ndarray]:
     """Return mean and variance of each feature over some files, float64 (F,)."""
     count, total, squares = 0, 0.0, 0.0
     for path in paths:
-        with h5py.File(path) as file:
+        with open_hdf5(path, f"remove {path}, and run the command again") as file:
             found = file["data"][:].astype(np.float64)
         count, total = count + len(found), total + found.sum(0)
         squares = squares + (found**2).sum(0)

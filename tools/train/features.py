@@ -24,23 +24,39 @@ from tools.run.job import Job
 ROWS = 5000  # pictures of a file: Caffe has one in memory at a time
 STATISTICS = "statistics.h5"
 SQUARES = 100  # of a picture's scaled features, summed: see prototxt/heads/features.prototxt
+LEAST = 1e-3  # of the middle variance: a feature with less says nothing of the training pictures
+LEFT_OUT = 1e30  # its variance, by which it is scaled to nothing
 
 
 def folder_of(job: Job, manifest: dict, weights_sha256: str) -> Path:
     """Return the folder of a job's features, made or to be made; named by all that decides them."""
     files = render.render_job(job, classes=1, data="data", run="run", iters=0)
-    deploy, train_val = (
-        render.parse(files[name], name) for name in ("deploy.prototxt", "train_val.prototxt")
-    )
-    render.cut_behind(deploy, job.blobs.features)
-    deploy.name = job.net.name
     parts = [
-        *(str(deploy), str(preprocess.transform_param(train_val)), weights_sha256),
-        *(record.data_part(manifest), file_digest(job.data / "mean.binaryproto", "sha256")),
+        *identity(files, job.blobs.features, job.net.name),
+        *(
+            weights_sha256,
+            record.data_part(manifest),
+            file_digest(job.data / "mean.binaryproto", "sha256"),
+        ),
         *(device.build()["commit"], device.engine()),
     ]
     fingerprint = record.sha256_of_text(json.dumps(parts))
     return job.data / f"features-{job.net.name}-{fingerprint[:12]}"
+
+
+def identity(files: dict[str, str], features: str, name: str = "") -> tuple[str, str]:
+    """Return what rendered files say of features, by any method: the net up to them, its input.
+
+    features: the blob. name: of the net, in place of the file's.
+    """
+    deploy, train_val = (
+        render.parse(files[each], each) for each in ("deploy.prototxt", "train_val.prototxt")
+    )
+    render.cut_behind(deploy, features)
+    deploy.name = name
+    transform = preprocess.transform_param(train_val)
+    transform.mirror = False  # no picture is mirrored here, whatever the TEST phase says
+    return str(deploy), str(transform)
 
 
 def files_of(folder: Path, split: str, count: int) -> list[Path]:
@@ -79,16 +95,30 @@ def _hold(file: h5py.File, pictures: int, *of_statistics: tuple[int, ...]) -> bo
 def write_inputs(run: Path, folder: Path, counts: dict) -> Path:
     """Write into a run's folder what head.prototxt reads: lists of files, and how to scale.
 
-    folder: of the features. counts: the numbers of pictures by split. Return the caffemodel that
-    the training starts from, which has the layer `scale` alone.
+    folder: of the features. counts: the numbers of pictures by split. The lists have names within
+    the folder, where the training goes: Caffe reads them up to a blank, which a path may have.
+    Return the caffemodel that the training starts from, which has the layer `scale` alone. Raise
+    InputError where the features are the same for all training pictures.
     """
     from caffe.proto import caffe_pb2
 
     mean, variance = read(folder, counts)
+    if not variance.any():
+        raise InputError(
+            f"{folder} has the same features for every training picture, so that there is nothing "
+            "to tell them apart by: look at the pictures, or take other WEIGHTS="
+        )
+    constant = variance < LEAST * np.median(variance[variance > 0])
+    if constant.any():
+        print(
+            f"  {constant.sum()} of {len(constant)} features hardly differ between the training "
+            "pictures, and are left out"
+        )
+    variance = np.where(constant, LEFT_OUT, variance)
     for split, count in counts.items():
-        paths = files_of(folder.resolve(), split, count)
+        names = [path.name for path in files_of(folder, split, count)]
         with write_atomically(run / f"features_{split}.txt") as partial:
-            partial.write_text("".join(f"{path}\n" for path in paths))
+            partial.write_text("".join(f"{name}\n" for name in names))
     model = caffe_pb2.NetParameter(name="scale of features")
     layer = model.layer.add(name="scale", type="BatchNorm")
     for numbers in (mean, variance * len(mean) / SQUARES, np.ones(1)):

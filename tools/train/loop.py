@@ -6,6 +6,7 @@ SIGINT and SIGTERM end it with a snapshot.
 
 import csv
 import math
+import os
 import signal
 import sys
 import time
@@ -232,18 +233,22 @@ def train(
     pictures: int,
     classes: int,
     solvers: int,
+    inputs: Path | None = None,
     warnings: list[str],
 ) -> None:
     """Train a run from iteration start to max_iter; add to the list warnings what is said.
 
     gpus: their numbers, [] for the CPU. pictures: of the test set. solvers: batches in an update,
-    shared out over the GPUs, which have a process each. Raise Interrupted after a signal, with a
+    shared out over the GPUs, which have a process each. inputs: the folder that the names of a
+    head's files of features are of; None for a whole net. Raise Interrupted after a signal, with a
     snapshot written, and Failure where a loss is not finite.
     """
     signals = []
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda number, _: signals.append(number))
 
+    if inputs:
+        os.chdir(inputs)
     processes = len(gpus) or 1
     device.activate(gpus[0] if gpus else None)
     param = render.read(run / "solver.prototxt")

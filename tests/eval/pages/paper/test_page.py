@@ -177,6 +177,24 @@ def test_map_by_bits_leaves_missing_cells_empty(runs):
 
 
 @pytest.mark.slow
+def test_heads_alone_are_a_group_of_their_own(tmp_path):
+    """And no row beside what a whole net was trained to give."""
+    for name, others in (("whole", {}), ("head", {"head": True})):
+        (tmp_path / name).mkdir()
+        write_sample(tmp_path / name / "codes.h5")
+        write_metrics(tmp_path / name / "metrics.json", measure(tmp_path / name / "codes.h5"))
+        run = write_run(tmp_path / name / "run.json")
+        run["settings"] |= others
+        (tmp_path / name / "run.json").write_text(json.dumps(run))
+    whole, head = group_runs(find_runs(tmp_path))
+    assert (whole.title, head.title) == ("digits, lenet", "digits, lenet, heads alone trained")
+    assert (whole.name, head.name) == ("digits-lenet", "digits-lenet-head")
+    assert [[run.folder.name for run in group.runs] for group in (whole, head)] == [
+        ["whole"],
+        ["head"],
+    ]
+
+
 def test_two_more_baselines_are_two_lines_of_their_table(runs, tmp_path, monkeypatch):
     for name in ("mnist-lenet-12", "mnist-lenet-finetune"):
         shutil.copytree(runs[0].folder.parent / name, tmp_path / "runs" / name)
