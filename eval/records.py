@@ -95,6 +95,7 @@ BASELINE = {
     "learned_on": {"run": str, "blob": str, "dimensions": int, "net_fingerprint": NAME},
     **{key: RANKING[key] for key in ("map", "precision_at_k", "ties", "graded?")},
     "map_at_1000": float,
+    "constant_bits?": int,
     "learned?": {"quantization_errors?": [float]},
 }
 

@@ -110,7 +110,8 @@ def learn_and_measure(
 
     training: of the database in `features`. evaluate: takes the keyword arguments of
     `eval.metrics.evaluate_queries`. Beside the figures stand method (its name), uses_labels,
-    learned (the record of `learn`), seconds_learning, and seconds_coding, of both splits' rows.
+    learned (the record of `learn`), constant_bits (how many are the same in all of the database),
+    seconds_learning, and seconds_coding, of both splits' rows.
     """
     began = time.monotonic()
     encode, learned = baseline.learn(training, bits, np.random.default_rng(SEED))
@@ -143,9 +144,16 @@ def learn_and_measure(
         "method": baseline.name,
         "uses_labels": baseline.labels,
         "learned": learned,
+        "constant_bits": constant_bits(database.codes, bits),
         "seconds_learning": round(learned_at - began, 2),
         "seconds_coding": round(coded_at - learned_at, 3),
     }
+
+
+def constant_bits(codes: np.ndarray, bits: int) -> int:
+    """Return how many bits are the same in all packed codes (N, ceil(bits / 8)) uint8."""
+    same = np.bitwise_and.reduce(codes) | ~np.bitwise_or.reduce(codes)
+    return int(np.unpackbits(same, count=bits).sum())
 
 
 def _pack(encode: Encode, features: np.ndarray) -> np.ndarray:

@@ -69,7 +69,7 @@ def lines(
 ) -> list[str]:
     """Return the lines of the table to print, of the baselines `methods`; each names its run.
 
-    Of several labels a picture, NDCG stands behind mAP.
+    Of several labels a picture, NDCG stands behind mAP. Last stand the codes with constant bits.
     """
     left_out = {BASELINES[name].name for name in BASELINES if name not in methods}
     table = [row for row in rows(run, code_lengths, runs) if row.method not in left_out]
@@ -94,7 +94,11 @@ def lines(
             )
             + f"  {row.source}"
         )
-    return text
+    return text + [
+        f"{row.method}, {row.bits} bits: {count} of them never change in the database"
+        for row in table
+        if row.metrics and (count := row.metrics.get("constant_bits"))
+    ]
 
 
 def _ndcg(metrics: dict) -> str:

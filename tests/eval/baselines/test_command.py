@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from eval.baselines.__main__ import main
-from eval.baselines.methods import BASELINES
-from eval.baselines.table import rows
+from eval.baselines.methods import BASELINES, constant_bits
+from eval.baselines.table import lines, rows
 from eval.protocol import measure
 from eval.run_folders import read_run
 from eval.summary import write_metrics
@@ -55,6 +55,7 @@ def test_each_method_and_code_length_has_a_file_of_figures(runs, printed):
         assert figures["bits"] == 12 and figures["accuracy"] is None
         assert (figures["queries"], figures["database"]) == (40, 300)
         assert 0.5 < figures["map"] <= 1
+        assert figures["constant_bits"] == 0
         assert figures["learned_on"]["run"] == "digits-lenet-finetune"
         assert figures["learned_on"]["dimensions"] == 16
     assert np.diff(result(runs, "itq-12")["learned"]["quantization_errors"]).max() <= 1e-9
@@ -125,6 +126,21 @@ def test_a_method_that_lacks_axes_is_left_out_unless_it_was_named(tmp_path, caps
     assert said.err.count("left out: ") == 2
     with pytest.raises(SystemExit, match="too few axes for ITQ at 17 bits"):
         main([str(tmp_path), "--bits", "17", "--methods", "lsh", "itq"])
+
+
+def test_bits_that_never_change_are_counted_and_said(tmp_path):
+    bits = np.random.default_rng(0).random((50, 12)) < 0.5
+    bits[:, 3], bits[:, 9] = True, False
+    assert constant_bits(np.packbits(bits, axis=1), 12) == 2
+    assert constant_bits(np.packbits(bits[:, [0, 1]], axis=1), 2) == 0  # the padding is none
+    write_features(tmp_path / "features.h5")
+    write_run(tmp_path / "run.json", bits=None, method="finetune")
+    main([str(tmp_path), "--bits", "8", "--methods", "lsh"])
+    path, run = tmp_path / "baselines" / "lsh-8.json", read_run(tmp_path)
+    assert not any("never change" in line for line in lines(run, [8], [], ["lsh"]))
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"constant_bits": 2}))
+    said = lines(run, [8], [], ["lsh"])[-1]
+    assert said == "LSH, 8 bits: 2 of them never change in the database"
 
 
 def test_features_of_an_untouched_net_are_not_called_fine_tuned(tmp_path):
