@@ -20,7 +20,6 @@ from tqdm import tqdm
 
 from eval.baselines import bre, mlh
 from eval.baselines.training import unit_rows
-from eval.metrics import evaluate_queries
 from tools.run.failure import Failure, carry_out
 
 SEEDS = (1, 2, 3)
@@ -101,20 +100,6 @@ def octave(script: str, folder: Path, given: dict) -> tuple[dict, str]:
     return loadmat(folder / "found.mat"), done.stdout
 
 
-def mean_ap(codes: np.ndarray, labels: np.ndarray) -> float:
-    """Return the mAP of codes (N, bits) bool: the first QUERIES rows against the others."""
-    packed = np.packbits(codes, axis=1)
-    figures = evaluate_queries(
-        query_codes=packed[:QUERIES],
-        query_labels=labels[:QUERIES],
-        database_codes=packed[QUERIES:],
-        database_labels=labels[QUERIES:],
-        bits=codes.shape[1],
-        k=1,
-    )
-    return float(figures.ap[:, 1].mean())
-
-
 def compare_mlh(code: Path, rows: np.ndarray, labels: np.ndarray, seed: int) -> None:
     """Print W after an epoch of the same pairs on both sides, and the mAP of a whole training."""
     random = np.random.default_rng(seed)
@@ -151,7 +136,9 @@ def compare_mlh(code: Path, rows: np.ndarray, labels: np.ndarray, seed: int) -> 
     apart = np.abs(weights - theirs).max() / np.abs(theirs).max()
     with tqdm(total=EPOCHS, disable=None, leave=False) as bar:
         whole = mlh.descend(pairs, start, RHO, EPOCHS, random, bar)[0]
-    ours, octaves = (mean_ap(rows @ each > 0, labels) for each in (whole, found["whole"][:, :-1].T))
+    ours, octaves = (
+        mlh.mean_ap(rows @ each > 0, labels, QUERIES) for each in (whole, found["whole"][:, :-1].T)
+    )
     print(
         f"MLH, {BITS} bits, seed {seed}: W after {mlh.STEPS:,} steps on the same pairs differs by "
         f"{apart:.1e} of its largest; mAP after {EPOCHS} epochs {ours:.4f}, Octave {octaves:.4f}",
@@ -197,8 +184,8 @@ def compare_bre(code: Path, rows: np.ndarray, labels: np.ndarray, seed: int) -> 
         f"BRE, {BRE_BITS} bits, seed {seed}: objective {reached[0]:.6f} at the start, Octave "
         f"{theirs[0]:.6f}; after each of {BRE_BITS} line searches they differ by {apart:.1e} at "
         f"most; at the end {reached[-1]:.6f}, Octave {theirs[-1]:.6f}; "
-        f"mAP {mean_ap(rows @ normals > 0, labels):.4f}, "
-        f"Octave {mean_ap(found['query'] > 0, labels):.4f}",
+        f"mAP {mlh.mean_ap(rows @ normals > 0, labels, QUERIES):.4f}, "
+        f"Octave {mlh.mean_ap(found['query'] > 0, labels, QUERIES):.4f}",
         flush=True,
     )
 
