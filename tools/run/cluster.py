@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from distributed import Client
 
 TLS = ("CA_FILE", "CLIENT__CERT", "CLIENT__KEY")  # of Dask's variables, what a client needs
+ANSWER = 10  # seconds that a scheduler has to answer in
 AHEAD = 3  # partitions in flight for each worker: bounds what waits in memory for its turn
 
 
@@ -51,7 +52,7 @@ def partitions(scheduler: str, workers: int) -> Iterator[Callable]:
         check_tls()
     try:
         if scheduler:
-            client = Client(scheduler, timeout=10)
+            client = Client(scheduler, timeout=ANSWER)
         else:
             client = Client(
                 LocalCluster(

@@ -24,7 +24,6 @@ from eval.files import InputError, naming, read_fitting, write_atomically
 from tools.run import record
 from tools.run.failure import FAMILY, Failure
 from tools.run.job import Job
-from tools.train import stage_one
 
 LMDB, FACTS = record.TARGETS, "targets.json"
 PATTERN = {"sha256": str, "bits": int, "pictures": int, "objective": [float]}
@@ -92,6 +91,8 @@ def prepare(job: Job, start: int) -> None:
     there = _facts(job.run) if start else {}
     if there and known.items() <= there.items() and digest(job.run / LMDB) == there["sha256"]:
         return
+    from tools.train import stage_one  # whose compiler takes as long to import as all the rest
+
     fallen = []
     found = stage_one.approximate_codes(labels, job.bits, max(job.seed, 0))  # -1 is Caffe's alone
     for now, objective in tqdm(found, desc="stage 1, codes from the labels", unit="sweep"):

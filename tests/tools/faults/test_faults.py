@@ -85,16 +85,23 @@ print(call(sleep, Room.new(folder, folder, folder), 4, LD_PRELOAD=""), flush=Tru
 """
 
 
-@pytest.mark.parametrize(("sleeps", "code"), [(2, 0), (60, None)])
-def test_seconds_for_which_the_campaign_is_stopped_do_not_count(tmp_path, sleeps, code):
-    script = [sys.executable, "-c", STOPPED, tmp_path, str(sleeps)]
-    with subprocess.Popen(script, stdout=subprocess.PIPE, text=True) as campaign:
+def test_seconds_for_which_the_campaign_is_stopped_do_not_count(tmp_path):
+    """Two campaigns at once: one whose command ends in time, and one whose command never would."""
+    campaigns = []
+    for sleeps, code in ((2, 0), (60, None)):
+        (folder := tmp_path / str(sleeps)).mkdir()
+        script = [sys.executable, "-c", STOPPED, folder, str(sleeps)]
+        campaigns.append((subprocess.Popen(script, stdout=subprocess.PIPE, text=True), code))
+    for campaign, _ in campaigns:
         campaign.stdout.readline()
-        time.sleep(0.4)
-        campaign.send_signal(signal.SIGSTOP)
-        time.sleep(5)
-        campaign.send_signal(signal.SIGCONT)
-        assert campaign.stdout.read() == f"Ended(code={code}, said='', left=[])\n"
+    time.sleep(0.4)
+    for sent, seconds in ((signal.SIGSTOP, 5), (signal.SIGCONT, 0)):
+        for campaign, _ in campaigns:
+            campaign.send_signal(sent)
+        time.sleep(seconds)
+    for campaign, code in campaigns:
+        with campaign:
+            assert campaign.stdout.read() == f"Ended(code={code}, said='', left=[])\n"
 
 
 def test_a_forked_command_ends_as_one_of_its_own_would(tmp_path):

@@ -1,10 +1,13 @@
 """EfficientNet-Lite0's conversion, beside PyTorch's and TensorFlow's rules written out in NumPy."""
 
+import re
+
 import caffe
 import numpy as np
 import pytest
 
 from tools.net import efficientnet
+from tools.run.job import REPO
 
 
 def same(pictures, kernels, stride):
@@ -64,3 +67,12 @@ def test_the_first_convolution_takes_bgr():
     turned = efficientnet.for_caffe("stem", weight)
     assert turned.shape == (2, 3, 4, 4) and not turned[:, :, 0].any()
     np.testing.assert_array_equal(turned[:, :, 1:, 1:], weight[:, ::-1])
+
+
+@pytest.mark.parametrize("file", ["deploy.prototxt", "train_val.prototxt"])
+def test_the_layers_that_halve_are_the_converter_s(file):
+    text = (REPO / "prototxt" / "efficientnet_lite0" / file).read_text()
+    layers = re.split(r"^layer ", text, flags=re.MULTILINE)[1:]
+    halving = [layer for layer in layers if "stride: 2" in layer]
+    assert tuple(re.search('name: "(.*?)"', layer)[1] for layer in halving) == efficientnet.HALVING
+    assert all(re.search("kernel_size: [46] ", layer) for layer in halving)  # one more than 3 or 5

@@ -128,7 +128,8 @@ def test_a_cluster_by_tls_is_reached_with_its_key_alone(
         assert "1 Dask worker(s)" in done.stdout
 
 
-def test_a_scheduler_that_is_not_there_is_said():
+def test_a_scheduler_that_is_not_there_is_said(monkeypatch):
+    monkeypatch.setattr(cluster, "ANSWER", 1)
     with (
         pytest.raises(Failure, match="does not answer"),
         cluster.partitions("tcp://127.0.0.1:1", 0),
