@@ -69,7 +69,7 @@ def test_codes_are_learned_and_reported(run_of, method, command, options):
 
 @pytest.mark.slow
 def test_a_batch_has_the_codes_of_its_pictures(run_of, data_root):
-    """Twice through all pictures, whose number is no multiple of the batch's."""
+    """Twice through all pictures, whose number is no multiple of the batch's; and its loss."""
     _, run, said = run_of("cnnh")
     labels = labels_of(data_root / "digits" / "28x1" / "train_lmdb")
     *_, (codes, _) = stage_one.approximate_codes(labels, 16, 42)
@@ -80,7 +80,11 @@ def test_a_batch_has_the_codes_of_its_pictures(run_of, data_root):
         net.forward()
         rows = np.arange(at, at + 32) % len(labels)
         np.testing.assert_array_equal(net.blobs["label"].data, labels[rows])
-        np.testing.assert_array_equal(net.blobs["target"].data[..., 0, 0], codes[rows] > 0)
+        target = net.blobs["target"].data[..., 0, 0]
+        np.testing.assert_array_equal(target, codes[rows] > 0)
+        latent = net.blobs["hash"].data.astype(float)
+        entropy = (np.logaddexp(0, latent) - target * latent).mean()  # of a bit, whatever BITS
+        assert net.blobs["encoding"].data.item() == pytest.approx(entropy, rel=1e-4)
         at += 32
 
 
