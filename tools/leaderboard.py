@@ -5,7 +5,6 @@ other METHOD that the net and the data can be trained by, at the code lengths BI
 already is taken as it is. The table is printed, and kept in RUNS/leaderboard-... with a figure.
 """
 
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -19,7 +18,7 @@ from eval.tables import METHODS
 from tools.run import data, machine
 from tools.run.failure import Failure, Interrupted, carry_out, writing
 from tools.run.job import VARIABLES, Job, job_of, takes_several
-from tools.run.variables import parse, value_of, variables
+from tools.run.variables import environment_of, parse
 
 
 def main() -> None:
@@ -36,7 +35,7 @@ def main() -> None:
         if values.baselines:
             raise Failure(f"{said}: leave BASELINES out, or take another NET=")
         print(f"left out: the methods on features: {said}", file=sys.stderr)
-    environment = os.environ | texts_of(values)
+    environment = environment_of(values)
     for job in jobs:
         of_job = environment | {"SSDH_METHOD": job.method.name, "SSDH_BITS": str(job.bits or "")}
         run_command(of_job, "tools.train")
@@ -84,17 +83,6 @@ def jobs_of(values: SimpleNamespace) -> list[Job]:
         if not several or takes_several(METHODS[method])
         for bits in (values.bits if METHODS[method].codes else values.bits[:1])
     ]
-
-
-def texts_of(values: SimpleNamespace) -> dict[str, str]:
-    """Return the variables that were given, as make gives them to commands."""
-    texts = {}
-    for name, value in vars(values).items():
-        variable = variables()[name.upper()]
-        if value != value_of(variable, variable.default):
-            words = value if isinstance(value, list) else [1 if value is True else value]
-            texts[f"SSDH_{name.upper()}"] = " ".join(map(str, words))
-    return texts
 
 
 def run_command(environment: dict[str, str], module: str, *arguments: str) -> None:

@@ -6,7 +6,6 @@ brings a trained run's files up to date, by a command for each, and says where t
 file is up to date when it is not older than the one that it is made from.
 """
 
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import NamedTuple
 from data_prep.datasets import DATASETS
 from tools.run.failure import Failure, Interrupted, carry_out
 from tools.run.job import Job, read_job, require_codes
+from tools.run.variables import environment_of
 from tools.train.identity import check_trained
 
 
@@ -43,7 +43,7 @@ def main() -> None:
     job, values = read_job(__doc__, *VARIABLES)
     own = values.pictures or (values.images and not DATASETS[job.source].pictures)
     if wanted == "codes" and own:
-        run_command(("tools.codes.pictures",))
+        run_command(("tools.codes.pictures",), values)
         return
     if wanted == "export" and values.weights and not (job.run / "run.json").exists():
         return  # a caffemodel without a run: there is nothing before it
@@ -59,7 +59,7 @@ def main() -> None:
         made = not is_up_to_date(job.run / stage.file, job.run / stage.source)
         made = made or not is_of_todays_draw(job.run / stage.file)
         if made:
-            run_command(stage.command, sys.stderr if wanted == "search" else None)
+            run_command(stage.command, values, sys.stderr if wanted == "search" else None)
     if wanted in ("codes", "eval", "report"):
         say(job, job.run / stages[-1].file, made)
 
@@ -111,9 +111,11 @@ def is_of_todays_draw(file: Path) -> bool:
         return False
 
 
-def run_command(command: tuple[str, ...], stdout: object = None) -> None:
+def run_command(command: tuple[str, ...], values: SimpleNamespace, stdout: object = None) -> None:
     """Run a command of this repository; where it fails, end as it did, for it said why."""
-    environment = os.environ | {"OMP_WAIT_POLICY": "passive"}  # FAISS's threads wait without work
+    environment = environment_of(values) | {
+        "OMP_WAIT_POLICY": "passive"
+    }  # FAISS's threads wait without work
     done = subprocess.run([sys.executable, "-m", *command], stdout=stdout, env=environment)
     if done.returncode:
         raise Interrupted(done.returncode if done.returncode > 0 else 128 - done.returncode)

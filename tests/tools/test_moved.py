@@ -44,7 +44,7 @@ def test_a_run_that_was_moved_with_its_data(
         ("eval", run / "codes.h5"),
         ("tools.search.indexing", *options(moved), "--add", picture),
         ("tools.search", *options(moved), "--query", picture, "--grid", tmp_path / "grid.png"),
-        ("tools.report", *options(moved)),
+        ("tools.stages", "report", *options(moved)),  # whose own commands get the options
     ]
     for module, *arguments in steps:
         done = command(module, *arguments)

@@ -67,6 +67,20 @@ def parse_known(
     return SimpleNamespace(**values), others
 
 
+def environment_of(values: SimpleNamespace) -> dict[str, str]:
+    """Return the environment in which a command has the values of this one, options or not."""
+    environment = dict(os.environ)
+    for name, value in vars(values).items():
+        variable = variables()[name.upper()]
+        key = f"SSDH_{variable.name}"
+        if value != value_of(variable, environment.get(key, "") or variable.default):
+            words = value if isinstance(value, list) else [value]
+            environment[key] = "" if value is None else " ".join(map(str, words))
+            if variable.check == "flag":
+                environment[key] = "1" if value else ""
+    return environment
+
+
 def value_of(variable: Variable, text: str) -> int | float | bool | str | list[int] | None:
     """Return a variable's text as what variables.txt says that it may be."""
     if variable.check in ("text", "path"):

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tools.run.failure import Failure
-from tools.run.variables import parse, parse_known, value_of, variables
+from tools.run.variables import environment_of, parse, parse_known, value_of, variables
 
 REPO = Path(__file__).resolve().parents[3]
 TABLE = variables()
@@ -111,6 +111,25 @@ def test_an_option_counts_before_the_environment_and_that_before_the_default(mon
     monkeypatch.setattr("sys.argv", ["x", "--cifar10-archive", "a.zip"])
     values = parse(None, names)
     assert (values.bits, values.cifar10_archive) == ([12], "a.zip")
+
+
+def test_a_command_of_a_command_has_its_values(monkeypatch):
+    """Of options as of the environment, which is left as it is where it says the same."""
+    for name, text in {"BITS": "12", "SKIP": "1", "TOP": "20", "IMAGES": "a"}.items():
+        monkeypatch.setenv(f"SSDH_{name}", text)
+    options = {"bits": "48 64", "skip": "", "top": "", "images": ODD, "seed": "0", "fine": "1"}
+    more = {"alpha": "1e-7", "iters": "", "dataset": "digits"}
+    words = [word for name, text in (options | more).items() for word in (f"--{name}", text)]
+    monkeypatch.setattr("sys.argv", ["x", *words])
+    names = [name.upper() for name in (*options, *more, "weights", "net")]
+    values = parse(None, names)
+    environment = environment_of(values)
+    assert environment["SSDH_IMAGES"] == ODD and environment["SSDH_SEED"] == "0"
+    assert not {"SSDH_ITERS", "SSDH_NET"} & environment.keys()
+    monkeypatch.setattr("os.environ", environment)
+    monkeypatch.setattr("sys.argv", ["x"])
+    assert parse(None, names) == values
+    assert environment_of(values) == environment
 
 
 @pytest.mark.parametrize("argument", ["--bit=12", "--seed=1", "file", "--"])
