@@ -91,6 +91,8 @@ def render(
     values["classifier_bias"] = BIASES[classification.bias](share)
     if "slice" in values:
         values["sliced"] = values["slice"] * values["bits"]
+    if METHODS[method].targets:
+        values["encoding_weight"] = values["bits"] ** 0.5
     folder, heads = PROTOTXT / net.name, PROTOTXT / "heads"
 
     def behind(name: str) -> str:
