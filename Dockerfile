@@ -57,7 +57,7 @@ FROM debian AS runtime
 RUN apt-get update \
     && apt-get install -y --no-install-recommends make python3 ca-certificates git tini \
        libboost-filesystem1.74.0 libboost-python1.74.0 libboost-thread1.74.0 libgflags2.2 \
-       libgoogle-glog0v6 libhdf5-103-1 libhdf5-hl-100 liblmdb0 libopenblas0-pthread \
+       libgoogle-glog0v6 libhdf5-103-1 libhdf5-hl-100 libgomp1 liblmdb0 libopenblas0-pthread \
        libopencv-core406 libopencv-imgcodecs406 libopencv-imgproc406 libprotobuf32 libpython3.11 \
        libcudart11.0 libcublas11 libcublaslt11 libcurand10 \
        fonts-wqy-microhei \

@@ -16,6 +16,7 @@ def main() -> None:
     run, bits = job_of(values, values.bits[0]).run, map(str, values.bits)
     methods = values.baselines.split()
     command = [sys.executable, "-m", "eval.baselines", str(run), "--bits", *bits]
+    os.environ["OMP_WAIT_POLICY"] = "passive"  # LightGBM's threads wait without work
     os.execv(sys.executable, [*command, *(["--methods", *methods] if methods else [])])
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from eval.baselines import bre, fasthash, mlh
+from eval.baselines import bre, mlh
 
 FOLDER = Path(__file__).parent / "__pycache__"
 
@@ -40,8 +40,6 @@ def main() -> None:
         np.zeros_like(weights),
         mlh.RATE,
     )
-    quantized = fasthash.quantizer(rows)(rows)
-    fasthash.votes(*fasthash.boost(quantized, np.repeat([-1.0, 1.0], 4), random)[0], quantized)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 from itertools import product
 
+import lightgbm
 import numpy as np
 import pytest
 from sklearn.tree import DecisionTreeRegressor
@@ -94,33 +95,55 @@ def test_the_spectral_start_and_the_objective_are_those_of_the_whole_matrix(seve
     assert fasthash.objective(same, codes) == pytest.approx(mean)
 
 
-def test_votes_are_those_of_the_trees():
-    features, labels = clustered(400)
+def test_votes_are_those_of_adaboost_with_exact_trees(monkeypatch):
+    """Of scikit-learn's, on all rows and features; of little depth, so that no two cuts tie."""
+    monkeypatch.setattr(fasthash, "TREES", 8)
+    monkeypatch.setattr(fasthash, "DEPTH", 2)
+    monkeypatch.setattr(fasthash, "KEPT_WEIGHT", 1)
+    random = np.random.default_rng(0)
+    rows = random.integers(fasthash.LEVELS, size=(2000, 5)).astype(np.float32)
+    wanted = fasthash.signs(rows.sum(axis=1) + random.normal(600, 200, size=2000) - 1240)
+    weights, expected = np.full(2000, 1 / 2000), np.zeros(2000)
+    for _ in range(8):
+        tree = DecisionTreeRegressor(max_depth=2)
+        answers = fasthash.signs(tree.fit(rows, wanted, weights).predict(rows))
+        error = weights[answers != wanted].sum()
+        vote = np.log((1 - error) / error) / 2
+        expected += vote * answers
+        weights *= np.exp(-vote * answers * wanted)
+        weights /= weights.sum()
+    trees, given = boosted(rows, wanted)
+    np.testing.assert_allclose(fasthash.votes(trees, rows), expected, rtol=1e-5)
+    np.testing.assert_array_equal(given, fasthash.signs(expected))
+
+
+def test_quantized_features_are_whole_steps():
+    features, _ = clustered(400)
     rows = fasthash.quantizer(features)(features)
     assert rows.dtype == np.float32 and set(np.unique(rows)) <= set(range(fasthash.LEVELS))
-    trees = [
-        (
-            DecisionTreeRegressor(max_depth=depth, random_state=0).fit(
-                rows, 2.0 * (labels < 2) - 1
-            ),
-            0.3 + depth,
-        )
-        for depth in (1, 3, 4)
-    ]
-    expected = sum(vote * fasthash.signs(tree.predict(rows)) for tree, vote in trees)
-    np.testing.assert_allclose(fasthash.votes(*fasthash.flat(trees), rows), expected)
+
+
+def boosted(rows, wanted):
+    return fasthash.boost(rows, fasthash.binned_rows(rows), wanted, np.random.default_rng(0))
 
 
 def test_boosting_fits_what_no_tree_of_its_depth_can(monkeypatch):
     monkeypatch.setattr(fasthash, "TREES", 60)
-    random = np.random.default_rng(0)
-    rows = random.integers(256, size=(800, 6)).astype(np.float32)
+    rows = np.random.default_rng(0).integers(256, size=(800, 6)).astype(np.float32)
     wanted = fasthash.signs(rows.sum(axis=1) - rows.sum(axis=1).mean())
     tree = DecisionTreeRegressor(max_depth=fasthash.DEPTH).fit(rows, wanted)
     alone = (fasthash.signs(tree.predict(rows)) == wanted).mean()
-    function, given = fasthash.boost(rows, wanted, random)
+    trees, given = boosted(rows, wanted)
     assert alone < 0.9 < 0.98 < (given == wanted).mean()
-    np.testing.assert_array_equal(fasthash.signs(fasthash.votes(*function, rows)), given)
+    np.testing.assert_array_equal(fasthash.signs(fasthash.votes(trees, rows)), given)
+
+
+@pytest.mark.parametrize("sign", [-1, 1])
+def test_rows_that_are_wanted_alike_get_what_is_wanted(sign):
+    rows = np.random.default_rng(0).integers(256, size=(30, 6)).astype(np.float32)
+    trees, given = boosted(rows, np.full(30, float(sign)))
+    assert trees.num_trees() == 1
+    np.testing.assert_array_equal(given, sign)
 
 
 def test_a_feature_that_is_constant_is_no_feature(monkeypatch):
@@ -132,27 +155,30 @@ def test_a_feature_that_is_constant_is_no_feature(monkeypatch):
     np.testing.assert_array_equal(quantized[:, -40:], 0)
     width = features.shape[1]
     np.testing.assert_array_equal(quantized[:, :width], fasthash.quantizer(features)(features))
-    function, given = fasthash.boost(
-        quantized, np.where(labels < 2, 1.0, -1.0), np.random.default_rng(0)
-    )
-    assert function.feature.max() < width
-    np.testing.assert_array_equal(fasthash.signs(fasthash.votes(*function, quantized)), given)
+    trees, _ = boosted(quantized, np.where(labels < 2, 1.0, -1.0))
+    splits = trees.feature_importance()
+    assert splits[:width].any() and not splits[width:].any()
 
 
 def test_trees_are_learned_on_the_rows_that_have_the_weight(monkeypatch):
     """Once boosting has told easy rows from hard ones, on few of them; at first on nearly all."""
     counts = []
 
-    class Counting(DecisionTreeRegressor):
-        def fit(self, rows, *others, **named):
-            counts.append((len(rows), named["sample_weight"].sum()))
-            return super().fit(rows, *others, **named)
+    class Counting(lightgbm.Booster):
+        def update(self, fobj):
+            def counted(*arguments):
+                slopes, weights = fobj(*arguments)
+                counts.append((np.count_nonzero(weights), weights.mean()))
+                np.testing.assert_array_equal(np.abs(slopes), weights)
+                return slopes, weights
 
-    monkeypatch.setattr(fasthash, "DecisionTreeRegressor", Counting)
+            return super().update(fobj=counted)
+
+    monkeypatch.setattr(lightgbm, "Booster", Counting)
     monkeypatch.setattr(fasthash, "TREES", 40)
     features, labels = clustered(1000)
     rows = fasthash.quantizer(features)(features)
-    fasthash.boost(rows, np.where(labels < 2, 1.0, -1.0), np.random.default_rng(0))
+    boosted(rows, np.where(labels < 2, 1.0, -1.0))
     assert all(weight >= fasthash.KEPT_WEIGHT - 1e-9 for _, weight in counts)
     assert counts[0][0] >= 990 and counts[-1][0] < 500
 
