@@ -298,7 +298,7 @@ def boost(
         for leaf in range(tree["num_leaves"]):
             sign = 1 if trees.get_leaf_output(t, leaf) > 0 else -1
             trees.set_leaf_output(t, leaf, sign * ballots[t])
-    trees.free_dataset()
+    trees = lightgbm.Booster(model_str=trees.model_to_string())  # without what it was learned with
     return trees, signs(votes(trees, rows))
 
 
