@@ -113,9 +113,8 @@ def is_of_todays_draw(file: Path) -> bool:
 
 def run_command(command: tuple[str, ...], values: SimpleNamespace, stdout: object = None) -> None:
     """Run a command of this repository; where it fails, end as it did, for it said why."""
-    environment = environment_of(values) | {
-        "OMP_WAIT_POLICY": "passive"
-    }  # FAISS's threads wait without work
+    environment = environment_of(values)
+    environment["OMP_WAIT_POLICY"] = "passive"  # FAISS's threads wait without work
     done = subprocess.run([sys.executable, "-m", *command], stdout=stdout, env=environment)
     if done.returncode:
         raise Interrupted(done.returncode if done.returncode > 0 else 128 - done.returncode)

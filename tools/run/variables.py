@@ -74,10 +74,12 @@ def environment_of(values: SimpleNamespace) -> dict[str, str]:
         variable = variables()[name.upper()]
         key = f"SSDH_{variable.name}"
         if value != value_of(variable, environment.get(key, "") or variable.default):
-            words = value if isinstance(value, list) else [value]
-            environment[key] = "" if value is None else " ".join(map(str, words))
             if variable.check == "flag":
                 environment[key] = "1" if value else ""
+            elif isinstance(value, list):
+                environment[key] = " ".join(map(str, value))
+            else:
+                environment[key] = "" if value is None else str(value)
     return environment
 
 
