@@ -36,6 +36,12 @@ def distinct_codes(codes: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarra
     return first, place, count
 
 
+def constant_bits(codes: np.ndarray, bits: int) -> int:
+    """Return how many bits are the same in all packed codes (N, ceil(bits / 8)) uint8."""
+    same = np.bitwise_and.reduce(codes) | ~np.bitwise_or.reduce(codes)
+    return int(np.unpackbits(same, count=bits).sum())
+
+
 def nearest(query: np.ndarray, database: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
     """Return rows and distances of the `count` nearest codes, ties in database order.
 

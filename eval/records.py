@@ -63,6 +63,7 @@ METRICS = {
     **ACCURACY,
     **RANKING,
     "bits": int,
+    "constant_bits?": int,
     "k": int,
     "map_at_1000": float,
     "precision_radius_2": float,
@@ -92,7 +93,13 @@ METRICS = {
 }
 BASELINE = {
     "method": str,
-    "learned_on": {"run": str, "blob": str, "dimensions": int, "net_fingerprint": NAME},
+    "learned_on": {
+        "run": str,
+        "blob": str,
+        "dimensions": int,
+        "net_fingerprint": NAME,
+        "source_sha256": str,
+    },
     **{key: RANKING[key] for key in ("map", "precision_at_k", "ties", "graded?")},
     "map_at_1000": float,
     "constant_bits?": int,

@@ -9,7 +9,7 @@ import numpy as np
 from eval.codes import Codes, codes_sha256
 from eval.files import write_atomically
 from eval.graded import Graded
-from eval.hamming import distinct_codes
+from eval.hamming import constant_bits, distinct_codes
 from eval.label_scores import (
     LabelScores,
     classification,
@@ -43,6 +43,7 @@ def summarize(codes: Codes, figures: Figures, chosen: np.ndarray, k: int) -> dic
                               row there counts as 0; empty_radius_2 counts those
     precision_recall          lists by Hamming radius, rows of all queries pooled; precision is
                               None where the radius holds no row
+    constant_bits             how many are the same in all of the database
     ties                      expected, worst and best of both mAPs; distinct codes of each split
     denominators              mAP@k under both conventions, with tie figures
     per_class                 queries, mAPs and accuracy of each class; of several labels, of each
@@ -78,6 +79,7 @@ def summarize(codes: Codes, figures: Figures, chosen: np.ndarray, k: int) -> dic
             "averaging": "rows of all queries pooled",
         },
         "bits": codes.bits,
+        "constant_bits": constant_bits(database.codes, codes.bits),
         "queries": len(chosen),
         "database": len(database.codes),
         "k": k,
@@ -120,9 +122,11 @@ def describe(metrics: dict) -> str:
     right = "no class probabilities" if accuracy is None else f"{accuracy:.4f}"
     if classified := metrics.get("classification"):
         right = describe_classification(classified)
+    constant = metrics.get("constant_bits")  # an older file does not count them
+    never = f"; {constant} bits never change" if constant else ""
     lines = [
         f"{metrics['queries']:,} queries against {metrics['database']:,} codes of "
-        f"{metrics['bits']} bits ({distinct['database']:,} distinct)",
+        f"{metrics['bits']} bits ({distinct['database']:,} distinct{never})",
         f"{'labels' if classified else 'accuracy':<19}{right}",
         f"mAP, whole ranking {with_ties(metrics['map'], metrics['ties']['map'])}",
         f"mAP@{metrics['k']:<15}{with_ties(metrics[at_k], metrics['ties'][at_k])}",

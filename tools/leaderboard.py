@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 from types import SimpleNamespace
 
-from eval.baselines.methods import known
+from eval.baselines.methods import BASELINES, known
 from eval.pages import leaderboard
 from eval.pages.paper.groups import group_runs
 from eval.run_folders import read_run
@@ -19,6 +19,7 @@ from tools.run import data, machine
 from tools.run.failure import Failure, Interrupted, carry_out, writing
 from tools.run.job import VARIABLES, Job, job_of, takes_several
 from tools.run.variables import environment_of, parse
+from tools.train import targets
 
 
 def main() -> None:
@@ -28,7 +29,7 @@ def main() -> None:
         raise Failure("BITS has no code length in it: give one, or several as BITS='12 32 48'")
     if values.run:
         raise Failure("RUN= names one run, and a leaderboard has several: leave it out")
-    known(values.baselines.split())
+    methods = known(values.baselines.split())
     jobs = jobs_of(values)
     if all(job.method.codes for job in jobs):
         said = f"NET={jobs[0].net.name} has no METHOD=finetune, whose features others learn on"
@@ -54,9 +55,12 @@ def main() -> None:
     folder = Path(values.runs) / f"leaderboard-{group.name}"
     with writing():
         folder.mkdir(parents=True, exist_ok=True)
-    for said in group.damaged:
+    for said in group.left_out:
         print(f"left out: {said}", file=sys.stderr)
-    asked = [row for row in group.rows if row.bits in (None, *values.bits)]
+    unasked = {baseline.name for name, baseline in BASELINES.items() if name not in methods}
+    asked = [
+        row for row in group.rows if row.bits in (None, *values.bits) and row.method not in unasked
+    ]
     group = group._replace(rows=asked)
     print(leaderboard.write(folder, facts, group))
     print(f"written to {folder}/leaderboard.txt and leaderboard.json")
@@ -65,24 +69,30 @@ def main() -> None:
 def jobs_of(values: SimpleNamespace) -> list[Job]:
     """Return the jobs of each METHOD of the net: one for each code length, or one without codes.
 
-    That one is the first. Methods that are not for the data are left out, and said so.
+    That one is the first. Methods that are not for the data, or cannot learn from it, are left out,
+    and said so, before the first one is trained.
     """
     job = job_of(values, values.bits[0])
-    several = data.has_several_labels(data.read_manifest(job.data))
-    methods = sorted(job.net.methods, key=lambda method: METHODS[method].codes)
-    for method in methods:
+    manifest = data.read_manifest(job.data)
+    several = data.has_several_labels(manifest)
+    jobs = []
+    for method in sorted(job.net.methods, key=lambda method: METHODS[method].codes):
         if several and not takes_several(METHODS[method]):
             print(
                 f"left out: METHOD={method}, which compares pictures by their one class: those of "
                 f"{job.dataset} have several labels each",
                 file=sys.stderr,
             )
-    return [
-        job_of(SimpleNamespace(**vars(values) | {"method": method}), bits)
-        for method in methods
-        if not several or takes_several(METHODS[method])
-        for bits in (values.bits if METHODS[method].codes else values.bits[:1])
-    ]
+            continue
+        for bits in values.bits if METHODS[method].codes else values.bits[:1]:
+            one = job_of(SimpleNamespace(**vars(values) | {"method": method}), bits)
+            try:
+                targets.check_classes(one, manifest)
+            except Failure as said:
+                print(f"left out: BITS={bits}: {said}", file=sys.stderr)
+            else:
+                jobs.append(one)
+    return jobs
 
 
 def run_command(environment: dict[str, str], module: str, *arguments: str) -> None:

@@ -85,11 +85,11 @@ def measure_all(run: Run, code_lengths: list[int], methods: list[str], *, named:
         "seed": SEED,
     }
 
-    def keep(name: str, title: str, module: str, result: Callable[[], dict]) -> None:
+    def keep(name: str, file: str, title: str, result: Callable[[], dict]) -> None:
         """Write `result` into the folder, unless it is there for the same features and code."""
-        path = folder / f"{name}.json"
+        path = folder / file
         there = path.exists() and read_json(path, ["learned_on"], "make baselines")
-        of_code = learned_on | {"source_sha256": source_digest(module)}
+        of_code = learned_on | {"source_sha256": source_digest(name)}
         if there and there["learned_on"] == of_code:
             print(f"{title}: kept {path}")
             return
@@ -107,11 +107,11 @@ def measure_all(run: Run, code_lengths: list[int], methods: list[str], *, named:
             evaluate=evaluate_with_bar,
         )
 
-    keep("euclidean", "Euclidean search", "euclidean", lambda: _euclidean(features))
+    keep("euclidean", "euclidean.json", "Euclidean search", lambda: _euclidean(features))
     for bits, name in wanted:
         baseline = BASELINES[name]
-        title, module = f"{baseline.name}, {bits} bits", baseline.learn.__module__.split(".")[-1]
-        keep(f"{name}-{bits}", title, module, partial(learned, baseline, bits))
+        title = f"{baseline.name}, {bits} bits"
+        keep(name, f"{name}-{bits}.json", title, partial(learned, baseline, bits))
 
 
 def _euclidean(features: Features) -> dict:

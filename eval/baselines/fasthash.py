@@ -20,7 +20,7 @@ trees of the weighted squares whose slope is -w y and whose curvature is w. What
 rows takes the place of the codes (Algorithm 2), so that later bits repair it.
 """
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy.sparse import csr_array
@@ -28,7 +28,8 @@ from scipy.sparse.csgraph import breadth_first_order, maximum_flow
 from scipy.sparse.linalg import LinearOperator, eigsh
 from tqdm import trange
 
-from eval.baselines.training import Encode, Training, members
+from eval.baselines.training import Affinity, Encode, Training, affinity, members, signs
+from eval.files import InputError
 
 if TYPE_CHECKING:
     import lightgbm
@@ -39,25 +40,9 @@ CUTS = 2  # of each block and bit, as in the authors' code
 TREES, DEPTH = 200, 4  # section 3
 FEATURES = 200  # that a tree is learned on, at most; as many as a node's in the authors' code
 KEPT_WEIGHT = 0.99  # of the rows that a tree is learned on; as in the authors' code
-LEVELS = 256  # of a quantized feature
+LEVELS = 256  # of a quantized feature, about as many rows on each
 LEAST_ERROR = 1e-6  # of a tree's weighted error: one without any would outvote all others
 TOLERANCE = 1e-6  # of the spectral start, relative
-
-
-class Affinity(NamedTuple):
-    """What Y = 2 B T B' - 1 1' says of N rows that have G different combinations of labels.
-
-    combination: (N,) int64, of each row. columns: B, (N, G) sparse float64, 1 in the column of a
-    row's combination. shared: T, (G, G) float64, 1 where two combinations have a label in common.
-    """
-
-    combination: np.ndarray
-    columns: csr_array
-    shared: np.ndarray
-
-    def times(self, z: np.ndarray) -> np.ndarray:
-        """Return Y z for z (N,) or (N, k)."""
-        return 2 * self.columns @ (self.shared @ (self.columns.T @ z)) - z.sum(axis=0)
 
 
 def learn(training: Training, bits: int, random: np.random.Generator) -> tuple[Encode, dict]:
@@ -68,8 +53,7 @@ def learn(training: Training, bits: int, random: np.random.Generator) -> tuple[E
     """
     count = len(training.features)
     drawn = random.choice(count, min(ROWS, count), replace=False)
-    quantize = quantizer(training.features)
-    rows, labels = quantize(training.features[drawn]), training.labels[drawn]
+    rows, labels = training.features[drawn], training.labels[drawn]
     binned = binned_rows(rows)
     same = affinity(labels)
     blocks = blocks_of_labels(labels, random)
@@ -88,8 +72,7 @@ def learn(training: Training, bits: int, random: np.random.Generator) -> tuple[E
         objectives.append(objective(same, codes))
 
     def encode(features: np.ndarray) -> np.ndarray:
-        quantized = quantize(features)
-        return np.stack([votes(function, quantized) > 0 for function in functions], axis=1)
+        return np.stack([votes(function, features) > 0 for function in functions], axis=1)
 
     spectral_energy, cut_energy, tree_energy = (list(each) for each in zip(*energies, strict=True))
     return encode, {
@@ -101,15 +84,6 @@ def learn(training: Training, bits: int, random: np.random.Generator) -> tuple[E
         "tree_energy": tree_energy,
         "objective": objectives,
     }
-
-
-def affinity(labels: np.ndarray) -> Affinity:
-    """Return the Affinity of labels (N,), or (N, L) of 0 and 1."""
-    distinct, combination = np.unique(members(labels), axis=0, return_inverse=True)
-    ones = np.ones(len(combination))
-    columns = csr_array((ones, (np.arange(len(ones)), combination)), (len(ones), len(distinct)))
-    distinct = distinct.astype(np.float64)
-    return Affinity(combination, columns, (distinct @ distinct.T > 0).astype(np.float64))
 
 
 def residue(same: Affinity, codes: np.ndarray, bit: int, z: np.ndarray) -> np.ndarray:
@@ -219,27 +193,25 @@ def minimum_cut(pairs: np.ndarray, pull: np.ndarray) -> np.ndarray:
     return z
 
 
-def quantizer(features: np.ndarray) -> Encode:
-    """Return the function that quantizes features (n, F) to LEVELS steps between their extremes.
-
-    What it returns is float32: 0 of a feature that is constant.
-    """
-    low = features.min(axis=0)
-    width = features.max(axis=0) - low
-    varies = width > LEVELS * np.finfo(np.float32).tiny
-    scale = np.where(varies, (LEVELS - 1) / np.where(varies, width, 1), 0).astype(np.float32)
-    return lambda rows: np.clip(np.rint((rows - low) * scale), 0, LEVELS - 1).astype(np.float32)
-
-
 def binned_rows(rows: np.ndarray) -> "lightgbm.Dataset":
-    """Return quantized rows (N, F) float32 as LightGBM's trees of all bits take them."""
+    """Return rows (N, F) float32, quantized by LightGBM, as the trees of all bits take them.
+
+    Raises InputError where no feature has two values that it tells apart.
+    """
     import lightgbm  # here, since whoever draws a chart imports this module
 
-    return lightgbm.Dataset(rows, params=parameters(rows))
+    binned = lightgbm.Dataset(rows, params=parameters(rows)).construct()
+    if all(binned.feature_num_bin(feature) < 2 for feature in range(rows.shape[1])):
+        raise InputError(
+            f"the features of the {len(rows)} pictures that FastHash learns from are the same, or "
+            "too near each other for a tree; look at the training of that run, or leave FastHash "
+            "out of BASELINES"
+        )
+    return binned
 
 
 def parameters(rows: np.ndarray) -> dict[str, object]:
-    """Return LightGBM's parameters for trees on quantized rows (N, F)."""
+    """Return LightGBM's parameters for trees on rows (N, F)."""
     return {
         "objective": "custom",
         "learning_rate": 1,
@@ -259,7 +231,7 @@ def parameters(rows: np.ndarray) -> dict[str, object]:
 def boost(
     rows: np.ndarray, binned: "lightgbm.Dataset", wanted: np.ndarray, random: np.random.Generator
 ) -> tuple["lightgbm.Booster", np.ndarray]:
-    """Learn AdaBoost's trees for `wanted` (N,), of -1 and 1, on quantized rows (N, F) float32.
+    """Learn AdaBoost's trees for `wanted` (N,), of -1 and 1, on rows (N, F) float32.
 
     binned: of binned_rows. Returns the trees, each leaf with its weighted vote, and the signs (N,)
     that they give the rows. There are fewer than TREES where a tree finds nothing to tell apart.
@@ -303,10 +275,5 @@ def boost(
 
 
 def votes(trees: "lightgbm.Booster", rows: np.ndarray) -> np.ndarray:
-    """Return the sum of the trees' votes (N,) float64 for quantized rows (N, F) float32."""
+    """Return the sum of the trees' votes (N,) float64 for rows (N, F) float32."""
     return trees.predict(rows, raw_score=True)
-
-
-def signs(values: np.ndarray) -> np.ndarray:
-    """Return 1 where values are positive, else -1, as float64."""
-    return np.where(values > 0, 1.0, -1.0)

@@ -17,7 +17,7 @@ from collections.abc import Callable
 import numpy as np
 from scipy.linalg import eigh
 
-from eval.baselines.training import Encode, Training, members, pieces
+from eval.baselines.training import Affinity, Encode, Training, affinity, pieces, signs
 
 ANCHORS, LABELLED = 300, 2000  # m and l of the authors' code
 ITERATIONS = 500  # T of the authors' code
@@ -66,16 +66,16 @@ def learn_bits(
     The lists are those of the spectral starts and of the bits kept.
     kernel: (l, m) float64, centred. labels: (l,) integers, or (l, L) of 0 and 1.
     """
-    sharing = _sharing(labels)
+    same = affinity(labels)
     chosen = np.zeros((len(labels), 0))
     gram = kernel.T @ kernel
     gram += RIDGE * np.trace(gram) / len(gram) * np.eye(len(gram))
     coefficients, spectral, final = [], [], []
     for _ in range(bits):
-        residue = _residue(sharing, chosen, bits)
+        residue = _residue(same, chosen, bits)
         start = _spectral_start(kernel, gram, residue)
         better = _improved(kernel, start, residue)
-        start_bit, better_bit = _signs(kernel @ start), _signs(kernel @ better)
+        start_bit, better_bit = signs(kernel @ start), signs(kernel @ better)
         objectives = [-float(bit @ residue(bit)) for bit in (start_bit, better_bit)]
         improves = objectives[1] < objectives[0]
         coefficients.append(better if improves else start)
@@ -85,28 +85,9 @@ def learn_bits(
     return np.column_stack(coefficients), spectral, final
 
 
-def _sharing(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return A and B, (l, u) float64: A B' is 1 for rows that share a label, else 0.
-
-    With one label a row, both are the classes' columns; with several, B has a column for each
-    combination of labels, and A what shares a label with it.
-    """
-    if labels.ndim == 1:
-        classes = members(labels).astype(np.float64)
-        return classes, classes
-    distinct, which = np.unique(labels, axis=0, return_inverse=True)
-    shared = (labels.astype(np.float64) @ distinct.T > 0).astype(np.float64)
-    return shared, np.eye(len(distinct))[which]
-
-
-def _residue(sharing: tuple[np.ndarray, np.ndarray], chosen: np.ndarray, bits: int) -> Residue:
-    """Return the product with R, where S = 2 A B' - 1 1', `sharing` being A and B."""
-    ones, others = sharing
-
-    def times(v: np.ndarray) -> np.ndarray:
-        return bits * (2 * ones @ (others.T @ v) - v.sum(axis=0)) - chosen @ (chosen.T @ v)
-
-    return times
+def _residue(same: Affinity, chosen: np.ndarray, bits: int) -> Residue:
+    """Return the product with R, `same` being S."""
+    return lambda v: bits * same.times(v) - chosen @ (chosen.T @ v)
 
 
 def _spectral_start(kernel: np.ndarray, gram: np.ndarray, residue: Residue) -> np.ndarray:
@@ -135,7 +116,3 @@ def _smoothed(kernel: np.ndarray, residue: Residue) -> Smoothed:
         return -float(bit @ weighted), -kernel.T @ (weighted * (1 - bit * bit))
 
     return objective
-
-
-def _signs(values: np.ndarray) -> np.ndarray:
-    return np.where(values > 0, 1.0, -1.0)

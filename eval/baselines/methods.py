@@ -59,9 +59,10 @@ def known(names: list[str]) -> list[str]:
     return names or list(BASELINES)
 
 
-def source_digest(module: str) -> str:
-    """Return the SHA-256 of the source of a method's module, by its name, and of training.py."""
-    sources = [Path(__file__).with_name(f"{name}.py") for name in (module, "training")]
+def source_digest(name: str) -> str:
+    """Return the SHA-256 of the source of a baseline, or of "euclidean", and of training.py."""
+    module = BASELINES[name].learn.__module__.split(".")[-1] if name in BASELINES else name
+    sources = [Path(__file__).with_name(f"{each}.py") for each in (module, "training")]
     return hashlib.sha256(b"".join(source.read_bytes() for source in sources)).hexdigest()
 
 
@@ -110,11 +111,13 @@ def learn_and_measure(
 
     training: of the database in `features`. evaluate: takes the keyword arguments of
     `eval.metrics.evaluate_queries`. Beside the figures stand method (its name), uses_labels,
-    learned (the record of `learn`), constant_bits (how many are the same in all of the database),
-    seconds_learning, and seconds_coding, of both splits' rows.
+    learned (the record of `learn`), seconds_learning, and seconds_coding, of both splits' rows.
     """
     began = time.monotonic()
-    encode, learned = baseline.learn(training, bits, np.random.default_rng(SEED))
+    try:
+        encode, learned = baseline.learn(training, bits, np.random.default_rng(SEED))
+    except InputError as error:
+        raise InputError(f"{features.path}: {error}") from None
     learned_at = time.monotonic()
     database, query = (
         Split(_pack(encode, rows.features), rows.labels, rows.keys)
@@ -144,16 +147,9 @@ def learn_and_measure(
         "method": baseline.name,
         "uses_labels": baseline.labels,
         "learned": learned,
-        "constant_bits": constant_bits(database.codes, bits),
         "seconds_learning": round(learned_at - began, 2),
         "seconds_coding": round(coded_at - learned_at, 3),
     }
-
-
-def constant_bits(codes: np.ndarray, bits: int) -> int:
-    """Return how many bits are the same in all packed codes (N, ceil(bits / 8)) uint8."""
-    same = np.bitwise_and.reduce(codes) | ~np.bitwise_or.reduce(codes)
-    return int(np.unpackbits(same, count=bits).sum())
 
 
 def _pack(encode: Encode, features: np.ndarray) -> np.ndarray:

@@ -52,14 +52,17 @@ REDRAWS = 20  # of the second of a pair that is to share no label
 class Pairs(NamedTuple):
     """Rows (N, D) float64, and what pairs of them are drawn by.
 
-    labelled: (N, C) bool, which labels a row has. by_label: int64, the rows that have each label,
-    one label after another; begin: (C + 1,) int64, where those of each label begin there.
+    labels: (N,) integers, or (N, L) of 0 and 1. of_row: int64, each row's labels, numbered from 0
+    on, one row after another; by_label: int64, the rows of each label, one label after another;
+    begin_row, begin_label: (N + 1,) and (C + 1,) int64, where those of each begin there.
     """
 
     rows: np.ndarray
-    labelled: np.ndarray
+    labels: np.ndarray
+    of_row: np.ndarray
+    begin_row: np.ndarray
     by_label: np.ndarray
-    begin: np.ndarray
+    begin_label: np.ndarray
 
 
 def learn(training: Training, bits: int, random: np.random.Generator) -> tuple[Encode, dict]:
@@ -100,8 +103,11 @@ def learn(training: Training, bits: int, random: np.random.Generator) -> tuple[E
 def by_class(rows: np.ndarray, labels: np.ndarray) -> Pairs:
     """Return rows (N, D) and labels (N,), or (N, L) of 0 and 1, as what pairs are drawn from."""
     labelled = members(labels)
-    begin = np.concatenate([[0], np.cumsum(labelled.sum(axis=0))])
-    return Pairs(np.ascontiguousarray(rows), labelled, np.nonzero(labelled.T)[1], begin)
+    begin_row, begin_label = (
+        np.concatenate([[0], np.cumsum(labelled.sum(axis=axis))]) for axis in (1, 0)
+    )
+    of_row, by_label = np.nonzero(labelled)[1], np.nonzero(labelled.T)[1]
+    return Pairs(np.ascontiguousarray(rows), labels, of_row, begin_row, by_label, begin_label)
 
 
 def descend(
@@ -142,16 +148,17 @@ def draw(
     rows = len(pairs.rows)
     first = random.integers(rows, size=count)
     alike = np.arange(count) % 2 == 0
-    drawn = np.where(pairs.labelled[first], random.random((count, len(pairs.begin) - 1)), -1)
-    label = drawn.argmax(axis=1)
-    size = np.diff(pairs.begin)[label]
-    inside = pairs.by_label[pairs.begin[label] + random.integers(size)]
+    several = np.maximum(np.diff(pairs.begin_row)[first], 1)  # of a row without labels, any label
+    place = pairs.begin_row[first] + random.integers(several)
+    label = pairs.of_row[np.minimum(place, len(pairs.of_row) - 1)]
+    size = np.diff(pairs.begin_label)[label]
+    inside = pairs.by_label[pairs.begin_label[label] + random.integers(size)]
     second = np.where(alike, inside, random.integers(rows, size=count))
     for _ in range(REDRAWS):
-        same = share_labels(pairs.labelled[first], pairs.labelled[second])
+        same = share_labels(pairs.labels[first], pairs.labels[second])
         wrong = np.flatnonzero(same & ~alike)
         second[wrong] = random.integers(rows, size=len(wrong))
-    return first, second, share_labels(pairs.labelled[first], pairs.labelled[second])
+    return first, second, share_labels(pairs.labels[first], pairs.labels[second])
 
 
 def pair_losses(bits: int, rho: int) -> np.ndarray:

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from eval.baselines.methods import BASELINES
+from eval.baselines.methods import BASELINES, source_digest
 from eval.files import InputError
 from eval.protocol import RELEASE_K
 from eval.records import read_baseline
@@ -30,22 +30,24 @@ def rows(
     run: Run,
     code_lengths: list[int],
     runs: list[Run],
-    damaged: Callable[[InputError], None] | None = None,
+    methods: Sequence[str] = (),
+    left_out: Callable[[InputError], None] | None = None,
 ) -> list[Row]:
     """Return Euclidean search, each baseline at each code length, and SSDH's runs beside them.
 
     run: whose features the baselines learned on; results on features of other weights do not
-    count. runs: among them those of SSDH on the same data set and net are looked for. damaged:
-    takes the error of each result that cannot be read; without it, such an error is raised.
+    count. runs: among them those of SSDH on the same data set and net are looked for. methods: keys
+    of BASELINES, all of them where there is none. left_out: takes the error of each result that
+    cannot be read, or that is of other code than today's; without it, such an error is raised.
     """
 
-    def result(of: str) -> dict | None:
+    def result(name: str, bits: int | None = None) -> dict | None:
         try:
-            return _result(run, of)
+            return _result(run, name, bits)
         except InputError as error:
-            if not damaged:
+            if not left_out:
                 raise
-            damaged(error)
+            left_out(error)
             return None
 
     name = run.folder.name
@@ -54,8 +56,9 @@ def rows(
     table = [Row(f"{run.settings['net']}{tuned}, Euclidean", None, euclidean, name)]
     for bits in code_lengths:
         table += [
-            Row(baseline.name, bits, result(f"{key}-{bits}"), name)
+            Row(baseline.name, bits, result(key, bits), name)
             for key, baseline in BASELINES.items()
+            if not methods or key in methods
         ]
         beside = [other for other in runs if _is_ssdh_beside(other, run, bits)]
         table += [Row(BESIDE.title, bits, other.metrics, other.folder.name) for other in beside]
@@ -65,14 +68,13 @@ def rows(
 
 
 def lines(
-    run: Run, code_lengths: list[int], runs: list[Run], methods: Sequence[str] = tuple(BASELINES)
+    run: Run, code_lengths: list[int], runs: list[Run], methods: Sequence[str] = ()
 ) -> list[str]:
-    """Return the lines of the table to print, of the baselines `methods`; each names its run.
+    """Return the lines of the table to print, of the baselines `methods` or all, with their run.
 
     Of several labels a picture, NDCG stands behind mAP. Last stand the codes with constant bits.
     """
-    left_out = {BASELINES[name].name for name in BASELINES if name not in methods}
-    table = [row for row in rows(run, code_lengths, runs) if row.method not in left_out]
+    table = rows(run, code_lengths, runs, methods)
     last = max(row.metrics["precision_at_k"]["k"][-1] for row in table if row.metrics)
     precision = f"P@{last}"
     graded = any("graded" in row.metrics for row in table if row.metrics)
@@ -94,7 +96,12 @@ def lines(
             )
             + f"  {row.source}"
         )
-    return text + [
+    return text + constant(table)
+
+
+def constant(table: list[Row]) -> list[str]:
+    """Return a sentence on each row whose codes have bits that never change."""
+    return [
         f"{row.method}, {row.bits} bits: {count} of them never change in the database"
         for row in table
         if row.metrics and (count := row.metrics.get("constant_bits"))
@@ -114,13 +121,16 @@ def code_lengths(run: Run) -> list[int]:
     )
 
 
-def _result(run: Run, name: str) -> dict | None:
-    path = run.folder / "baselines" / f"{name}.json"
+def _result(run: Run, name: str, bits: int | None) -> dict | None:
+    path = run.folder / "baselines" / (f"{name}-{bits}.json" if bits else f"{name}.json")
     if run.metrics is None or not path.exists():
         return None
     result = read_baseline(path)
-    same = result["learned_on"]["net_fingerprint"] == run.metrics["net_fingerprint"]
-    return result if same else None
+    if result["learned_on"]["net_fingerprint"] != run.metrics["net_fingerprint"]:
+        return None
+    if result["learned_on"]["source_sha256"] != source_digest(name):
+        raise InputError(f"{path} is of other code than today's; run make baselines")
+    return result
 
 
 def _is_ssdh_beside(other: Run, run: Run, bits: int) -> bool:

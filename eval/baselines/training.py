@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 from scipy.linalg import eigh
+from scipy.sparse import csr_array
 
 TINY = 1e-12  # a shorter row is that of the mean itself, and stays as it is
 ROWS_PER_PIECE = 8192  # of float32 features that are in memory as float64
@@ -48,6 +49,36 @@ def share_labels(labels: np.ndarray, others: np.ndarray) -> np.ndarray:
     if labels.ndim == 2:
         return np.any(labels & others, axis=1)
     return labels == others
+
+
+class Affinity(NamedTuple):
+    """What Y = 2 B T B' - 1 1' says of N rows that have G different combinations of labels.
+
+    combination: (N,) int64, of each row. columns: B, (N, G) sparse float64, 1 in the column of a
+    row's combination. shared: T, (G, G) float64, 1 where two combinations have a label in common.
+    """
+
+    combination: np.ndarray
+    columns: csr_array
+    shared: np.ndarray
+
+    def times(self, z: np.ndarray) -> np.ndarray:
+        """Return Y z for z (N,) or (N, k)."""
+        return 2 * self.columns @ (self.shared @ (self.columns.T @ z)) - z.sum(axis=0)
+
+
+def affinity(labels: np.ndarray) -> Affinity:
+    """Return Y of labels (N,), or (N, L) of 0 and 1: 1 for rows that share one, else -1."""
+    distinct, combination = np.unique(members(labels), axis=0, return_inverse=True)
+    ones = np.ones(len(combination))
+    columns = csr_array((ones, (np.arange(len(ones)), combination)), (len(ones), len(distinct)))
+    distinct = distinct.astype(np.float64)
+    return Affinity(combination, columns, (distinct @ distinct.T > 0).astype(np.float64))
+
+
+def signs(values: np.ndarray) -> np.ndarray:
+    """Return 1 where values are positive, else -1, as float64."""
+    return np.where(values > 0, 1.0, -1.0)
 
 
 def principal_axes(training: Training, count: int) -> np.ndarray:

@@ -1,15 +1,16 @@
 """The leaderboard: every method at each code length, on one data set and net, in one table.
 
-An entry is a dict: method, bits (None for the features themselves), map, ties, map_at_1000, run,
-seconds_training, and seconds_coding, of one picture. Coding a picture is its way through the net,
-from the data's LMDB to codes.h5. A method on features is learned on those of a net that was
-trained before: coding a picture takes that net's time and its own, and the training of that net is
-no part of its own.
+An entry is a dict: method, bits (None for the features themselves), map, ties, map_at_1000,
+constant_bits (None where not counted), run, seconds_training, and seconds_coding, of one picture.
+Coding a picture is its way through the net, from the data's LMDB to codes.h5. A method on features
+is learned on those of a net that was trained before: coding a picture takes that net's time and its
+own, and the training of that net is no part of its own.
 """
 
 import json
 from pathlib import Path
 
+from eval.baselines.table import constant
 from eval.files import write_atomically
 from eval.pages.figures import write_line_chart
 from eval.pages.paper.charts import charts
@@ -39,7 +40,7 @@ def write(folder: Path, facts: dict, group: Group) -> str:
     """
     found = entries(group)
     rule = f"{RULE} {OF_HEADS}" if facts["head"] else RULE
-    text = "\n".join([*lines(found), "", rule])
+    text = "\n".join([*lines(found), *constant(group.rows), "", rule])
     with write_atomically(folder / "leaderboard.json") as partial:
         content = {**facts, "rule": rule, "entries": found}
         partial.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
@@ -82,6 +83,7 @@ def _entry(method: str, bits: int | None, metrics: dict, run: Run) -> dict:
         "map": metrics["map"],
         "ties": metrics["ties"]["map"],
         "map_at_1000": metrics["map_at_1000"],
+        "constant_bits": metrics.get("constant_bits"),
         "seconds_training": training,
         "seconds_coding": (stages["codes"] + own) / pictures if known else None,
         "run": run.folder.name,

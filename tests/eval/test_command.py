@@ -1,6 +1,7 @@
 """python -m eval, as a person runs it."""
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -62,6 +63,23 @@ def test_writes_metrics_beside_the_file_and_prints_a_summary(path):
         f"{ties['worst']:.4f} to {ties['best']:.4f})"
     ) in done.stdout
     assert "Traceback" not in done.stderr
+
+
+def test_bits_that_never_change_are_counted_and_said(path, capsys):
+    """Where the database has them; those of a query alone do not matter."""
+    run_eval(path)
+    assert json.loads((path.parent / "metrics.json").read_text())["constant_bits"] == 0
+    assert "never change" not in capsys.readouterr().out
+    with h5py.File(path, "a") as file:
+        latent, codes = file["database/latent"], file["database/codes"]
+        changed = latent[:]
+        changed[:, 2], changed[:, 9] = 0.9, 0.1
+        latent[:], codes[:] = changed, np.packbits(changed > 0.5, axis=1)
+    run_eval(path)
+    assert json.loads((path.parent / "metrics.json").read_text())["constant_bits"] == 2
+    assert re.search(
+        r"codes of 12 bits \(\d+ distinct; 2 bits never change\)", capsys.readouterr().out
+    )
 
 
 def test_metrics_equal_the_double_loop(path):

@@ -1,7 +1,6 @@
 """Every template builds as a real Caffe net, and the recipes hold field by field."""
 
 import hashlib
-import itertools
 
 import caffe
 import numpy as np
@@ -318,15 +317,56 @@ def test_alexnet_is_caffenet_below_the_latent_layer():
     assert layers["fc7"].inner_product_param.num_output == 4096
 
 
+def test_nin_is_caffe_dnnhs_trunk():
+    """Maps, kernel, pad and deviation of each layer; cccp7 there, on maps, is the slices here."""
+    layers = by_name("nin", "dnnh")
+    expected = {
+        "conv1": (96, 5, 2, 0.05),
+        "cccp1": (96, 1, 0, 0.05),
+        "conv2": (256, 5, 2, 0.01),
+        "cccp2": (256, 1, 0, 0.05),
+        "conv3": (384, 1, 0, 0.01),
+        "cccp3": (384, 1, 0, 0.05),
+        "conv4": (1024, 3, 1, 0.01),
+    }
+    for name, (maps, kernel, pad, deviation) in expected.items():
+        param = layers[name].convolution_param
+        assert (param.num_output, list(param.kernel_size)) == (maps, [kernel]), name
+        assert (list(param.pad) or [0]) == [pad] and not param.stride, name
+        assert param.weight_filler.type == "gaussian"
+        assert param.weight_filler.std == pytest.approx(deviation), name
+    for name, layer in layers.items():
+        if layer.type in ("Convolution", "InnerProduct"):
+            assert multipliers(layer) == [(1, 1), (2, 0)], name
+    assert fillers(layers["slices"]) == ("gaussian", 0.05, "constant", 0)
+    assert layers["slices"].inner_product_param.num_output == 48 * 50
+    assert layers["hash"].convolution_param.weight_filler.std == pytest.approx(0.1)
+    pools = [layers[f"pool{number}"].pooling_param for number in (1, 2, 3)]
+    assert [(each.pool, each.kernel_size, each.stride) for each in pools] == [
+        (kind, 3, 2) for kind in (pools[0].MAX, pools[0].MAX, pools[0].AVE)
+    ]
+    solver = rendered("nin", "solver.prototxt", method="dnnh")
+    assert (solver.base_lr, solver.gamma) == (pytest.approx(0.001), pytest.approx(0.1))
+    assert (solver.lr_policy, list(solver.stepvalue)) == ("multistep", [60000, 70000])
+    assert solver.max_iter == 100000 and solver.weight_decay == pytest.approx(0.0005)
+
+
+def is_loss(layer):
+    """Whether a layer, of a training net, is a loss or the accuracy."""
+    return layer.loss_weight or "Loss" in layer.type or layer.type in ("Python", "Accuracy")
+
+
 def test_every_layer_starts_with_variance(tmp_path):
-    """From scratch, no layer of cifar_small or lenet is all zeros."""
-    for net, method in itertools.product(
-        ("lenet", "cifar_small"), ("ssdh", "kevinnet", "finetune")
-    ):
+    """From scratch, no layer of a net that starts from nothing is all zeros."""
+    for net, method in TRAINED:
+        if NETS[net].weights != "none":
+            continue
         text = files(net, method)["train_val.prototxt"]
         param = render.parse(text, "train_val.prototxt")
-        del param.layer[:2]  # the Data layers need an LMDB; fillers do not
-        side = 28
+        side = param.layer[0].transform_param.crop_size or NETS[net].side
+        kept = [layer for layer in param.layer if layer.type != "Data" and not is_loss(layer)]
+        del param.layer[:]  # the Data layers need an LMDB; fillers do not
+        param.layer.extend(kept)
         head = (
             'layer { name: "data" type: "Input" top: "data" top: "label" input_param { '
             f"shape {{ dim: 2 dim: {NETS[net].channels} dim: {side} dim: {side} }} "

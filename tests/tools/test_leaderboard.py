@@ -75,6 +75,8 @@ def test_every_method_of_the_net_is_trained_once_a_code_length(call, tmp_path):
         for bits in (8, 12):
             assert (f"digits-lenet{of_method}-{bits}", bits) in found or method == "finetune"
     assert {bits for _, bits in found} == {None, 8, 12}  # 16 was not asked for
+    assert {"LSH", "ITQ"} < {entry["method"] for entry in content["entries"]}
+    assert not {"KSH", "BRE"} & {entry["method"] for entry in content["entries"]}  # as they
 
 
 @pytest.mark.parametrize(
@@ -122,6 +124,22 @@ def test_methods_that_are_not_for_the_data_are_left_out(data_root, monkeypatch, 
     ]
     said = capsys.readouterr().err
     assert [f"METHOD={name}," in said for name in ("cnnh", "cnnh_plus", "dnnh")] == [True] * 3
+
+
+def test_what_cannot_be_learned_is_left_out_before_anything_is_trained(
+    data_root, monkeypatch, capsys
+):
+    manifest = data.read_manifest(data_root / "digits" / "28x1")
+    rare = manifest | {"labels": manifest["labels"] | {"train": [20] * 800}}
+    monkeypatch.setattr(data, "read_manifest", lambda folder: rare)
+    words = ("--dataset", "digits", "--data-root", data_root, "--bits", "12", "--batch", "32")
+    monkeypatch.setattr("sys.argv", ["tools.leaderboard", *map(str, words)])
+    jobs = leaderboard.jobs_of(parse(None, (*VARIABLES, "BASELINES")))
+    names = [job.method.name for job in jobs]
+    assert names == ["finetune", "ssdh", "kevinnet", "cnnh", "cnnh_plus"]
+    said = capsys.readouterr().err
+    assert said.startswith("left out: BITS=12: METHOD=dnnh learns from triplets")
+    assert said.endswith("most batches of 32 pictures have none: BATCH=35 or more\n")
 
 
 @pytest.mark.slow

@@ -84,13 +84,15 @@ def prepare(job: Job, start: int) -> None:
     """Make the target codes of a job's run, and say what was done.
 
     start: the iteration that the training goes on from. Codes that it was begun with are kept;
-    raise Failure where they are damaged, and the same ones cannot be made again.
+    raise Failure where they are damaged or lost, and it is not sure that the same ones are made.
     """
     labels = labels_of(job.data / "train_lmdb")
     known = {"bits": job.bits, "pictures": len(labels)}
     there = _facts(job.run) if start else {}
-    if there and known.items() <= there.items() and digest(job.run / LMDB) == there["sha256"]:
+    found_sha256 = digest(job.run / LMDB) if start else ""
+    if there and known.items() <= there.items() and found_sha256 == there["sha256"]:
         return
+    begun_with = there.get("sha256", found_sha256)  # where neither is there, no one knows
     from tools.train import stage_one  # whose compiler takes as long to import as all the rest
 
     fallen = []
@@ -102,10 +104,13 @@ def prepare(job: Job, start: int) -> None:
     with naming(job.run / LMDB):
         write(job.run / LMDB, targets)
     sha256 = digest(job.run / LMDB)
-    if there and sha256 != there["sha256"]:
+    if start and sha256 != begun_with:
         raise Failure(
             f"{job.run / LMDB} was damaged, and stage 1 gives other codes on this machine: "
             "choose RUN=name"
+            if begun_with
+            else f"{job.run} has neither {LMDB} nor {FACTS}, so that nobody can tell whether stage "
+            "1 gives the codes that the training was begun with: choose RUN=name"
         )
     distinct = len(np.unique(np.packbits(targets, axis=1), axis=0))
     facts = known | {"distinct": distinct, "objective": fallen, "sha256": sha256}

@@ -14,8 +14,8 @@ class Group(NamedTuple):
     """Runs of one data set, net and subset (pictures of each split, 0 for all).
 
     head: whether their heads alone were trained. runs: all of them, by name. rows: one for each
-    method and code length, in the order of `line_styles`. damaged: sentences on results of
-    baselines that cannot be read.
+    method and code length, in the order of `line_styles`. left_out: sentences on results of
+    baselines that cannot be read, or are of other code.
     """
 
     dataset: str
@@ -24,7 +24,7 @@ class Group(NamedTuple):
     head: bool
     runs: list[Run]
     rows: list[Row]
-    damaged: list[str] = []
+    left_out: list[str] = []
 
     @property
     def title(self) -> str:
@@ -55,9 +55,9 @@ def group_runs(runs: list[Run]) -> list[Group]:
         members.setdefault(key, []).append(run)
     groups = []
     for key, of_group in sorted(members.items()):
-        damaged = []
-        found = _rows(of_group, lambda error, said=damaged: said.append(str(error)))
-        groups.append(Group(*key, of_group, found, damaged))
+        left_out = []
+        found = _rows(of_group, lambda error, said=left_out: said.append(str(error)))
+        groups.append(Group(*key, of_group, found, left_out))
     return groups
 
 
@@ -77,7 +77,7 @@ def method_of(row: Row) -> str:
     return EUCLIDEAN if row.bits is None else row.method
 
 
-def _rows(runs: list[Run], damaged: Callable[[InputError], None]) -> list[Row]:
+def _rows(runs: list[Run], left_out: Callable[[InputError], None]) -> list[Row]:
     by_name = sorted(runs, key=lambda run: (len(run.folder.name), run.folder.name))
     found = {}
     for run in by_name:
@@ -89,7 +89,7 @@ def _rows(runs: list[Run], damaged: Callable[[InputError], None]) -> list[Row]:
         key=lambda run: run.has_codes,
     )
     for run in learned_on[:1]:
-        for row in rows(run, code_lengths(run), [], damaged):
+        for row in rows(run, code_lengths(run), [], left_out=left_out):
             if row.metrics:
                 found[method_of(row), row.bits] = row
     order = list(line_styles())

@@ -50,7 +50,7 @@ def write_paper(
     groups = {name: _groups(name, runs) for name in names}
     damaged = [
         *left_out,
-        *(said for of_set in groups.values() for g in of_set for said in g.damaged),
+        *(said for of_set in groups.values() for g in of_set for said in g.left_out),
     ]
     for said in damaged:
         print(f"left out: {said}", file=sys.stderr)

@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 
 from eval.baselines.__main__ import main
-from eval.baselines.methods import BASELINES, constant_bits
+from eval.baselines.methods import BASELINES
 from eval.baselines.table import lines, rows
+from eval.files import InputError
+from eval.hamming import constant_bits
 from eval.protocol import measure
 from eval.run_folders import read_run
 from eval.summary import write_metrics
@@ -97,6 +99,25 @@ def test_results_on_other_weights_do_not_count(runs, printed):
     assert all(row.metrics for row in rows(run, [12], [])[:-1])
     retrained = run._replace(metrics=run.metrics | {"net_fingerprint": "of other weights"})
     assert not any(row.metrics for row in rows(retrained, [12], []))
+
+
+def test_results_of_other_code_do_not_count(runs, printed):
+    """Nor does an asked method's table stop at one that nobody asked for."""
+    path = runs / "digits-lenet-finetune" / "baselines" / "itq-12.json"
+    now = path.read_text()
+    content = json.loads(now)
+    content["learned_on"]["source_sha256"] = "of others"
+    path.write_text(json.dumps(content))
+    run, said = read_run(runs / "digits-lenet-finetune"), []
+    found = {row.method: row.metrics for row in rows(run, [12], [], left_out=said.append)}
+    assert found["ITQ"] is None and found["LSH"]
+    assert [str(each) for each in said] == [
+        f"{path} is of other code than today's; run make baselines"
+    ]
+    with pytest.raises(InputError, match="of other code"):
+        lines(run, [12], [])
+    assert lines(run, [12], [], ["lsh"])
+    path.write_text(now)
 
 
 def test_a_list_of_methods_is_learned_and_shown_alone(tmp_path, capsys):

@@ -6,7 +6,8 @@ import pytest
 from sklearn.tree import DecisionTreeRegressor
 
 from eval.baselines import fasthash
-from eval.baselines.training import training_set
+from eval.baselines.training import affinity, signs, training_set
+from eval.files import InputError
 from tests.eval.baselines.clusters import clustered
 from tests.eval.baselines.learn import make_small
 
@@ -21,7 +22,7 @@ def labelled(rows, bits, several, classes=3, seed=0):
         labels = (random.random((rows, 4)) < 0.3).astype(np.uint8)
     codes = np.where(random.random((rows, bits)) < 0.5, -1.0, 1.0)
     start = np.where(random.random(rows) < 0.5, -1.0, 1.0)
-    return labels, fasthash.affinity(labels), codes, start
+    return labels, affinity(labels), codes, start
 
 
 def alike(labels):
@@ -89,7 +90,7 @@ def test_the_spectral_start_and_the_objective_are_those_of_the_whole_matrix(seve
     values, vectors = np.linalg.eigh(a)
     assert values[1] - values[0] > 1e-6
     start = fasthash.spectral(same, codes, 6, np.random.default_rng(0))
-    assert abs(start @ fasthash.signs(vectors[:, 0])) == 60
+    assert abs(start @ signs(vectors[:, 0])) == 60
     np.testing.assert_allclose(same.times(z), alike(labels) @ z)
     mean = np.square(alike(labels) - codes @ codes.T / 5).mean()
     assert fasthash.objective(same, codes) == pytest.approx(mean)
@@ -102,11 +103,11 @@ def test_votes_are_those_of_adaboost_with_exact_trees(monkeypatch):
     monkeypatch.setattr(fasthash, "KEPT_WEIGHT", 1)
     random = np.random.default_rng(0)
     rows = random.integers(fasthash.LEVELS, size=(2000, 5)).astype(np.float32)
-    wanted = fasthash.signs(rows.sum(axis=1) + random.normal(600, 200, size=2000) - 1240)
+    wanted = signs(rows.sum(axis=1) + random.normal(600, 200, size=2000) - 1240)
     weights, expected = np.full(2000, 1 / 2000), np.zeros(2000)
     for _ in range(8):
         tree = DecisionTreeRegressor(max_depth=2)
-        answers = fasthash.signs(tree.fit(rows, wanted, weights).predict(rows))
+        answers = signs(tree.fit(rows, wanted, weights).predict(rows))
         error = weights[answers != wanted].sum()
         vote = np.log((1 - error) / error) / 2
         expected += vote * answers
@@ -114,13 +115,7 @@ def test_votes_are_those_of_adaboost_with_exact_trees(monkeypatch):
         weights /= weights.sum()
     trees, given = boosted(rows, wanted)
     np.testing.assert_allclose(fasthash.votes(trees, rows), expected, rtol=1e-5)
-    np.testing.assert_array_equal(given, fasthash.signs(expected))
-
-
-def test_quantized_features_are_whole_steps():
-    features, _ = clustered(400)
-    rows = fasthash.quantizer(features)(features)
-    assert rows.dtype == np.float32 and set(np.unique(rows)) <= set(range(fasthash.LEVELS))
+    np.testing.assert_array_equal(given, signs(expected))
 
 
 def boosted(rows, wanted):
@@ -130,12 +125,12 @@ def boosted(rows, wanted):
 def test_boosting_fits_what_no_tree_of_its_depth_can(monkeypatch):
     monkeypatch.setattr(fasthash, "TREES", 60)
     rows = np.random.default_rng(0).integers(256, size=(800, 6)).astype(np.float32)
-    wanted = fasthash.signs(rows.sum(axis=1) - rows.sum(axis=1).mean())
+    wanted = signs(rows.sum(axis=1) - rows.sum(axis=1).mean())
     tree = DecisionTreeRegressor(max_depth=fasthash.DEPTH).fit(rows, wanted)
-    alone = (fasthash.signs(tree.predict(rows)) == wanted).mean()
+    alone = (signs(tree.predict(rows)) == wanted).mean()
     trees, given = boosted(rows, wanted)
     assert alone < 0.9 < 0.98 < (given == wanted).mean()
-    np.testing.assert_array_equal(fasthash.signs(fasthash.votes(trees, rows)), given)
+    np.testing.assert_array_equal(signs(fasthash.votes(trees, rows)), given)
 
 
 @pytest.mark.parametrize("sign", [-1, 1])
@@ -146,18 +141,34 @@ def test_rows_that_are_wanted_alike_get_what_is_wanted(sign):
     np.testing.assert_array_equal(given, sign)
 
 
-def test_a_feature_that_is_constant_is_no_feature(monkeypatch):
-    """As of a unit that is dead over the whole database: nothing asks for it, in any row."""
-    make_small(monkeypatch)
+def test_a_feature_that_is_constant_is_no_feature():
+    """As of a unit that is dead over the whole database: nothing asks for it."""
     features, labels = clustered(400)
     dead = np.concatenate([features, np.full((400, 40), 3.5, np.float32)], axis=1)
-    quantized = fasthash.quantizer(dead)(dead)
-    np.testing.assert_array_equal(quantized[:, -40:], 0)
-    width = features.shape[1]
-    np.testing.assert_array_equal(quantized[:, :width], fasthash.quantizer(features)(features))
-    trees, _ = boosted(quantized, np.where(labels < 2, 1.0, -1.0))
-    splits = trees.feature_importance()
+    trees, _ = boosted(dead, np.where(labels < 2, 1.0, -1.0))
+    splits, width = trees.feature_importance(), features.shape[1]
     assert splits[:width].any() and not splits[width:].any()
+
+
+def test_one_picture_far_out_spoils_no_feature(monkeypatch):
+    """Steps have as many rows each, whatever the widest feature of one row is."""
+    make_small(monkeypatch)
+    features, labels = clustered(400)
+    wanted = np.where(labels < 2, 1.0, -1.0)
+    assert (boosted(features, wanted)[1] == wanted).all()
+    features[7] = 1e6
+    assert (boosted(features, wanted)[1] == wanted).all()
+
+
+@pytest.mark.parametrize("far", [1e-37, 1e6])
+def test_rows_that_no_tree_tells_apart_are_one_sentence(monkeypatch, far):
+    """As of a collapsed net: all features are alike but those of a picture that is not drawn."""
+    monkeypatch.setattr(fasthash, "ROWS", 20)
+    features, labels = np.zeros((2000, 6), np.float32), np.arange(2000) % 2
+    drawn = np.random.default_rng(0).choice(2000, 20, replace=False)
+    features[np.setdiff1d(np.arange(2000), drawn)[0]] = far
+    with pytest.raises(InputError, match="the 20 pictures that FastHash learns from are the same"):
+        fasthash.learn(training_set(features, labels), 4, np.random.default_rng(0))
 
 
 def test_trees_are_learned_on_the_rows_that_have_the_weight(monkeypatch):
@@ -177,8 +188,7 @@ def test_trees_are_learned_on_the_rows_that_have_the_weight(monkeypatch):
     monkeypatch.setattr(lightgbm, "Booster", Counting)
     monkeypatch.setattr(fasthash, "TREES", 40)
     features, labels = clustered(1000)
-    rows = fasthash.quantizer(features)(features)
-    boosted(rows, np.where(labels < 2, 1.0, -1.0))
+    boosted(features, np.where(labels < 2, 1.0, -1.0))
     assert all(weight >= fasthash.KEPT_WEIGHT - 1e-9 for _, weight in counts)
     assert counts[0][0] >= 990 and counts[-1][0] < 500
 

@@ -7,7 +7,7 @@ from scipy.optimize import check_grad
 
 from eval.baselines import itq, ksh, lsh, spectral
 from eval.baselines.methods import BASELINES
-from eval.baselines.training import principal_axes, training_set
+from eval.baselines.training import affinity, principal_axes, training_set
 from tests.eval.baselines.clusters import clustered
 from tests.eval.baselines.learn import make_small
 
@@ -172,14 +172,12 @@ def test_canonical_axes_of_several_labels_solve_equation_4():
 
 def test_ksh_takes_rows_for_similar_where_they_share_any_label():
     _, labels = several(80)
-    ones, others = ksh._sharing(labels)
     shared = labels.astype(int) @ labels.T > 0
-    np.testing.assert_array_equal(ones @ others.T, shared)
     random = np.random.default_rng(0)
     chosen = np.sign(random.standard_normal((80, 2)))
     residue = 5 * np.where(shared, 1, -1) - chosen @ chosen.T
     v = random.standard_normal(80)
-    np.testing.assert_allclose(ksh._residue((ones, others), chosen, 5)(v), residue @ v)
+    np.testing.assert_allclose(ksh._residue(affinity(labels), chosen, 5)(v), residue @ v)
 
 
 @settings(max_examples=15, deadline=None)
@@ -216,7 +214,7 @@ def test_spectral_start_is_the_largest_generalized_eigenvector():
     kernel, labels = random.standard_normal((50, 6)), random.integers(3, size=50)
     similarity = 4.0 * np.where(labels[:, None] == labels, 1, -1)
     start = ksh._spectral_start(
-        kernel, kernel.T @ kernel, ksh._residue(ksh._sharing(labels), np.zeros((50, 0)), 4)
+        kernel, kernel.T @ kernel, ksh._residue(affinity(labels), np.zeros((50, 0)), 4)
     )
     assert np.square(kernel @ start).sum() == pytest.approx(50)
     largest = eigh(kernel.T @ similarity @ kernel, kernel.T @ kernel, eigvals_only=True)[-1]
@@ -226,7 +224,7 @@ def test_spectral_start_is_the_largest_generalized_eigenvector():
 def test_gradient_of_the_smoothed_objective():
     random = np.random.default_rng(0)
     kernel, labels = random.standard_normal((40, 5)), random.integers(3, size=40)
-    smoothed = ksh._smoothed(kernel, ksh._residue(ksh._sharing(labels), _one_bit(random), bits=4))
+    smoothed = ksh._smoothed(kernel, ksh._residue(affinity(labels), _one_bit(random), bits=4))
     a = random.standard_normal(5)
     error = check_grad(lambda x: smoothed(x)[0], lambda x: smoothed(x)[1], a)
     assert error < 1e-3 * np.linalg.norm(smoothed(a)[1])

@@ -1,3 +1,4 @@
+import tracemalloc
 from itertools import product
 
 import numpy as np
@@ -12,7 +13,7 @@ from tests.eval.baselines.learn import make_small
 
 @pytest.mark.parametrize("bits", range(1, 11))
 def test_inference_finds_the_best_of_all_pairs_of_codes(bits):
-    """All 2^K codes of the first row with, for K up to 6, all of the second; then with the best."""
+    """All 2^K codes of the first row, each with all 2^K of the second."""
     random = np.random.default_rng(bits)
     codes = np.array(list(product((-1, 1), repeat=bits)))
     for _ in range(20):
@@ -78,6 +79,18 @@ def test_pairs_of_several_labels_share_one_or_none_by_turns():
     assert same[by_turns].all() and same[held & ~by_turns].mean() < 0.01
     assert same[~held].all() and not held.all()
     assert len(np.unique(np.stack([first, second]), axis=1).T) == 25
+
+
+def test_the_memory_that_pairs_take_does_not_grow_with_the_classes():
+    """20,000 rows of SUN397's 397 classes; an epoch's 100,000 pairs."""
+    labels = np.arange(20_000) % 397
+    pairs = mlh.by_class(np.zeros((20_000, 1)), labels)
+    tracemalloc.start()
+    first, second, same = mlh.draw(pairs, mlh.BATCH * mlh.STEPS, np.random.default_rng(0))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 20e6
+    np.testing.assert_array_equal(same, labels[first] == labels[second])
 
 
 def test_bound_and_loss_fall_and_the_best_rho_is_taken(monkeypatch):

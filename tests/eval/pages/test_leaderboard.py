@@ -70,6 +70,23 @@ def test_it_is_written_as_json_as_text_and_as_a_figure(group, tmp_path):
         assert (tmp_path / f"digits-lenet-map-by-bits.{suffix}").exists()
 
 
+def test_it_says_which_codes_have_bits_that_never_change(group, tmp_path):
+    facts = {"dataset": "digits", "net": "lenet", "head": False}
+    assert "never change" not in leaderboard.write(tmp_path, facts, group)
+    some = [
+        row._replace(metrics=row.metrics | {"constant_bits": 3}) if row.bits == 8 else row
+        for row in group.rows
+    ]
+    text = leaderboard.write(tmp_path, facts, group._replace(rows=some))
+    assert text.count("8 bits: 3 of them never change in the database\n") == 9
+    content = json.loads((tmp_path / "leaderboard.json").read_text())
+    assert {(entry["bits"], entry["constant_bits"]) for entry in content["entries"]} == {
+        (None, None),
+        (8, 3),
+        (12, 0),
+    }
+
+
 def test_it_says_what_heads_alone_are_timed_without(group, tmp_path):
     text = leaderboard.write(tmp_path, {"dataset": "digits", "net": "lenet", "head": True}, group)
     assert text.endswith(leaderboard.OF_HEADS)

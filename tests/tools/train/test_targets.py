@@ -103,11 +103,20 @@ def test_a_resumed_training_has_the_codes_that_it_began_with(
     facts = json.loads((mine / "targets.json").read_text())
     assert facts == json.loads((run / "targets.json").read_text())
     assert targets.digest(mine / "target_lmdb") == targets.digest(run / "target_lmdb")
+    (mine / "targets.json").unlink()
+    done = command("tools.train", *options(job | {"--iters": 315}))
+    assert done.returncode == 0, done.stderr
+    assert json.loads((mine / "targets.json").read_text()) == facts
     (mine / "targets.json").write_text(json.dumps(facts | {"sha256": "0" * 64}))
     done = command("tools.train", *options(job | {"--iters": 320}))
     assert done.returncode == 1
     assert "stage 1 gives other codes on this machine" in done.stderr
     assert done.stderr.splitlines()[-1].startswith("error: ")
+    (mine / "targets.json").unlink()
+    shutil.rmtree(mine / "target_lmdb")
+    done = command("tools.train", *options(job | {"--iters": 320}))
+    assert done.returncode == 1
+    assert "has neither target_lmdb nor targets.json" in done.stderr.splitlines()[-1]
 
 
 @pytest.mark.slow
