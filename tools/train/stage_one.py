@@ -16,7 +16,7 @@ whose derivatives at 0, g and 2 c, are the paper's. Beyond the paper, a step tha
 objective is halved until it does not, so that it falls at every step.
 
 S is never made: S = 2 Y Y' - 1 with Y the n x C indicators of the classes, so that S_i. H_.j comes
-from the sums of H_.j over each class, and H H' from the q x q matrix H' H. A step costs O(q)
+from the sums of H_.j over each class, and H H' from the q x q matrix H' H. A step costs O(q + C)
 operations and all pictures take part, where the paper took a sample of 5,000.
 """
 
