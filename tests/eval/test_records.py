@@ -296,7 +296,13 @@ def test_a_curve_that_is_none_is_said(folder):
     ties = metrics["ties"]["map"]
     baseline = {
         "method": "ITQ",
-        "learned_on": {"run": "r", "blob": "b", "dimensions": 2, "net_fingerprint": None},
+        "learned_on": {
+            "run": "r",
+            "blob": "b",
+            "dimensions": 2,
+            "net_fingerprint": None,
+            "source_sha256": "",
+        },
         "ties": {"map": ties},
         **{name: metrics[name] for name in ("bits", "map", "map_at_1000", "precision_at_k")},
     }
