@@ -1,7 +1,8 @@
 """Pictures with one label have the metrics.json that they have always had, byte for byte.
 
 The files in one_label/ were written by `python -m eval` before there were figures for several
-labels; `constant_bits`, a line of its own, is newer. The codes that they are of are made by SHA-256: no library's random numbers matter.
+labels; `constant_bits`, a line of its own, is newer. The codes that they are of are made by
+SHA-256: no library's random numbers matter.
 """
 
 import hashlib
