@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from eval.hamming import code_words, distinct_codes, hamming_distances, nearest
+from eval.hamming import code_words, constant_bits, distinct_codes, hamming_distances, nearest
 
 
 @pytest.mark.parametrize("bits", [1, 12, 64, 100, 1024])
@@ -27,3 +27,10 @@ def test_distinct_codes_with_zero_bytes():
     first, place, count = distinct_codes(codes)
     np.testing.assert_array_equal(codes[first][place], codes)
     assert count.tolist() == [1, 1, 2, 1]
+
+
+def test_constant_bits_are_those_of_the_code_without_its_padding():
+    bits = np.random.default_rng(0).random((50, 12)) < 0.5
+    bits[:, 3], bits[:, 9] = True, False
+    assert constant_bits(np.packbits(bits, axis=1), 12) == 2
+    assert constant_bits(np.packbits(bits[:, [0, 1]], axis=1), 2) == 0

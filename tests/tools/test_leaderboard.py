@@ -76,7 +76,7 @@ def test_every_method_of_the_net_is_trained_once_a_code_length(call, tmp_path):
             assert (f"digits-lenet{of_method}-{bits}", bits) in found or method == "finetune"
     assert {bits for _, bits in found} == {None, 8, 12}  # 16 was not asked for
     assert {"LSH", "ITQ"} < {entry["method"] for entry in content["entries"]}
-    assert not {"KSH", "BRE"} & {entry["method"] for entry in content["entries"]}  # as they
+    assert not {"KSH", "BRE"} & {entry["method"] for entry in content["entries"]}  # nor these
 
 
 @pytest.mark.parametrize(

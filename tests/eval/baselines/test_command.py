@@ -10,7 +10,6 @@ from eval.baselines.__main__ import main
 from eval.baselines.methods import BASELINES
 from eval.baselines.table import lines, rows
 from eval.files import InputError
-from eval.hamming import constant_bits
 from eval.protocol import measure
 from eval.run_folders import read_run
 from eval.summary import write_metrics
@@ -150,10 +149,6 @@ def test_a_method_that_lacks_axes_is_left_out_unless_it_was_named(tmp_path, caps
 
 
 def test_bits_that_never_change_are_counted_and_said(tmp_path):
-    bits = np.random.default_rng(0).random((50, 12)) < 0.5
-    bits[:, 3], bits[:, 9] = True, False
-    assert constant_bits(np.packbits(bits, axis=1), 12) == 2
-    assert constant_bits(np.packbits(bits[:, [0, 1]], axis=1), 2) == 0  # the padding is none
     write_features(tmp_path / "features.h5")
     write_run(tmp_path / "run.json", bits=None, method="finetune")
     main([str(tmp_path), "--bits", "8", "--methods", "lsh"])
